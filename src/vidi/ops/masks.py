@@ -1,0 +1,167 @@
+"""Masks as run lengths: coding, polygons, areas, boxes and intersection over union.
+
+COCO's run-length encoding (Lin et al. 2014, MS COCO; the `mask` API of cocoapi) walks a mask column by column and
+stores the lengths of alternating runs of background and foreground. pycocotools does the coding; overlaps run on the
+decoded foreground intervals in kernels of our own, exact in integers and faster than its walk over all runs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int32, Int64
+from pycocotools import mask
+from torch import Tensor
+
+coco_mask: Any = mask  # its type stubs know only some of the forms that it takes
+
+
+class Rle(TypedDict):
+    """One mask: `size` (H, W); `counts` is COCO's compressed string (str when read from JSON) or the run lengths."""
+
+    size: Sequence[int]
+    counts: bytes | str | Sequence[int]
+
+
+class Runs(NamedTuple):
+    """The foreground intervals of N masks, flat: mask n has the rows offsets[n]..offsets[n + 1] of `intervals`."""
+
+    intervals: Int32[np.ndarray, "R 2"]  # [start, end) in column-major pixel order
+    offsets: Int64[np.ndarray, " N+1"]
+    areas: Int64[np.ndarray, " N"]  # pixels
+    boxes: Int64[np.ndarray, "N 4"]  # x0 y0 x1 y1, exclusive ends; zeros for an empty mask
+    sizes: Int64[np.ndarray, "N 2"]  # H W
+
+
+def encode_masks(masks: Bool[Tensor, "N H W"]) -> list[Rle]:
+    """Encode N masks as compressed run lengths."""
+    if len(masks) == 0:
+        return []
+    columns_first = np.asfortranarray(masks.detach().cpu().permute(1, 2, 0).numpy().astype(np.uint8))  # H W N
+    return coco_mask.encode(columns_first)
+
+
+def decode_masks(rles: Sequence[Rle], size: tuple[int, int]) -> Bool[Tensor, "N H W"]:
+    """Decode run lengths to N masks of `size` (H, W); ValueError where a mask has another size."""
+    for n, rle in enumerate(rles):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(f"mask {n} has size {tuple(rle['size'])}, expected (H, W) = {tuple(size)}")
+    if not rles:
+        return torch.zeros(0, *size, dtype=torch.bool)
+    pixels = coco_mask.decode([_compressed(rle) for rle in rles])  # H W N
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))).bool()
+
+
+def polygons_to_rle(polygons: Sequence[Sequence[float | int]], size: tuple[int, int]) -> Rle:
+    """Rasterise the union of polygons, each x0 y0 x1 y1 ... in pixels, as COCO does; ValueError below three corners."""
+    for n, polygon in enumerate(polygons):
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"polygon {n} has {len(polygon)} coordinates, expected x y of at least three corners")
+        if not np.isfinite(polygon).all():
+            raise ValueError(f"polygon {n} has coordinates that are not finite")
+    if not polygons:
+        raise ValueError("expected at least one polygon, received none")
+    height, width = size
+    return coco_mask.merge(coco_mask.frPyObjects([list(map(float, polygon)) for polygon in polygons], height, width))
+
+
+def polygons_to_mask(polygons: Sequence[Sequence[float | int]], size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+    """Rasterise the union of polygons, each x0 y0 x1 y1 ... in pixels, to a mask of `size` (H, W)."""
+    return decode_masks([polygons_to_rle(polygons, size)], size)[0]
+
+
+def segmentation_to_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
+    """Compress any form of COCO's `segmentation`: polygons, run lengths, or run lengths compressed before.
+
+    ValueError where run lengths are of another image size (H, W) than `size`; TypeError for another kind of object.
+    """
+    if isinstance(segmentation, list | tuple):
+        return polygons_to_rle(segmentation, size)
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise TypeError(
+            f"expected polygons or a dictionary with `size` and `counts`, received {type(segmentation).__name__}"
+        )
+    if tuple(segmentation["size"]) != tuple(size):
+        raise ValueError(f"run lengths have size {tuple(segmentation['size'])}, expected (H, W) = {tuple(size)}")
+    return _compressed(Rle(size=segmentation["size"], counts=segmentation["counts"]))
+
+
+def _compressed(rle: Rle) -> Rle:
+    if isinstance(rle["counts"], str | bytes):
+        return rle
+    height, width = rle["size"]
+    return coco_mask.frPyObjects({"size": [height, width], "counts": list(rle["counts"])}, height, width)
+
+
+def boxes_of_masks(masks: Bool[Tensor, "N H W"]) -> Float[Tensor, "N 4"]:
+    """Give the tight boxes (xyxy, outer pixel edges, float32) of N masks, zeros for an empty one.
+
+    Unlike torchvision's `masks_to_boxes`, whose far edge is the index of the last pixel, widths count pixels.
+    """
+    rows, columns = masks.any(2), masks.any(1)  # N H, N W
+    edges = torch.stack([_first(columns), _first(rows), _last(columns), _last(rows)], 1)  # N 4
+    return torch.where(rows.any(1)[:, None], edges, 0).float()
+
+
+def _first(present: Tensor) -> Tensor:
+    return present.int().argmax(1)
+
+
+def _last(present: Tensor) -> Tensor:
+    return present.shape[1] - present.flip(1).int().argmax(1)
+
+
+def pack_runs(rles: Sequence[Rle]) -> Runs:
+    """Decode run-length masks into flat foreground intervals; ValueError names the first malformed mask."""
+    from vidi.ops.mask_kernels import unpack
+
+    counts = [_text(rle) for rle in rles]
+    text = np.frombuffer(b"".join(counts), np.uint8)
+    starts = np.zeros(len(rles) + 1, np.int64)
+    np.cumsum([len(count) for count in counts], out=starts[1:])
+    sizes = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
+    if (sizes.prod(1) >= 2**31).any():
+        raise ValueError(f"masks of 2^31 pixels and more cannot be packed, largest received: {sizes.prod(1).max()}")
+    intervals = np.empty((len(text), 2), np.int32)
+    offsets, areas = np.zeros(len(rles) + 1, np.int64), np.empty(len(rles), np.int64)
+    boxes = np.empty((len(rles), 4), np.int64)
+    malformed = unpack(text, starts, sizes, intervals, offsets, areas, boxes)
+    if malformed >= 0:
+        raise ValueError(f"mask {malformed}: run lengths are malformed or exceed its size {tuple(sizes[malformed])}")
+    return Runs(intervals[: offsets[-1]].copy(), offsets, areas, boxes, sizes)
+
+
+def _text(rle: Rle) -> bytes:
+    counts = _compressed(rle)["counts"]
+    return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
+
+
+def rle_areas(rles: Sequence[Rle]) -> Int64[np.ndarray, " N"]:
+    """Count the pixels of N masks."""
+    return pack_runs(rles).areas
+
+
+def rle_boxes(rles: Sequence[Rle]) -> Float64[np.ndarray, "N 4"]:
+    """Give the tight boxes (xyxy, outer pixel edges) of N masks, zeros for an empty one."""
+    return pack_runs(rles).boxes.astype(np.float64)
+
+
+def rle_iou(
+    rles_a: Sequence[Rle] | Runs,
+    rles_b: Sequence[Rle] | Runs,
+    crowd: Bool[np.ndarray, " M"] | None = None,
+) -> Float64[np.ndarray, "N M"]:
+    """Give the intersection over union of each of N masks with each of M, 0 where both are empty.
+
+    Where `crowd` is True the intersection is divided by the area of the first mask alone (COCO's rule for crowds).
+    ValueError where the masks are not all of one size.
+    """
+    from vidi.ops.mask_kernels import pairwise_iou
+
+    runs_a = rles_a if isinstance(rles_a, Runs) else pack_runs(rles_a)
+    runs_b = rles_b if isinstance(rles_b, Runs) else pack_runs(rles_b)
+    sizes = {tuple(size) for size in np.concatenate([runs_a.sizes, runs_b.sizes]).tolist()}
+    if len(sizes) > 1:
+        raise ValueError(f"masks have different sizes (H, W): {sorted(sizes)}")
+    return pairwise_iou(runs_a, runs_b, np.zeros(len(runs_b.areas), bool) if crowd is None else crowd)

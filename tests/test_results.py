@@ -1,0 +1,352 @@
+"""What `predict()` gives: order, wording, plain values and drawings."""
+
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch import Tensor
+
+from vidi.ops.masks import decode_masks
+from vidi.ops.palette import class_colour
+from vidi.results import AnchorSizes, Classification, Detections, Result, SemanticMap, category_names
+
+NAMES = ("sphere", "box", None, "person")
+
+
+def detections(*, masks: bool = False, count: int = 3) -> Detections:
+    boxes = torch.tensor([[10.0, 12.0, 40.0, 50.0], [60.5, 20.0, 90.0, 80.0], [5.0, 70.0, 25.0, 95.0]])[:count]
+    return Detections(
+        boxes,
+        torch.tensor([0.6, 0.9, 0.3])[:count],
+        torch.tensor([0, 3, 0])[:count],
+        NAMES,
+        rectangles(boxes) if masks else None,
+    )
+
+
+def rectangles(boxes: Tensor, size: tuple[int, int] = (100, 120)) -> Tensor:
+    masks = torch.zeros(len(boxes), *size, dtype=torch.bool)
+    for mask, (x0, y0, x1, y1) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y0:y1, x0:x1] = True
+    return masks
+
+
+def noise(size: tuple[int, int] = (100, 120)) -> PIL.Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return PIL.Image.fromarray(pixels)
+
+
+def classes(size: tuple[int, int] = (100, 120)) -> Tensor:
+    labels = torch.zeros(size, dtype=torch.uint8)
+    labels[:, 60:] = 1
+    labels[80:] = 255
+    return labels
+
+
+ALL = {
+    "classification": Classification(torch.tensor([0.1, 0.6, 0.2, 0.1]), NAMES),
+    "detections": detections(),
+    "masks": detections(masks=True),
+    "no detections": detections(masks=True, count=0),
+    "semantic": SemanticMap(classes(), ("road", "sky")),
+    "anchors": AnchorSizes(torch.tensor([[30.0, 40.0], [10.0, 10.0]]), 0.75),
+}
+
+
+@pytest.fixture(params=ALL)
+def result(request: pytest.FixtureRequest) -> Result:
+    return ALL[request.param]
+
+
+class TestEveryResult:
+    def test_is_plain_json(self, result: Result) -> None:
+        plain = result.to_dict()
+        assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+
+    def test_is_one_line(self, result: Result) -> None:
+        assert str(result)
+        assert "\n" not in str(result)
+
+    def test_drawing_leaves_the_image_alone(self, result: Result) -> None:
+        image = noise()
+        before = image.tobytes()
+        drawn = result.draw(image)
+        assert image.tobytes() == before
+        assert drawn.mode == "RGB"
+        assert drawn.width == 480
+        assert drawn.height >= 400
+
+    def test_draws_on_tensors_arrays_and_files_alike(self, result: Result, tmp_path) -> None:
+        image = noise()
+        array = np.asarray(image)
+        tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+        image.save(tmp_path / "image.png")
+        expected = result.draw(image).tobytes()
+        for same in (array, tensor, tensor.float() / 255, tmp_path / "image.png", str(tmp_path / "image.png")):
+            assert result.draw(same).tobytes() == expected
+
+    def test_cannot_be_changed(self, result: Result) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            result.categories = ()  # type: ignore[attr-defined]
+
+    def test_refuses_images_of_other_shapes(self, result: Result) -> None:
+        with pytest.raises(ValueError, match=r"\(4, 100, 120\)|\(100, 120, 4\)"):
+            result.draw(torch.zeros(4, 100, 120, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["classification", "detections", "anchors"])
+def test_large_images_keep_their_size(name: str) -> None:
+    image = PIL.Image.new("RGB", (600, 500), (90, 120, 60))
+    drawn = ALL[name].draw(image)
+    assert image.getcolors() == [(300_000, (90, 120, 60))]
+    assert drawn.width == 600
+    assert drawn.height >= 500
+    assert drawn.tobytes() != image.tobytes()
+
+
+class TestCategoryNames:
+    def test_counts_become_names(self) -> None:
+        assert category_names(3) == ("class 0", "class 1", "class 2")
+
+    def test_names_stay(self) -> None:
+        assert category_names(["cat", None]) == ("cat", None)
+
+    @pytest.mark.parametrize("categories", [0, (), (None, None)])
+    def test_refuses_nothing(self, categories) -> None:
+        with pytest.raises(ValueError, match="at least one named category"):
+            category_names(categories)
+
+    def test_refuses_a_single_string(self) -> None:
+        with pytest.raises(TypeError, match="'cat'"):
+            category_names("cat")
+
+
+class TestClassification:
+    def test_best_class(self) -> None:
+        result = Classification(torch.tensor([0.11, 0.83, 0.06]), ("tiger cat", "tabby", "lynx"))
+        assert (result.label, result.name, result.score) == (1, "tabby", pytest.approx(0.83))
+        assert [name for name, _ in result.top(2)] == ["tabby", "tiger cat"]
+        assert str(result) == "tabby 0.83, tiger cat 0.11, lynx 0.06"
+
+    def test_leaves_out_what_rounds_to_nothing(self) -> None:
+        assert str(Classification(torch.tensor([0.999, 0.001]), ("a", "b"))) == "a 1.00"
+
+    def test_unnamed_outputs_never_win(self) -> None:
+        result = Classification(torch.tensor([0.2, 0.1, 0.7, 0.0]), NAMES)
+        assert result.label == 0
+        assert [name for name, _ in result.top(9)] == ["sphere", "box", "person"]
+
+    def test_ties_keep_the_order_of_the_classes(self) -> None:
+        assert [name for name, _ in Classification(torch.full((40,), 0.025), category_names(40)).top(3)] == [
+            "class 0",
+            "class 1",
+            "class 2",
+        ]
+
+    def test_bars_are_below_the_picture(self) -> None:
+        image = noise((500, 600))
+        drawn = Classification(torch.tensor([0.25, 0.75]), ("a", "b")).draw(image)
+        assert drawn.crop((0, 0, 600, 500)).tobytes() == image.tobytes()
+        strip = np.asarray(drawn)[500:].astype(int)
+        first, second = np.array_split(strip, 2)
+        filled = [(np.ptp(part, axis=2) > 30).any(axis=0).sum() for part in (first, second)]
+        assert filled[0] == pytest.approx(3 * filled[1], rel=0.1)
+
+    def test_long_names_are_cut(self) -> None:
+        drawn = Classification(torch.tensor([0.9, 0.1]), ("m" * 300, "b")).draw(noise((480, 30)))
+        assert drawn.width == 240
+        assert (np.asarray(drawn)[480:, [0, -1]] == 255).all()
+
+    def test_refuses_another_number_of_categories(self) -> None:
+        with pytest.raises(ValueError, match="2 probabilities for 3 categories"):
+            Classification(torch.tensor([0.5, 0.5]), ("a", "b", "c"))
+
+    def test_refuses_numbers_that_are_not_finite(self) -> None:
+        with pytest.raises(ValueError, match="not finite"):
+            Classification(torch.tensor([0.5, torch.nan]), ("a", "b"))
+
+
+class TestDetections:
+    def test_sorted_by_score(self) -> None:
+        result = detections(masks=True)
+        assert result.scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+        assert result.labels.tolist() == [3, 0, 0]
+        assert result.masks is not None
+        assert torch.equal(result.masks, rectangles(result.boxes))
+
+    def test_equal_scores_keep_their_order(self) -> None:
+        boxes = torch.arange(160.0).view(40, 4)
+        result = Detections(boxes, torch.full((40,), 0.5), torch.zeros(40, dtype=torch.int64), ("a",))
+        assert torch.equal(result.boxes, boxes)
+
+    def test_does_not_touch_what_it_is_given(self) -> None:
+        scores = torch.tensor([0.1, 0.9], requires_grad=True)
+        result = Detections(torch.zeros(2, 4), scores, torch.tensor([0, 1]), NAMES)
+        assert scores.tolist() == pytest.approx([0.1, 0.9])
+        assert not result.scores.requires_grad
+
+    def test_unnamed_outputs_are_dropped(self) -> None:
+        result = Detections(torch.zeros(3, 4), torch.tensor([0.1, 0.9, 0.5]), torch.tensor([0, 2, 3]), NAMES)
+        assert [found.name for found in result] == ["person", "sphere"]
+
+    def test_above_includes_the_threshold(self) -> None:
+        result = detections(masks=True)
+        kept = result.above(float(result.scores[1]))
+        assert len(kept) == 2
+        assert kept.masks is not None
+        assert len(kept.masks) == 2
+        assert len(result.above(1.0)) == 0
+
+    def test_records(self) -> None:
+        first, *_ = detections(masks=True)
+        assert (first.name, first.label, first.box) == ("person", 3, (60.5, 20.0, 90.0, 80.0))
+        assert first.mask is not None
+        assert first.mask.shape == (100, 120)
+        assert next(iter(detections())).mask is None
+
+    def test_wording(self) -> None:
+        assert str(detections()) == "2 sphere, 1 person"
+        assert str(detections(count=0)) == "no objects"
+
+    def test_coco_records(self) -> None:
+        first, second, third = detections(masks=True).to_coco(7, [1, 5, 6, 18])
+        assert (first["image_id"], first["category_id"], third["category_id"]) == (7, 18, 1)
+        assert first["bbox"] == [60.5, 20.0, 29.5, 60.0]
+        assert second["score"] == pytest.approx(0.6)
+        assert "segmentation" not in detections().to_coco(7, [1, 5, 6, 18])[0]
+
+    def test_masks_survive_json(self) -> None:
+        result = detections(masks=True)
+        assert result.masks is not None
+        records = json.loads(json.dumps(result.to_coco(7, [1, 5, 6, 18])))
+        assert torch.equal(decode_masks([r["segmentation"] for r in records], (100, 120)), result.masks)
+        objects = json.loads(json.dumps(result.to_dict()))["objects"]
+        assert torch.equal(decode_masks([o["mask"] for o in objects], (100, 120)), result.masks)
+
+    def test_draws_boxes_in_the_colour_of_their_class(self) -> None:
+        drawn = detections().draw(PIL.Image.new("RGB", (120, 100)))  # enlarged four times
+        assert drawn.getpixel((80, 360)) == (0, 0, 0)  # below the threshold
+        assert drawn.getpixel((40, 100)) == class_colour(0)
+        assert drawn.getpixel((242, 200)) == class_colour(3)
+
+    def test_draws_masks(self) -> None:
+        drawn = detections(masks=True).draw(PIL.Image.new("RGB", (120, 100)), threshold=0.2)
+        inside, outside = drawn.getpixel((60, 330)), drawn.getpixel((400, 380))
+        assert inside == tuple(round(0.45 * value) for value in class_colour(0))
+        assert outside == (0, 0, 0)
+
+    def test_nothing_to_draw_leaves_the_picture(self) -> None:
+        image = noise((480, 500))
+        assert detections(count=0).draw(image).tobytes() == image.tobytes()
+
+    @pytest.mark.parametrize("box", [(-50, -50, 0, 0), (590, 0, 900, 900), (0, 499, 600, 500), (300, 200, 300, 200)])
+    @pytest.mark.parametrize("name", ["a", "a very long name " * 20])
+    def test_tags_stay_inside(self, box, name: str) -> None:
+        image = PIL.Image.new("RGB", (600, 500), (0, 255, 0))
+        boxes = torch.tensor([box], dtype=torch.float32)
+        result = Detections(boxes, torch.tensor([0.9]), torch.tensor([0]), (name,))
+        columns, rows = np.nonzero((np.asarray(result.draw(image)) == class_colour(0)).all(axis=2).T)
+        tag = (columns.max() - columns.min() + 1) * (rows.max() - rows.min() + 1)
+        assert tag > 300  # the whole tag, in its place or pushed into the picture
+
+    def test_crowds_do_not_bury_the_picture_under_tags(self) -> None:
+        place = torch.rand(200, 2) * 470
+        boxes = torch.cat([place, place + 8], dim=1)
+        result = Detections(boxes, torch.rand(200) / 2 + 0.5, torch.zeros(200, dtype=torch.int64), ("sphere",))
+        drawn = np.asarray(result.draw(PIL.Image.new("RGB", (480, 480))))
+        assert (drawn == class_colour(0)).all(axis=2).mean() < 0.2
+
+    def test_refuses_other_lengths(self) -> None:
+        # through the front door the suite's shape checks would be faster
+        rows = {"boxes": torch.zeros(2, 4), "scores": torch.zeros(2), "labels": torch.zeros(2), "masks": torch.zeros(1)}
+        with pytest.raises(ValueError, match="2 boxes, 2 scores, 2 labels, 1 masks"):
+            Detections.__post_init__(SimpleNamespace(**rows, categories=NAMES))  # pyright: ignore[reportArgumentType]
+
+    @pytest.mark.parametrize("label", [-1, 4])
+    def test_refuses_labels_without_category(self, label: int) -> None:
+        with pytest.raises(ValueError, match=rf"label {label}, expected 0\.\.3"):
+            Detections(torch.zeros(1, 4), torch.zeros(1), torch.tensor([label]), NAMES)
+
+    def test_refuses_boxes_that_are_not_finite(self) -> None:
+        with pytest.raises(ValueError, match="boxes that are not finite"):
+            Detections(torch.full((1, 4), torch.inf), torch.zeros(1), torch.tensor([0]), NAMES)
+
+    def test_refuses_to_draw_masks_of_another_size(self) -> None:
+        with pytest.raises(ValueError, match=r"\(100, 120\), expected \(50, 50\)"):
+            detections(masks=True).draw(noise((50, 50)))
+
+    def test_refuses_another_number_of_ids(self) -> None:
+        with pytest.raises(ValueError, match="1 category ids for 4 categories"):
+            detections().to_coco(1, [1])
+
+
+class TestSemanticMap:
+    def test_shares_leave_out_ignored_pixels(self) -> None:
+        labels = classes()
+        labels[:, :90] = 0
+        labels[80:] = 255
+        result = SemanticMap(labels, ("road", "sky", "car"))
+        assert result.to_dict() == {
+            "size": [100, 120],
+            "classes": [{"label": 0, "name": "road", "share": 0.75}, {"label": 1, "name": "sky", "share": 0.25}],
+        }
+        assert str(result) == "road 75%, sky 25%"
+
+    def test_wording_of_rare_and_many_classes(self) -> None:
+        labels = torch.zeros(100, 100, dtype=torch.uint8)
+        labels[0, :4] = torch.arange(1, 5, dtype=torch.uint8)
+        assert str(SemanticMap(labels, category_names(5))) == "class 0 100%, class 1 <1%, class 2 <1%, 2 more"
+        assert str(SemanticMap(torch.full((2, 2), 255, dtype=torch.uint8), ("a",))) == "all ignored"
+
+    def test_tints_by_class_over_a_legend(self) -> None:
+        labels = classes((500, 600))
+        drawn = SemanticMap(labels, ("background", "sky")).draw(PIL.Image.new("RGB", (600, 500)))
+        assert drawn.width == 600
+        assert drawn.height > 510
+        assert drawn.getpixel((20, 20)) == (0, 0, 0)  # background
+        assert drawn.getpixel((300, 400)) == (0, 0, 0)  # ignored
+        assert drawn.getpixel((300, 40)) == tuple(round(140 / 255 * value) for value in class_colour(1))
+        legend = np.asarray(drawn)[500:]
+        assert all((legend == class_colour(k)).all(axis=2).sum() > 100 for k in (0, 1))
+
+    @pytest.mark.parametrize("label", [0, 255])
+    def test_background_and_ignored_pixels_stay(self, label: int) -> None:
+        image = noise((480, 500))
+        labels = torch.full((480, 500), label, dtype=torch.uint8)
+        drawn = SemanticMap(labels, ("background",)).draw(image)
+        assert drawn.crop((0, 0, 500, 480)).tobytes() == image.tobytes()
+
+    def test_legends_of_many_classes_are_bounded(self) -> None:
+        labels = torch.arange(200, dtype=torch.uint8).repeat(200, 1)
+        drawn = SemanticMap(labels, category_names(200)).draw(PIL.Image.new("RGB", (200, 200)))
+        assert drawn.height < 480 + 150
+        assert (np.asarray(drawn)[480:, -1] == 255).all()
+
+    def test_refuses_classes_without_category(self) -> None:
+        with pytest.raises(ValueError, match=r"label 1, expected 0\.\.0"):
+            SemanticMap(classes(), ("road",))
+
+    def test_refuses_an_image_of_another_size(self) -> None:
+        with pytest.raises(ValueError, match="expected"):
+            SemanticMap(classes(), ("road", "sky")).draw(noise((50, 50)))
+
+
+class TestAnchorSizes:
+    def test_smallest_first(self) -> None:
+        result = AnchorSizes(torch.tensor([[30.0, 40.0], [10.0, 10.0], [20.0, 20.0]]), 0.75)
+        assert result.sizes.tolist() == [[10, 10], [20, 20], [30, 40]]
+        assert str(result) == "10x10, 20x20, 30x40 (mean IoU 0.750)"
+        assert result.to_dict()["sizes"][2] == {"width": 30.0, "height": 40.0}
+
+    def test_draws_about_the_centre(self) -> None:
+        drawn = AnchorSizes(torch.tensor([[100.0, 60.0]]), 1.0).draw(PIL.Image.new("RGB", (500, 500)))
+        rows, columns = np.nonzero((np.asarray(drawn) == class_colour(0)).all(axis=2))
+        assert (columns.min(), columns.max(), rows.min(), rows.max()) == (200, 299, 220, 279)
+
+    def test_refuses_sizes_that_are_not_positive(self) -> None:
+        with pytest.raises(ValueError, match="positive"):
+            AnchorSizes(torch.tensor([[0.0, 10.0]]), 1.0)
