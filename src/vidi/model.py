@@ -1,0 +1,486 @@
+"""The four shapes of a trainable system: supervised, adversarial, staged, fitted.
+
+A system is a composition of parts. A supervised one holds four: a `network` (tensors to tensors), a `criterion`
+(runs the network as training needs it and compares), a `decode` (outputs to typed results in the pixels of the
+original) and a `Preprocess` (numbers only, travels with the weights):
+
+    files -> Preprocess.place -> Preprocess.collate -> Batch -> network -> outputs -> decode -> results
+                                                         `-> criterion(network, batch, step) -> {name: scalar}
+"""
+
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as geometry
+
+from vidi import files
+
+Losses = dict[str, Tensor]
+"""Name -> scalar, weights applied; training minimises the sum."""
+
+Sample = tuple[Tensor, Mapping[str, Any]]
+"""An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def identity(value: Tensor) -> Tensor:
+    """Return `value`: what a mean or a gathering over one process is."""
+    return value
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From an image on disk to a batch, and back
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one original image lies on the canvas of a batch, in pixels."""
+
+    original: tuple[int, int]  # H, W of the file
+    resized: tuple[int, int]  # h, w on the canvas
+    offset: tuple[int, int] = (0, 0)  # top, left of the resized image on the canvas; negative after a centre crop
+
+    def _scale(self, like: Tensor) -> Tensor:
+        (H, W), (h, w) = self.original, self.resized
+        return like.new_tensor([W / w, H / h])
+
+    def points_to_original(self, points: Float[Tensor, "*N 2"]) -> Float[Tensor, "*N 2"]:
+        """Map points (x, y) from the canvas to the original image."""
+        return (points - points.new_tensor([self.offset[1], self.offset[0]])) * self._scale(points)
+
+    def boxes_to_original(self, boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
+        """Map boxes xyxy from the canvas to the original image, and clip them to it."""
+        H, W = self.original
+        corners = self.points_to_original(boxes.unflatten(-1, (2, 2)))  # N 2 2
+        return corners.minimum(corners.new_tensor([W, H])).clamp(min=0).flatten(-2)
+
+    def map_to_original(self, maps: Float[Tensor, "C h w"], *, nearest: bool = False) -> Float[Tensor, "C H W"]:
+        """Cut the image's part out of maps on the canvas and resize it to the original image."""
+        (top, left), (h, w) = self.offset, self.resized
+        part = maps[:, max(top, 0) : top + h, max(left, 0) : left + w]
+        if nearest:
+            return F.interpolate(part[None], self.original, mode="nearest-exact")[0]
+        return F.interpolate(part[None], self.original, mode="bilinear", align_corners=False)[0]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network and a criterion get."""
+
+    images: Float[Tensor, "B C H W"]  # resized, normalised, padded with 0 at the bottom and the right
+    mask: Bool[Tensor, "B H W"]  # True on real pixels
+    placements: Sequence[Placement]  # B
+    targets: Sequence[Mapping[str, Tensor]]  # B, on the canvas; empty mappings at prediction
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
+        """Copy the tensors to a device; the images optionally in the layout that convolutions like best."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return Batch(
+            self.images.to(device, non_blocking=True, memory_format=layout),
+            self.mask.to(device, non_blocking=True),
+            self.placements,
+            [{name: value.to(device, non_blocking=True) for name, value in t.items()} for t in self.targets],
+        )
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The numbers that turn an image into network input; saved with the weights.
+
+    Sizes: `exact` (H, W) wins; else `shorter` is the length the shorter side gets, unless the longer one would exceed
+    `longest`; `longest` alone bounds the longer side; none of them keeps the image as it is. `crop` (H, W) then cuts
+    the centre (image classifiers only). The canvas of a batch has sides that are multiples of `stride`.
+    """
+
+    shorter: int | None = None
+    longest: int | None = None
+    exact: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    stride: int = 1
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    antialias: bool = True
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size (h, w) that an image of `size` (H, W) is resized to."""
+        if self.exact is not None:
+            return self.exact
+        scale = self.shorter / min(size) if self.shorter is not None else 1.0
+        if self.longest is not None:
+            limit = self.longest / max(size)
+            scale = min(scale, limit) if self.shorter is not None else limit
+        # torchvision's floor; the small number guards sizes such as 800 that float division misses by one bit
+        return max(1, int(size[0] * scale + 1e-6)), max(1, int(size[1] * scale + 1e-6))
+
+    def place(self, image: Tensor, target: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor], Placement]:
+        """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
+
+        Raises:
+            ValueError: if the image is not C H W with as many channels as `mean`.
+        """
+        if image.ndim != 3 or image.shape[0] != len(self.mean):
+            expected = f"an image of shape ({len(self.mean)}, H, W)"
+            raise ValueError(f"received a tensor of shape {tuple(image.shape)}, expected {expected}")
+        original = (image.shape[1], image.shape[2])
+        resized = self.resized(original)
+        sample = {"": tv_tensors.Image(image)} | {k: v for k, v in target.items() if isinstance(v, Tensor)}
+        if resized != original:
+            mode = InterpolationMode(self.interpolation)
+            sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
+        offset = (0, 0)
+        if self.crop is not None:
+            offset = (round((self.crop[0] - resized[0]) / 2), round((self.crop[1] - resized[1]) / 2))
+            sample = {k: _cropped(v, self.crop) for k, v in sample.items()}
+        plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
+        return plain.pop(""), plain, Placement(original, resized, offset)
+
+    def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
+        """Normalise placed images and pad them to one canvas."""
+        images = [image for image, _, _ in placed]
+        H, W = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        H, W = (-(-side // self.stride) * self.stride for side in (H, W))
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        canvas = torch.zeros(len(images), images[0].shape[0], H, W)
+        mask = torch.zeros(len(images), H, W, dtype=torch.bool)
+        for row, image in enumerate(images):
+            h, w = image.shape[1:]
+            pixels = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
+            torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
+            mask[row, :h, :w] = True
+        return Batch(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
+
+
+def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
+    """Resize a picture, and maps, boxes and points with it; counts, labels and matrices pass through."""
+    if not isinstance(value, tv_tensors.TVTensor):
+        return value
+    if isinstance(value, tv_tensors.Mask) and value.numel() == 0:  # torchvision resizes no empty stack of masks
+        return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
+    mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST
+    return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
+
+
+def _cropped(value: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut the centre out of a picture, and of its maps, boxes and points."""
+    return geometry.center_crop(value, list(size)) if isinstance(value, tv_tensors.TVTensor) else value
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# What a criterion and a decoder are
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a criterion may know of the training; the default serves `model.loss()`."""
+
+    index: int = 0
+    total: int = 1
+    generator: torch.Generator | None = None  # seeded from (seed, index, process), on the batch's device
+    mean: Callable[[Tensor], Tensor] = identity  # mean over processes, no gradient: a count that normalises a loss
+    gather: Callable[[Tensor], Tensor] = identity  # rows of all processes, with gradient: CLIP, NT-Xent
+
+
+class Criterion(Protocol):
+    """Runs the network as training needs it, and compares; may own parameters, never the network."""
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses: ...
+
+
+class Decode(Protocol):
+    """Outputs of one forward to one typed result per image, in the pixels of the original. Pure."""
+
+    def __call__(self, outputs: Any, placements: Sequence[Placement]) -> list[Any]: ...
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The shapes
+
+
+class Saved(nn.Module):
+    """Anything that `@builder` made: knows how it was built, and saves itself."""
+
+    origin: tuple[str, dict[str, Any]] | None = None
+    preprocess: Preprocess
+
+    def description(self) -> dict[str, Any]:
+        """Return what a later process needs to build this model again: name, arguments, preprocessing.
+
+        Raises:
+            ValueError: if the model was put together by hand, without a `@builder`.
+        """
+        if self.origin is None:
+            raise ValueError(f"this {type(self).__name__} was not made by a named builder, so it has no description")
+        name, arguments = self.origin
+        return {"model": name, "arguments": arguments, "preprocess": asdict(self.preprocess)}
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(itertools.chain(self.parameters(), self.buffers())).device
+
+    def save(self, folder: str | Path) -> None:
+        """Write `config.json` and `weights.safetensors`, from which `vidi.load(folder)` makes an equal model."""
+        description = self.description()
+        files.write_tensors(Path(folder) / "weights.safetensors", self.state_dict())
+        files.write_json(Path(folder) / "config.json", description)
+
+
+class Trainable(Saved):
+    """One or several players that take turns: all that training knows of a model."""
+
+    turns: tuple[str, ...] = ("network",)
+    averaged: tuple[str, ...] = ("network",)  # names of the sub-modules kept as an exponential moving average
+
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        """Return the parameters that the turn's optimizer updates."""
+        raise NotImplementedError
+
+    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+        """Return the named losses of one turn on one batch."""
+        raise NotImplementedError
+
+    def after_step(self, turn: str, step: Step) -> None:
+        """Do what follows an update (weight clipping, momentum encoders); nothing by default."""
+
+
+class Predicts(Saved):
+    """Gives one typed result per image."""
+
+    def predict(self, images: Any, *, batch_size: int = 16) -> list[Any]:
+        """Return one result per image, in input order.
+
+        Args:
+            images: one image or a sequence of them: paths, PIL images, uint8 arrays H W 3 or tensors 3 H W (uint8,
+                or float in [0, 1]), mixed at will.
+            batch_size: the most images that go through the network at once; only images of equal canvas share a
+                batch, so that a result does not depend on its neighbours.
+        """
+        placed = [self.preprocess.place(image, {}) for image in as_images(images)]
+        results: list[Any] = [None] * len(placed)
+        with evaluating(self), torch.no_grad():
+            for rows in _equal_canvases(placed, batch_size):
+                batch = self.preprocess.collate([placed[row] for row in rows])
+                for row, result in zip(rows, self.predict_batch(batch), strict=True):
+                    results[row] = result
+        return results
+
+    def predict_batch(self, batch: Batch) -> list[Any]:
+        """Return one result per image of a batch, in the pixels of the originals."""
+        raise NotImplementedError
+
+
+class Supervised(Trainable, Predicts):
+    """One loss and one optimizer: a network, its criterion, its decoder and its preprocessing."""
+
+    def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Preprocess):
+        super().__init__()
+        self.network = network
+        self.criterion = criterion
+        self.decode = decode
+        self.preprocess = preprocess
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> Any:
+        """Return the network's raw outputs for normalised images; a NamedTuple of tensors, half precision widened."""
+        outputs = self.network(images)
+        return type(outputs)(*(widened(value) for value in outputs))
+
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        return self.parameters()
+
+    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+        return self.criterion(self.network, batch, step)
+
+    def loss(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> Losses:
+        """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""
+        samples = zip(as_images(images), targets, strict=True)
+        batch = self.preprocess.collate([self.preprocess.place(image, target) for image, target in samples])
+        return self.losses("network", batch.to(self.device), Step())
+
+    def predict_batch(self, batch: Batch) -> list[Any]:
+        return self.decode(self(batch.to(self.device).images), batch.placements)
+
+
+class Adversarial(Trainable):
+    """A generator and a discriminator that take turns; each has its own loss.
+
+    The generator has `draw(count, generator) -> Tensor` (latent vectors) and maps them to images in [-1, 1].
+    A generator turn reuses the batch of the discriminator turn before it.
+    """
+
+    turns = ("discriminator", "generator")
+    averaged = ("generator",)
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, criterion: Any, preprocess: Preprocess):
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.criterion = criterion
+        self.preprocess = preprocess
+
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        return self.get_submodule(turn).parameters()
+
+    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+        compare = self.criterion.of_discriminator if turn == "discriminator" else self.criterion.of_generator
+        return compare(self.generator, self.discriminator, batch, step)
+
+    @torch.no_grad()
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
+        """Draw images in [0, 1]; equal generators give equal images."""
+        with evaluating(self):
+            network = cast(Any, self.generator)
+            return ((network(network.draw(count, generator)) + 1) / 2).clamp(0, 1)
+
+
+class Fitted(Predicts):
+    """A system that is fitted, not trained by gradients; what it learns are buffers, loaded strictly by name."""
+
+    def fit(self, dataset: Any, *, generator: torch.Generator | None = None) -> None:
+        """Learn from a data set of samples (image, target)."""
+        raise NotImplementedError
+
+    def register_learnt(self, name: str, value: Tensor) -> None:
+        """Make a buffer that `fit` fills; a saved model may hold another number of rows than an empty one."""
+        self.register_buffer(name, value)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any) -> None:
+        for name, value in list(self.named_buffers(recurse=False)):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.ndim == value.ndim:
+                setattr(self, name, torch.empty_like(saved, device=value.device))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a staged system; recipe keys are `name.key`."""
+
+    name: str
+    model: Trainable | Fitted  # shares modules with the other stages by reference
+    prepare: Callable[[Any], Any] = identity  # the data set as this stage sees it: proposals, latents, hard negatives
+
+
+class Staged(Predicts):
+    """A system trained in stages: it owns the parts once, `stages()` builds the trainables around them."""
+
+    parts: nn.ModuleDict
+
+    def stages(self) -> list[Stage]:
+        """Return the stages in the order of training."""
+        raise NotImplementedError
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Small things the shapes share
+
+Model = TypeVar("Model", bound=Saved)
+
+
+def builder(function: Callable[..., Model]) -> Callable[..., Model]:
+    """Record a model's name and arguments on the model, so that `save` can write them.
+
+    The function's name is the model's name in the catalogue; its arguments must be plain values (numbers, strings,
+    tuples of them).
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def build(*args: Any, **kwargs: Any) -> Model:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        model = function(*args, **kwargs)
+        model.origin = (function.__name__, dict(bound.arguments))
+        return model
+
+    return build
+
+
+def in_float32(compare: Callable[..., Losses]) -> Callable[..., Losses]:
+    """Run a comparison of outputs with targets outside autocast, on widened outputs: half precision ruins losses."""
+
+    @functools.wraps(compare)
+    def run(self: Any, outputs: Any, batch: Batch, step: Step) -> Losses:
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return compare(self, type(outputs)(*(widened(value) for value in outputs)), batch, step)
+
+    return run
+
+
+def widened(value: Any) -> Any:
+    """Return half-precision tensors (also inside lists and tuples) as float32, everything else as it is."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
+    if isinstance(value, list | tuple):
+        return type(value)(widened(v) for v in value)
+    return value
+
+
+class evaluating:  # noqa: N801 - reads as a statement: `with evaluating(model):`
+    """Switch a module to evaluation for the length of a block, and back to what each sub-module was."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def __enter__(self) -> nn.Module:
+        self.modes = [(m, m.training) for m in self.module.modules()]
+        return self.module.eval()
+
+    def __exit__(self, *exception: object) -> None:
+        for module, mode in self.modes:
+            module.training = mode
+
+
+def as_images(images: Any) -> Iterator[Tensor]:
+    """Yield image tensors C H W (uint8, or float in [0, 1]) from paths, PIL images, arrays and tensors.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: if an array is not H W 3 or a tensor not C H W.
+    """
+    if isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) == 3:
+        images = [images]
+    for image in images:
+        if isinstance(image, str | Path):
+            yield files.read_image(image)
+        elif isinstance(image, PIL.Image.Image):
+            yield geometry.pil_to_tensor(image.convert("RGB"))
+        elif isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                received = f"an array of {image.dtype} {image.shape}"
+                raise ValueError(f"received {received}, expected uint8 of shape (H, W, 3)")
+            yield torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        elif isinstance(image, Tensor):
+            if image.ndim != 3:
+                raise ValueError(f"received a tensor of shape {tuple(image.shape)}, expected (C, H, W)")
+            yield image
+        else:
+            expected = "a path, PIL image, array H W 3 or tensor C H W"
+            raise TypeError(f"received a {type(image).__name__}, expected {expected}")
+
+
+def _equal_canvases(
+    placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]], batch_size: int
+) -> Iterator[list[int]]:
+    """Group rows whose resized images are equally large, at most `batch_size` in a group."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, (image, _, _) in enumerate(placed):
+        groups.setdefault(tuple(image.shape), []).append(row)
+    for rows in groups.values():
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]
