@@ -1,0 +1,28 @@
+"""Run every benchmark and print the table of ratios against the bars: `python -m benchmarks [NAME ...]`."""
+
+import sys
+from importlib import import_module
+
+# name of the module -> item of the performance page; each module has `lines()`, which yields rows of the table
+BENCHMARKS: dict[str, str] = {
+    "coco": "COCO's twelve numbers, masks from run lengths",
+}
+
+
+def main(names: list[str]) -> int:
+    """Print the rows of the named benchmarks (default: all); the exit code is 1 where a bar is missed."""
+    unknown = sorted(set(names) - BENCHMARKS.keys())
+    if unknown:
+        print(f"no benchmark named {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        return 2
+    missed = 0
+    for name in names or BENCHMARKS:
+        print(f"{name}: {BENCHMARKS[name]}")
+        for line in import_module(f"benchmarks.{name}").lines():
+            print("  " + line, flush=True)
+            missed += line.endswith("MISSED")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,334 @@
+"""COCO's twelve numbers for boxes and masks, from flat arrays.
+
+Lin et al. 2014, Microsoft COCO (arXiv 1405.0312), in the semantics of its evaluation code (`pycocotools.cocoeval`),
+whose numbers these equal to 1e-12:
+
+    truths N, predictions P   flat rows: image, class, box, area; crowd or score; masks
+    -> match                  per image and class, greedily in falling score, at 10 overlaps and 4 area ranges
+    -> precision T R K A M    envelope at 101 recalls; recall T K A M; -1 where a class has no truth
+    -> twelve means           over classes, overlaps and recalls that are not -1
+
+Crowds and truths outside the area range are ignored: what matches them counts neither as true nor as false, as do
+unmatched predictions outside the range. A crowd may be matched often, by the share of the prediction that it covers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+from torch import Tensor
+
+from vidi.metrics.coco_rows import Kind, Predictions, Truths, check_mask_sizes, checked, reordered, sizes_of
+from vidi.ops.masks import Rle, encode_masks, pack_runs
+from vidi.results import Detections
+
+if TYPE_CHECKING:
+    from vidi.metrics.coco_kernels import Candidates, Outcome
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
+AREA_RANGES = {  # square pixels, both limits inside
+    "all": (0.0, 1e5**2),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, 1e5**2),
+}
+
+
+@dataclass(frozen=True)
+class CocoScores:
+    """COCO's twelve numbers, each in 0..1 or -1 where nothing defines it, and the curves that they are means of."""
+
+    ap: float  # mean over IoU 0.50:0.05:0.95
+    ap50: float
+    ap75: float
+    ap_small: float
+    ap_medium: float
+    ap_large: float
+    ar1: float  # recall with one prediction per class and image (the first of max_detections), mean over IoU
+    ar10: float
+    ar100: float
+    ar_small: float
+    ar_medium: float
+    ar_large: float
+    precision: Float64[np.ndarray, "T R K A M"]
+    recall: Float64[np.ndarray, "T K A M"]
+    scores: Float64[np.ndarray, "T R K A M"]  # of the prediction at which the recall is reached
+    kind: Kind
+    max_detections: tuple[int, int, int]
+
+    def numbers(self) -> dict[str, float]:
+        """Give the twelve numbers by name, in COCO's order."""
+        return {name: getattr(self, name) for name in _NUMBERS}
+
+    def ap_per_class(self, threshold: float | None = None, area: str = "all") -> Float64[np.ndarray, " K"]:
+        """Give the AP of each class, -1 without truths: at one IoU threshold, or the mean over all ten (default)."""
+        chosen = slice(None) if threshold is None else _threshold_index(threshold)
+        curves = self.precision[chosen, :, :, _area_index(area), -1].reshape(
+            -1, len(RECALL_LEVELS), self.recall.shape[1]
+        )
+        return np.where(curves[0, 0] > -1, curves.mean((0, 1)), -1.0)
+
+    def curve(self, category: int, threshold: float = 0.5, area: str = "all") -> Float64[np.ndarray, " R"]:
+        """Give the precision envelope of one class at the 101 `RECALL_LEVELS`, -1 without truths."""
+        return self.precision[_threshold_index(threshold), :, category, _area_index(area), -1]
+
+    def summary(self) -> str:
+        """Give the twelve lines of COCOeval's print-out."""
+        few, some, many = self.max_detections
+        return "\n".join(
+            " {:<18} {} @[ IoU={:<9} | area={:>6s} | maxDets={:>3d} ] = {:0.3f}".format(
+                "Average Precision" if name.startswith("ap") else "Average Recall",
+                "(AP)" if name.startswith("ap") else "(AR)",
+                "0.50:0.95" if threshold is None else f"{threshold:0.2f}",
+                area,
+                (few, some, many)[limit],
+                value,
+            )
+            for (name, (threshold, area, limit)), value in zip(_NUMBERS.items(), self.numbers().values(), strict=True)
+        )
+
+
+# name -> (IoU threshold or None for the mean over all, area range, which of max_detections)
+_NUMBERS: dict[str, tuple[float | None, str, int]] = {
+    "ap": (None, "all", 2),
+    "ap50": (0.5, "all", 2),
+    "ap75": (0.75, "all", 2),
+    "ap_small": (None, "small", 2),
+    "ap_medium": (None, "medium", 2),
+    "ap_large": (None, "large", 2),
+    "ar1": (None, "all", 0),
+    "ar10": (None, "all", 1),
+    "ar100": (None, "all", 2),
+    "ar_small": (None, "small", 2),
+    "ar_medium": (None, "medium", 2),
+    "ar_large": (None, "large", 2),
+}
+
+
+def _threshold_index(threshold: float) -> int:
+    index = int(np.abs(IOU_THRESHOLDS - threshold).argmin())
+    if abs(IOU_THRESHOLDS[index] - threshold) > 1e-9:
+        raise ValueError(f"IoU threshold {threshold} is none of {[round(float(t), 2) for t in IOU_THRESHOLDS]}")
+    return index
+
+
+def _area_index(area: str) -> int:
+    if area not in AREA_RANGES:
+        raise ValueError(f"area range {area!r} is none of {list(AREA_RANGES)}")
+    return list(AREA_RANGES).index(area)
+
+
+def coco_scores(
+    truths: Truths,
+    predictions: Predictions,
+    *,
+    images: int,
+    categories: int,
+    kind: Kind = "boxes",
+    max_detections: tuple[int, int, int] = (1, 10, 100),
+) -> CocoScores:
+    """Score predictions against truths as COCOeval does.
+
+    `max_detections` are the best per class and image that count: for ar1, for ar10, and for everything else. ValueError
+    where rows differ in count, image or category numbers are out of range, values not finite, or masks missing.
+    """
+    if kind not in ("boxes", "masks"):
+        raise ValueError(f"kind {kind!r} is none of 'boxes', 'masks'")
+    if len(max_detections) != 3 or sorted(set(max_detections)) != list(max_detections) or max_detections[0] < 1:
+        raise ValueError(f"expected three rising positive limits as max_detections, received {max_detections}")
+    truths = checked("truths", truths, images, categories, kind)
+    predictions = checked("predictions", predictions, images, categories, kind)
+    if kind == "masks":
+        check_mask_sizes(truths, predictions, images)
+    walk = _matched(truths, predictions, images, categories, kind, max_detections[-1])
+    precision, recall, scores = _accumulated(walk, max_detections)
+    return CocoScores(
+        **_twelve_numbers(precision, recall),
+        precision=precision,
+        recall=recall,
+        scores=scores,
+        kind=kind,
+        max_detections=max_detections,
+    )
+
+
+class _Walk(NamedTuple):
+    """All predictions by class and falling score, and what became of them."""
+
+    starts: np.ndarray  # K+1, where each class starts
+    scores: np.ndarray  # P
+    outcome: "Outcome"
+    positives: np.ndarray  # K A, truths that count
+
+
+def _matched(truths: Truths, predictions: Predictions, images: int, categories: int, kind: Kind, limit: int) -> _Walk:
+    from vidi.metrics.coco_kernels import (
+        Outcome,
+        count_positives,
+        match,
+        order_by_class_and_image,
+        order_by_class_and_score,
+        outside,
+        rank_and_range,
+    )
+
+    ranges = np.array(list(AREA_RANGES.values()))
+    truth_order, truth_starts = order_by_class_and_image(truths.category, truths.image, categories, images)
+    truths = reordered(truths, truth_order)
+    ignored = np.where(truths.crowd, 2 ** len(ranges) - 1, outside(truths.areas, ranges))
+    scores = predictions.scores + 0.0  # no -0.0: it ties with 0.0
+    order, starts = order_by_class_and_score(predictions.category, predictions.image, scores, categories, images)
+    rank, near = rank_and_range(order, starts, predictions.image, truth_starts, truths.image, images, limit)
+    candidates, areas = _overlaps(truths, predictions, order, near, kind)
+    matched, to_ignored = match(candidates, IOU_THRESHOLDS, len(ranges), ignored, truths.crowd)
+    outcome = Outcome(rank, outside(areas, ranges)[order], matched, to_ignored)
+    return _Walk(starts, scores[order], outcome, count_positives(truth_starts, ignored, len(ranges)))
+
+
+def _overlaps(
+    truths: Truths, predictions: Predictions, order: np.ndarray, near: np.ndarray, kind: Kind
+) -> tuple["Candidates", np.ndarray]:
+    """Give what each prediction of the walk may match among the truths `near` it, and the areas of predictions."""
+    from vidi.metrics.coco_kernels import box_candidates, mask_candidates
+
+    if kind == "masks":
+        masks, truth_masks = pack_runs(predictions.masks or ()), pack_runs(truths.masks or ())
+        candidates = mask_candidates(order, near, masks, truth_masks, truths.crowd, IOU_THRESHOLDS[0])
+        areas = masks.areas.astype(np.float64)
+    else:
+        sizes, truth_sizes = sizes_of(predictions), sizes_of(truths)
+        candidates = box_candidates(
+            order, near, predictions.boxes, sizes, truths.boxes, truth_sizes, truths.crowd, IOU_THRESHOLDS[0]
+        )
+        areas = sizes[:, 0] * sizes[:, 1]
+    return candidates, areas if predictions.areas is None else predictions.areas
+
+
+def _accumulated(walk: _Walk, max_detections: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give precision T R K A M, recall T K A M and the scores T R K A M at which recalls are reached."""
+    from vidi.metrics.coco_kernels import accumulate
+
+    limits = np.array(max_detections, np.int64)
+    shape = (*walk.positives.shape, len(limits), len(IOU_THRESHOLDS))  # K A M T
+    precision, scores = np.full((2, *shape, len(RECALL_LEVELS)), -1.0)
+    recall = np.full(shape, -1.0)
+    accumulate(*walk, limits, IOU_THRESHOLDS, RECALL_LEVELS, precision, recall, scores)
+    return precision.transpose(3, 4, 0, 1, 2), recall.transpose(3, 0, 1, 2), scores.transpose(3, 4, 0, 1, 2)
+
+
+def _twelve_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    numbers = {}
+    for name, (threshold, area, limit) in _NUMBERS.items():
+        values = precision if name.startswith("ap") else recall
+        chosen = slice(None) if threshold is None else _threshold_index(threshold)
+        values = values[chosen][..., _area_index(area), limit]
+        defined = values[values > -1]
+        numbers[name] = float(defined.mean()) if len(defined) else -1.0
+    return numbers
+
+
+class _Scored(NamedTuple):
+    """What is kept of one image: its rows of `Truths` and of `Predictions`, without the image number."""
+
+    truths: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # category, boxes, areas, crowd
+    predictions: tuple[np.ndarray, np.ndarray, np.ndarray]  # category, boxes, scores
+    truth_masks: list[Rle]
+    masks: list[Rle]
+
+
+class CocoEvaluator:
+    """Gather the detections of a data set image by image and score them at the end.
+
+    Images are told apart and ordered by their id, so that any order of updates and any split over processes gives the
+    same numbers.
+    """
+
+    def __init__(
+        self,
+        categories: int,  # K; labels are 0..K-1
+        *,
+        kind: Kind = "boxes",
+        max_detections: tuple[int, int, int] = (1, 10, 100),
+    ) -> None:
+        self.categories = categories
+        self.kind: Kind = kind
+        self.max_detections = max_detections
+        self._images: dict[int, _Scored] = {}
+
+    def __len__(self) -> int:
+        """Count the images seen."""
+        return len(self._images)
+
+    def update(self, predictions: Sequence[Detections], targets: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take the detections of some images and their targets, both in pixels of the original image.
+
+        A target has `image_id`, `boxes` (xyxy), `labels`, and `masks` where masks are scored; `crowd` defaults to none,
+        `areas` to those of the masks, else of the boxes. ValueError where a key is missing or an image comes twice.
+        """
+        if len(predictions) != len(targets):
+            raise ValueError(f"received predictions of {len(predictions)} images and targets of {len(targets)}")
+        needed = {"image_id", "boxes", "labels"} | ({"masks"} if self.kind == "masks" else set())
+        for prediction, target in zip(predictions, targets, strict=True):
+            if not needed <= target.keys():
+                raise ValueError(f"a target lacks {sorted(needed - target.keys())}, it has {sorted(target.keys())}")
+            image = int(target["image_id"])
+            if image in self._images:
+                raise ValueError(f"image {image} was given before")
+            self._images[image] = _scored(prediction, target, self.kind)
+
+    def merge(self, other: "CocoEvaluator") -> None:
+        """Take in what another process gathered; an image that both have counts once (samplers repeat some to pad)."""
+        if (self.categories, self.kind) != (other.categories, other.kind):
+            raise ValueError(
+                f"cannot merge {other.kind} of {other.categories} classes into {self.kind} of {self.categories}"
+            )
+        self._images = {**other._images, **self._images}
+
+    def compute(self) -> CocoScores:
+        """Score all images seen; ValueError where there are none."""
+        if not self._images:
+            raise ValueError("no images to score: update() was never called")
+        seen = [self._images[image] for image in sorted(self._images)]
+        truth_image = np.repeat(np.arange(len(seen)), [len(image.truths[0]) for image in seen])
+        image = np.repeat(np.arange(len(seen)), [len(image.predictions[0]) for image in seen])
+        truths = (np.concatenate(column) for column in zip(*(image.truths for image in seen), strict=True))
+        predictions = (np.concatenate(column) for column in zip(*(image.predictions for image in seen), strict=True))
+        masked = self.kind == "masks"
+        return coco_scores(
+            Truths(truth_image, *truths, masks=[m for image in seen for m in image.truth_masks] if masked else None),
+            Predictions(image, *predictions, masks=[m for image in seen for m in image.masks] if masked else None),
+            images=len(seen),
+            categories=self.categories,
+            kind=self.kind,
+            max_detections=self.max_detections,
+        )
+
+
+def _scored(prediction: Detections, target: Mapping[str, Tensor], kind: Kind) -> _Scored:
+    truth_masks: list[Rle] = []
+    masks: list[Rle] = []
+    if kind == "masks":
+        if prediction.masks is None:
+            raise ValueError(f"the prediction of image {int(target['image_id'])} has no masks, needed for kind 'masks'")
+        truth_masks, masks = encode_masks(target["masks"]), encode_masks(prediction.masks)
+    boxes = _float64(target["boxes"])
+    if "areas" in target:
+        areas = _float64(target["areas"])
+    elif "masks" in target:
+        areas = _float64(target["masks"].flatten(1).sum(1))
+    else:
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    crowd = target["crowd"].cpu().numpy().astype(bool) if "crowd" in target else np.zeros(len(boxes), bool)
+    return _Scored(
+        (target["labels"].cpu().numpy().astype(np.int64), boxes, areas, crowd),
+        (prediction.labels.numpy().copy(), _float64(prediction.boxes), _float64(prediction.scores)),
+        truth_masks,
+        masks,
+    )
+
+
+def _float64(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy().astype(np.float64)
