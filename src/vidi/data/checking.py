@@ -1,0 +1,227 @@
+"""What `vidi data check PATH` says: what was recognised, counts, sizes, boxes, every fault, and a contact sheet.
+
+A reader finds the faults of annotations when it opens them; here every image is decoded besides, so that a truncated
+file is found before an epoch is lost. Images with equal pixels are remarked: in two splits they make scores too good.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from vidi.data.contact_sheet import contact_sheet
+from vidi.data.faults import DataFaults, Fault, listing
+from vidi.data.readers.image_set import ImageSet, Target
+from vidi.data.recognise import Recognition, recognise
+
+SMALL, LARGE = 32.0**2, 96.0**2  # px: COCO's limits between small, medium and large things
+
+Progress = Callable[[str, int, int], None]  # split, images done, images in all
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one split holds."""
+
+    images: int
+    height: tuple[int, int, int] | None  # smallest, median, largest, px; None without a readable image
+    width: tuple[int, int, int] | None
+    classes: dict[str, int]  # images or boxes of each class
+    pixel_shares: dict[str, float]  # of the pixels that are not ignored
+    boxes: dict[str, int | float]  # statistics of the boxes; empty without
+
+
+@dataclass(frozen=True)
+class Report:
+    """The findings about a data set."""
+
+    path: str
+    format: str
+    reason: str
+    kinds: tuple[str, ...]
+    splits: dict[str, SplitReport]
+    faults: tuple[Fault, ...]  # make rows unusable
+    remarks: tuple[Fault, ...]  # odd, but repaired or harmless
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing stands in the way of training."""
+        return not self.faults
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that `vidi.files.write_json` can write."""
+        return asdict(self)
+
+    def contact_sheets(self, count: int = 16) -> Iterator[tuple[str, PIL.Image.Image]]:
+        """Draw `count` samples of each split with what their targets say."""
+        recognition = recognise(self.path, format=self.format)
+        for split in self.splits:
+            yield split, contact_sheet(recognition.open(split, on_fault="drop"), count)
+
+    def __str__(self) -> str:
+        lines = [self.path, f"  recognised as {self.format}: {self.reason}", f"  gives {', '.join(self.kinds)}"]
+        for name, split in self.splits.items():
+            lines += ["", f"{name}: {split.images} images", *_split_lines(split)]
+        for title, rows in (("faults", self.faults), ("remarks", self.remarks)):
+            lines += ["", f"{len(rows)} {title}"] + ([listing(rows, shown=50)] if rows else [])
+        return "\n".join(lines)
+
+
+def check_dataset(
+    path: str | os.PathLike[str], *, format: str | None = None, progress: Progress | None = None
+) -> Report:
+    """Read a whole data set and report what it holds and everything that is wrong with it.
+
+    Raises FileNotFoundError and ValueError where nothing is recognised; faults of a recognised set are in the report.
+    """
+    recognition = recognise(path, format=format)
+    findings = _Findings()
+    splits: dict[str, SplitReport] = {}
+    kinds: set[str] = set()
+    for name in _distinct_splits(recognition):
+        try:
+            dataset = recognition.open(name, on_fault="drop")
+        except DataFaults as error:
+            findings.faults += error.faults
+            continue
+        except ValueError as error:  # the annotations as a whole cannot be read
+            findings.faults.append(Fault("", "", str(error)))
+            continue
+        findings.faults += dataset.faults
+        findings.remarks += dataset.remarks
+        kinds |= dataset.kinds
+        splits[name] = _check_split(name, dataset, findings, progress)
+    return Report(
+        path=str(Path(path)),
+        format=recognition.format,
+        reason=recognition.reason,
+        kinds=tuple(sorted(kinds)),
+        splits=splits,
+        faults=tuple(dict.fromkeys(findings.faults)),  # two parts of one file tell the same
+        remarks=tuple(dict.fromkeys(findings.remarks)),
+    )
+
+
+@dataclass
+class _Findings:
+    faults: list[Fault] = field(default_factory=list)
+    remarks: list[Fault] = field(default_factory=list)
+    pixels: dict[bytes, str] = field(default_factory=dict)  # digest of an image -> where it was first
+
+
+@dataclass
+class _Counts:
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    classes: Counter[int] = field(default_factory=Counter)
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+    areas: list[np.ndarray] = field(default_factory=list)
+    crowd: int = 0
+
+
+def _distinct_splits(recognition: Recognition) -> list[str]:
+    """Return the splits that share no image with one another."""
+    used = {split.source for split in recognition.splits.values() if split.part != "all"}
+    chosen: dict[tuple[str, str], str] = {}
+    for name, split in sorted(recognition.splits.items(), key=lambda item: item[1].note != ""):  # own ones first
+        if split.part != "all" or split.source not in used:
+            chosen.setdefault((split.source, split.part), name)
+    return [name for name in recognition.splits if name in chosen.values()]
+
+
+def _check_split(name: str, dataset: ImageSet, findings: _Findings, progress: Progress | None) -> SplitReport:
+    counts = _Counts()
+    for index in range(len(dataset)):
+        try:
+            image, target = dataset[index]
+        except (ValueError, OSError) as error:
+            file = dataset.name(index)
+            findings.faults.append(Fault(file, "", str(error).removeprefix(file).lstrip(":, ")))
+        else:
+            _count(counts, image, target)
+            _compare(findings, f"{dataset.name(index)} ({name})", image)
+        if progress is not None:
+            progress(name, index + 1, len(dataset))
+    return _summary(len(dataset), dataset, counts)
+
+
+def _count(counts: _Counts, image: torch.Tensor, target: Target) -> None:
+    counts.sizes.append((image.shape[-2], image.shape[-1]))
+    if "label" in target:
+        counts.classes[int(target["label"])] += 1
+    if "labels" in target:
+        counts.classes.update(target["labels"].tolist())
+        counts.areas.append(target["areas"].numpy())
+        counts.crowd += int(target["crowd"].sum())
+    if "semantic" in target:
+        counts.pixels += np.bincount(target["semantic"].numpy().reshape(-1), minlength=256)
+
+
+def _compare(findings: _Findings, name: str, image: torch.Tensor) -> None:
+    digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=16, key=str(tuple(image.shape)).encode()).digest()
+    first = findings.pixels.setdefault(digest, name)
+    if first != name:
+        findings.remarks.append(Fault(name, "", f"has the same pixels as {first}"))
+
+
+def _summary(images: int, dataset: ImageSet, counts: _Counts) -> SplitReport:
+    shares = counts.pixels[: len(dataset.semantic_categories)]
+    total = int(shares.sum())
+    heights, widths = zip(*counts.sizes, strict=True) if counts.sizes else ((), ())
+    return SplitReport(
+        images=images,
+        height=_range(heights),
+        width=_range(widths),
+        classes={name: counts.classes[label] for label, name in enumerate(dataset.categories)},
+        pixel_shares={
+            name: float(share) / total for name, share in zip(dataset.semantic_categories, shares, strict=True) if total
+        },
+        boxes=_box_statistics(counts),
+    )
+
+
+def _range(values: tuple[int, ...]) -> tuple[int, int, int] | None:
+    return (min(values), sorted(values)[len(values) // 2], max(values)) if values else None
+
+
+def _box_statistics(counts: _Counts) -> dict[str, int | float]:
+    if not counts.areas:
+        return {}
+    areas = np.concatenate(counts.areas)
+    per_image = [len(rows) for rows in counts.areas]
+    small, large = int((areas < SMALL).sum()), int((areas > LARGE).sum())
+    statistics: dict[str, int | float] = {
+        "count": len(areas),
+        "crowd": counts.crowd,
+        "mean_per_image": float(np.mean(per_image)),
+        "most_in_an_image": max(per_image),
+        "images_without": per_image.count(0),
+        "small": small,
+        "medium": len(areas) - small - large,
+        "large": large,
+    }
+    if len(areas):
+        for percent in (5, 50, 95):
+            statistics[f"root_area_{percent}_percent"] = float(np.sqrt(np.percentile(areas, percent)))
+    return statistics
+
+
+def _split_lines(split: SplitReport) -> list[str]:
+    lines = []
+    if split.height and split.width:
+        low, middle, high = (f"{w} x {h}" for w, h in zip(split.width, split.height, strict=True))
+        lines.append(f"  width x height: smallest {low}, median {middle}, largest {high}")
+    if split.boxes:
+        named = (f"{name.replace('_', ' ')} {value:g}" for name, value in split.boxes.items())
+        lines.append(f"  boxes: {', '.join(named)}")
+    if split.classes:
+        lines.append("  classes: " + ", ".join(f"{name} {count}" for name, count in split.classes.items()))
+    if split.pixel_shares:
+        lines.append("  pixels: " + ", ".join(f"{name} {share:.3f}" for name, share in split.pixel_shares.items()))
+    return lines

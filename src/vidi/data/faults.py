@@ -1,0 +1,83 @@
+"""Faults of a data set: all of them at once, each with its file and row.
+
+A reader logs what is wrong while it indexes the annotations and settles the log at the end. With `on_fault="raise"` any
+fault is an error that lists them; with "drop" the faulty rows are left out and counted. Remarks are oddities that can
+be repaired without loss (a box that reaches over the border is clipped): they never stop a reader.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+OnFault = Literal["raise", "drop"]
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong: in which file, where in it (a line, a row, an id; may be empty), and what."""
+
+    file: str
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.file, self.where, self.message) if part)
+
+
+def listing(faults: Iterable[Fault], shown: int = SHOWN) -> str:
+    """Print faults one a line, the first `shown` of them and how many more there are."""
+    lines = [f"  {fault}" for fault in faults]
+    more = len(lines) - shown
+    return "\n".join(lines[:shown] + ([f"  ... and {more} more"] if more > 0 else []))
+
+
+class DataFaults(ValueError):  # noqa: N818, plural: it holds many
+    """A data set with bad rows; `faults` holds all of them, the message the first twenty."""
+
+    def __init__(self, root: str | Path, faults: Iterable[Fault]) -> None:
+        self.root = str(root)
+        self.faults = tuple(faults)
+        number = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        super().__init__(
+            f"{self.root}: {number} in the data set\n{listing(self.faults)}\n"
+            "Repair them, or leave the faulty rows out with --drop-faults (faults='drop' in Python)."
+        )
+
+    def __reduce__(self) -> tuple[type["DataFaults"], tuple[str, tuple[Fault, ...]]]:
+        return DataFaults, (self.root, self.faults)  # a loader worker sends it to its parent
+
+
+@dataclass
+class FaultLog:
+    """What a reader finds wrong with the data set under `root`, until it settles."""
+
+    root: Path
+    on_fault: OnFault = "raise"
+    faults: list[Fault] = field(default_factory=list)
+    remarks: list[Fault] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.on_fault not in get_args(OnFault):
+            raise ValueError(f"on_fault is {self.on_fault!r}; choose from {', '.join(get_args(OnFault))}")
+
+    def fault(self, file: str | Path, where: str, message: str) -> None:
+        """Log something that makes a row unusable."""
+        self.faults.append(Fault(str(file), where, message))
+
+    def unreadable(self, file: str | Path, error: Exception) -> None:
+        """Log a file that cannot be read; errors of `vidi.files` begin with its name."""
+        self.fault(file, "", str(error).removeprefix(str(file)).lstrip(":, "))
+
+    def remark(self, file: str | Path, where: str, message: str) -> None:
+        """Log something odd that was repaired."""
+        self.remarks.append(Fault(str(file), where, message))
+
+    def settle(self, kept: int) -> None:
+        """Raise DataFaults if there are faults and they are not to be dropped, or if dropping leaves no image."""
+        if self.faults and (self.on_fault == "raise" or kept == 0):
+            raise DataFaults(self.root, self.faults)
+        if kept == 0:
+            raise ValueError(f"{self.root}: the data set holds no images")

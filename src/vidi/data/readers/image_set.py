@@ -1,0 +1,108 @@
+"""What every reader is: images with targets, indexed once, read on demand."""
+
+import os
+import re
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from vidi import files
+from vidi.data.faults import Fault, FaultLog
+
+Target = dict[str, Any]
+
+
+class ImageSet(Dataset, ABC):
+    """A data set on disk by the sample contract: `dataset[i] -> (image, target)`.
+
+    `kinds` names the keys that targets have. `faults` are the rows that were left out, `remarks` what was repaired.
+    """
+
+    categories: tuple[str, ...] = ()
+    semantic_categories: tuple[str, ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset({"image_id"})
+
+    def __init__(self, root: Path, log: FaultLog) -> None:
+        self.root = root
+        self.faults: tuple[Fault, ...] = tuple(log.faults)
+        self.remarks: tuple[Fault, ...] = tuple(log.remarks)
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def path(self, index: int) -> Path:
+        """Return the file that holds image `index`."""
+
+    def name(self, index: int) -> str:
+        """Return where image `index` comes from, for messages."""
+        return str(self.path(index))
+
+    @abstractmethod
+    def target(self, index: int) -> Target:
+        """Return the target of image `index` without decoding its pixels."""
+
+    def image(self, index: int) -> tv_tensors.Image:
+        """Decode image `index`: uint8 3 H W. Raises ValueError that names the file."""
+        return tv_tensors.Image(files.read_image(self.path(index)))
+
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, Target]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of a data set of {len(self)}")
+        index %= len(self)
+        image, target = self.image(index), self.target(index)
+        for name in ("boxes", "masks", "semantic", "panoptic"):
+            size = _canvas(target[name]) if name in target else tuple(image.shape[-2:])
+            if size != tuple(image.shape[-2:]):
+                (height, width), (high, wide) = image.shape[-2:], size
+                raise ValueError(
+                    f"{self.name(index)}: the image has {width} x {height} pixels, its {name} are for {wide} x {high}"
+                )
+        return image, target
+
+
+def _canvas(annotation: torch.Tensor) -> tuple[int, ...]:
+    if isinstance(annotation, tv_tensors.BoundingBoxes):
+        return tuple(annotation.canvas_size)
+    return tuple(annotation.shape[-2:])
+
+
+def images_by_stem(folder: Path) -> dict[str, str]:
+    """Return the names of the image files of a folder by their stems, in alphabetical order."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
+    return {name.rpartition(".")[0]: name for name in names}
+
+
+def is_image_name(name: str) -> bool:
+    """Tell by its suffix whether a file is an image; hidden files are not."""
+    return not name.startswith(".") and name.lower().endswith(files.IMAGE_SUFFIXES)
+
+
+def listed_classes(folder: Path) -> dict[int, str] | None:
+    """Read classes.txt: one name a line, or `number name`; None where there is no such file.
+
+    Raises ValueError with the line for an empty name and for a number that comes twice.
+    """
+    path = folder / "classes.txt"
+    if not path.is_file():
+        return None
+    lines = [line.strip() for line in files.read_text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    split = [re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line) for line in lines]
+    numbered = bool(lines) and all(split)
+    classes: dict[int, str] = {}
+    for line, (text, match) in enumerate(zip(lines, split, strict=True)):
+        number, name = (int(match.group(1)), match.group(2)) if numbered and match else (line, text)
+        if not name or number in classes:
+            raise ValueError(f"{path}, line {line + 1}: expected a class name, each number once, got {text!r}")
+        classes[number] = name
+    return classes

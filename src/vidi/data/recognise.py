@@ -1,0 +1,97 @@
+"""What a path holds: recognised by its content, opened as a data set.
+
+Each reader says what it needs and looks for it; the first that finds it wins, the most particular ones ask first. The
+reason is kept, to be printed: a data set that is silently taken for another one costs days.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from vidi.data.faults import OnFault
+from vidi.data.readers import class_folders, coco_json, label_pairs, npz, voc_xml, yolo_txt
+from vidi.data.readers.image_set import ImageSet
+from vidi.data.readers.splits import Layout, Split, assign_splits
+
+
+class Reader(NamedTuple):
+    """How one on-disk format is found, and what it needs to be."""
+
+    find_layout: Callable[[Path], Layout | None]
+    needs: str
+
+
+READERS: dict[str, Reader] = {
+    "npz": Reader(npz.find_layout, npz.NEEDS),
+    "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
+    "voc_xml": Reader(voc_xml.find_layout, voc_xml.NEEDS),
+    "yolo_txt": Reader(yolo_txt.find_layout, yolo_txt.NEEDS),
+    "label_pairs": Reader(label_pairs.find_layout, label_pairs.NEEDS),
+    "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS),
+}
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A data set that was recognised; `splits` can be opened."""
+
+    format: str
+    root: Path
+    reason: str
+    splits: Mapping[str, Split]
+    layout: Layout
+
+    def open(self, split: str, *, on_fault: OnFault = "raise") -> ImageSet:
+        """Index one split. Raises DataFaults with all its faults, unless they are to be dropped."""
+        if split not in self.splits:
+            raise ValueError(f"{self.root}: there is no split {split!r}; choose from {', '.join(self.splits)}")
+        source = self.splits[split]
+        return self.layout.sources[source.source](part=source.part, on_fault=on_fault)
+
+
+def recognise(path: str | os.PathLike[str], *, format: str | None = None) -> Recognition:
+    """Tell by its content which data set lies at a path; `format` (a key of READERS) asks that reader alone.
+
+    Raises FileNotFoundError for a path that does not exist, and ValueError that lists what was seen and what each
+    format needs.
+    """
+    root = Path(path)
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such file or folder")
+    if format is not None and format not in READERS:
+        raise ValueError(f"unknown format {format!r}; choose from {', '.join(READERS)}")
+    asked = READERS if format is None else {format: READERS[format]}
+    for name, reader in asked.items():
+        layout = reader.find_layout(root)
+        if layout is not None:
+            splits = assign_splits(layout.sources)
+            own = ", ".join(split for split in splits if not splits[split].note)
+            notes = [f"splits of its own: {own}"] if own else []
+            notes += [split.note for split in splits.values() if split.note]
+            return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout)
+    needs = "\n".join(f"  {name}: {reader.needs}" for name, reader in asked.items())
+    raise ValueError(f"{root}: not a data set that vidi knows. It holds {seen(root)}. A data set needs one of\n{needs}")
+
+
+def open_dataset(
+    path: str | os.PathLike[str], split: str, *, format: str | None = None, on_fault: OnFault = "raise"
+) -> ImageSet:
+    """Open one split (train, val, test; `all` of an unsplit set) of the data set at a path."""
+    return recognise(path, format=format).open(split, on_fault=on_fault)
+
+
+def seen(root: Path) -> str:
+    """Describe a folder in a line: its sub-folders and its files by suffix."""
+    if root.is_file():
+        return f"one file of {root.stat().st_size} bytes"
+    entries = sorted(root.iterdir())
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    suffixes = Counter(entry.suffix.lower() or "without suffix" for entry in entries if not entry.is_dir())
+    parts = [f"{count} {'file' if count == 1 else 'files'} {suffix}" for suffix, count in suffixes.most_common(8)]
+    if folders:
+        more = ", ..." if len(folders) > 8 else ""
+        parts.insert(0, f"{len(folders)} folders ({', '.join(folders[:8])}{more})")
+    return ", ".join(parts) or "nothing: the folder is empty"

@@ -1,0 +1,169 @@
+"""`vidi data check`: counts by hand, every fault, what was decoded, contact sheets."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from vidi import files
+from vidi.data.checking import check_dataset
+from vidi.data.contact_sheet import contact_sheet, label_colour
+from vidi.data.recognise import open_dataset
+
+
+def noise(seed, size=(40, 60)):
+    return PIL.Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+def write_coco(root, split, images, boxes):
+    (root / "images").mkdir(exist_ok=True)
+    for image in images:
+        noise(image).save(root / "images" / f"{image}.jpg")
+    content = {
+        "images": [{"id": image, "file_name": f"{image}.jpg", "height": 40, "width": 60} for image in images],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}],
+        "annotations": [
+            {"id": row, "image_id": image, "category_id": label, "bbox": box, "iscrowd": int(box[2] == 50)}
+            for row, (image, label, box) in enumerate(boxes)
+        ],
+    }
+    (root / f"instances_{split}.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def clean(tmp_path):
+    write_coco(tmp_path, "train", [1, 2, 3], [(1, 1, [0, 0, 10, 10]), (1, 2, [5, 5, 40, 30]), (2, 2, [0, 0, 50, 40])])
+    write_coco(tmp_path, "val", [4], [(4, 1, [0, 0, 20, 20])])
+    return tmp_path
+
+
+def test_counts_of_a_clean_set(clean):
+    report = check_dataset(clean)
+    assert report.is_clean
+    assert (report.format, report.faults, report.remarks) == ("coco_json", (), ())
+    train = report.splits["train"]
+    assert (train.images, train.height, train.width) == (3, (40, 40, 40), (60, 60, 60))
+    assert train.classes == {"dog": 1, "cat": 2}
+    expected = {"count": 3, "crowd": 1, "mean_per_image": 1, "most_in_an_image": 2, "images_without": 1}
+    expected |= {"small": 1, "medium": 2, "large": 0}  # 100, 1200, 2000 px
+    assert {name: train.boxes[name] for name in expected} == expected
+    assert train.boxes["root_area_50_percent"] == pytest.approx(1200**0.5)
+    text = str(report)
+    for words in ("recognised as coco_json", "train: 3 images", "classes: dog 1, cat 2", "0 faults", "val: 1 images"):
+        assert words in text
+    files.write_json(clean / "report.json", report.to_dict())
+    assert files.read_json(clean / "report.json")["splits"]["val"]["classes"] == {"dog": 1, "cat": 0}
+
+
+def test_all_faults_of_annotations_and_images_are_listed(clean):
+    path = clean / "images" / "3.jpg"
+    path.write_bytes(path.read_bytes()[:-500])
+    noise(9, (60, 40)).save(clean / "images" / "2.jpg")
+    content = json.loads((clean / "instances_train.json").read_text())
+    content["annotations"].append({"id": 9, "image_id": 1, "category_id": 7, "bbox": [0, 0, 5, 5]})
+    content["annotations"].append({"id": 10, "image_id": 1, "category_id": 1, "bbox": [-9, 0, 20, 5]})
+    (clean / "instances_train.json").write_text(json.dumps(content))
+    (clean / "instances_val.json").write_text((clean / "instances_val.json").read_text().replace("20,", "NaN,"))
+    report = check_dataset(clean)
+    assert not report.is_clean
+    listed = [str(fault) for fault in report.faults]
+    assert len(listed) == 4
+    for words in (
+        "annotation 9: there is no category 7",
+        "2.jpg: the image has 40 x 60 pixels, its boxes are for 60 x 40",
+        "3.jpg: damaged image",
+        "NaN is not JSON",
+    ):
+        assert any(words in line for line in listed), words
+    assert [remark.where for remark in report.remarks] == ["annotation 10"]
+    assert "val" not in report.splits
+    assert "4 faults" in str(report)
+
+
+def test_a_set_with_nothing_left_is_reported(clean):
+    for image in (1, 2, 3):
+        (clean / "images" / f"{image}.jpg").unlink()
+    report = check_dataset(clean)
+    assert len(report.faults) == 3
+    assert list(report.splits) == ["val"]
+
+
+def test_equal_images_are_remarked(clean):
+    (clean / "images" / "4.jpg").write_bytes((clean / "images" / "1.jpg").read_bytes())
+    report = check_dataset(clean)
+    assert report.is_clean
+    assert [str(remark).replace(str(clean), "") for remark in report.remarks] == [
+        "/images/4.jpg (val): has the same pixels as /images/1.jpg (train)"
+    ]
+
+
+def test_splits_that_share_images_are_read_once(tmp_path):
+    for name in ("dog", "cat"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            noise(10 * ord(name[0]) + number).save(tmp_path / name / f"{number}.png")
+    seen = []
+    report = check_dataset(tmp_path, progress=lambda split, done, total: seen.append((split, done, total)))
+    assert list(report.splits) == ["train", "val"]
+    assert len(seen) == 10
+    assert seen[-1] == ("val", 2, 2)
+    assert sum(split.classes["dog"] for split in report.splits.values()) == 5
+    np.savez(
+        tmp_path / "a.npz",
+        train_images=np.zeros((3, 4, 4), np.uint8),
+        train_labels=np.arange(3),
+        test_images=np.ones((2, 4, 4), np.uint8),
+        test_labels=np.arange(2),
+    )
+    assert list(check_dataset(tmp_path / "a.npz").splits) == ["train", "test"]
+
+
+def test_label_maps_are_counted_and_bad_ones_named(tmp_path):
+    for folder in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "classes.txt").write_text("sky\nroad\nvoid\n")
+    for split, labels in (("train", [[0, 0, 1, 2]]), ("val", [[0, 9, 1, 2]])):
+        noise(len(split), (1, 4)).save(tmp_path / split / "a.png")
+        PIL.Image.fromarray(np.array(labels, dtype=np.uint8)).save(tmp_path / f"{split}annot" / "a.png")
+    report = check_dataset(tmp_path)
+    assert report.splits["train"].pixel_shares == {"sky": pytest.approx(2 / 3), "road": pytest.approx(1 / 3)}
+    assert "pixels: sky 0.667, road 0.333" in str(report)
+    assert ["unknown classes [9]" in str(fault) for fault in report.faults] == [True]
+
+
+def test_the_real_cells(shared_data):
+    report = check_dataset(shared_data / "group_faces")
+    assert report.is_clean
+    assert [(name, split.images, split.boxes["count"]) for name, split in report.splits.items()] == [
+        ("train", 4, 18),
+        ("test", 5, 25),
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- contact sheets
+
+
+def test_contact_sheets_draw_boxes_where_they_are(clean):
+    sheets = dict(check_dataset(clean).contact_sheets(count=2))
+    assert {split: sheet.size for split, sheet in sheets.items()} == {"train": (480, 240), "val": (240, 240)}
+    sheet = contact_sheet(open_dataset(clean, "val"), tile=124)  # one image of 60 x 40, twice as large, border 2
+    pixels = np.array(sheet)
+    assert tuple(pixels[2 + 30, 2 + 40]) == label_colour(0)  # right edge of [0, 0, 20, 20]
+    assert tuple(pixels[2 + 40, 2 + 30]) == label_colour(0)
+    assert tuple(pixels[2 + 90, 60]) == (255, 255, 255)  # below the picture
+
+
+def test_contact_sheets_of_the_real_sets(shared_data):
+    for name in ("coco_mini", "camvid", "mnist", "group_faces"):
+        sheet = contact_sheet(open_dataset(shared_data / name, "val"), 3, tile=100, columns=2)
+        assert sheet.size == (200, 200)
+        assert len(np.unique(np.array(sheet).reshape(-1, 3), axis=0)) > 20
+
+
+def test_unreadable_samples_become_grey_tiles(clean):
+    (clean / "images" / "4.jpg").write_bytes(b"no")
+    pixels = np.array(contact_sheet(open_dataset(clean, "val"), tile=64))
+    assert tuple(pixels[4, 4]) == (128, 128, 128)
+    with pytest.raises(ValueError, match="count, columns >= 1"):
+        contact_sheet(open_dataset(clean, "val"), 0)
