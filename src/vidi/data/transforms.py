@@ -1,0 +1,145 @@
+"""Augmentations by name, put together from torchvision.transforms.v2; boxes, masks and points follow the pixels.
+
+A pipeline takes and gives a sample (image, target). It draws from torch's global generator only, which the loader
+seeds by (seed, epoch, index).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from vidi.model import Batch, Sample
+
+PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
+
+
+def drop_lost_objects(sample: Sample, *, smallest: float = 1.0) -> Sample:
+    """Clip boxes to the picture and drop the objects of which less than `smallest` pixels a side are left."""
+    image, target = sample
+    if "boxes" not in target:
+        return sample
+    boxes = v2.functional.clamp_bounding_boxes(target["boxes"])
+    kept = ((boxes[:, 2:] - boxes[:, :2]) >= smallest).all(dim=1)
+    rows = {"boxes": boxes} | {name: target[name] for name in PER_OBJECT if name in target and name != "boxes"}
+    return image, {**target, **{name: _rows(value, kept) for name, value in rows.items()}}
+
+
+def _rows(value: Tensor, kept: Tensor) -> Tensor:
+    rows = value[kept]
+    return tv_tensors.wrap(rows, like=value) if isinstance(value, tv_tensors.TVTensor) else rows  # type: ignore[call-arg]
+
+
+class QuarterTurns(v2.Transform):
+    """Turn the picture by 0, 90, 180 or 270 degrees: for subjects without an up, such as cells under a microscope."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        return {"angle": 90 * int(torch.randint(4, ()))}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return v2.functional.rotate(inpt, params["angle"], expand=True) if params["angle"] else inpt
+
+
+class Rescaled(v2.Transform):
+    """Scale and shift the picture within its frame; what comes in from outside is grey, and ignored in label maps."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        draws = torch.rand(3).tolist()
+        H, W = v2.functional.get_size(next(v for v in flat_inputs if isinstance(v, tv_tensors.TVTensor)))
+        shift = [round(0.1 * W * (2 * draws[0] - 1)), round(0.1 * H * (2 * draws[1] - 1))]
+        return {"translate": shift, "scale": 0.75 * (1.33 / 0.75) ** draws[2]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        label_map = isinstance(inpt, tv_tensors.Mask) and inpt.dtype == torch.uint8
+        fill = 114.0 if isinstance(inpt, tv_tensors.Image) else 255.0 if label_map else 0.0
+        return v2.functional.affine(inpt, angle=0, shear=[0, 0], fill=[fill], **params)
+
+
+def _crop(size: tuple[int, int]) -> v2.Transform:
+    pad = max(1, size[0] // 8)
+    return v2.Compose([v2.RandomCrop(size, padding=pad, padding_mode="reflect"), v2.RandomHorizontalFlip()])
+
+
+def _resized_crop(size: tuple[int, int]) -> v2.Transform:
+    return v2.Compose([v2.RandomResizedCrop(size, antialias=True), v2.RandomHorizontalFlip()])
+
+
+def _scaled(size: tuple[int, int]) -> v2.Transform:
+    return v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([Rescaled()], p=0.7),
+            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+        ]
+    )
+
+
+PIPELINES: dict[str, Callable[[tuple[int, int]], v2.Transform]] = {
+    "flip": lambda size: v2.RandomHorizontalFlip(),
+    "crop": _crop,
+    "resized_crop": _resized_crop,
+    "boxes": _scaled,
+    "dihedral_boxes": lambda size: v2.Compose([_scaled(size), v2.RandomVerticalFlip(), QuarterTurns()]),
+}
+
+
+class Augmentation:
+    """A named pipeline as a picklable function of a sample.
+
+    Args:
+        name: one of `PIPELINES`.
+        size: (H, W) that crops give.
+    """
+
+    def __init__(self, name: str, size: tuple[int, int]):
+        if name not in PIPELINES:
+            raise ValueError(f"received augment={name!r}, expected one of none, {', '.join(PIPELINES)}")
+        self.transform = PIPELINES[name](size)
+
+    def __call__(self, sample: Sample) -> Sample:
+        image, target = sample
+        # a list is a pytree that the transforms walk; strings and plain tensors pass through
+        moved: tuple[Tensor, Mapping[str, Any]] = self.transform(image, dict(target))
+        return drop_lost_objects(moved)
+
+
+def mixup(batch: Batch, generator: torch.Generator, *, classes: int, alpha: float = 0.2) -> Batch:
+    """Blend each image and its label with another's (Zhang et al. 2018, arXiv 1710.09412), one weight a batch."""
+    weight = float(_beta(alpha, generator))
+    order = torch.randperm(len(batch.targets), generator=generator, device=generator.device)
+    soft = _one_hot(batch, classes)
+    images = batch.images.lerp(batch.images[order], 1 - weight)
+    return _with_soft_labels(batch, images, soft.lerp(soft[order], 1 - weight))
+
+
+def cutmix(batch: Batch, generator: torch.Generator, *, classes: int, alpha: float = 1.0) -> Batch:
+    """Paste a box of another image into each image (Yun et al. 2019, arXiv 1905.04899); labels mix by area."""
+    H, W = batch.images.shape[-2:]
+    side = (1 - float(_beta(alpha, generator))) ** 0.5
+    y, x = (torch.rand(2, generator=generator, device=generator.device) * torch.tensor([H, W])).tolist()
+    top, bottom = (int(min(max(y + sign * side * H / 2, 0), H)) for sign in (-1, 1))
+    left, right = (int(min(max(x + sign * side * W / 2, 0), W)) for sign in (-1, 1))
+    order = torch.randperm(len(batch.targets), generator=generator, device=generator.device)
+    images = batch.images.clone()
+    images[..., top:bottom, left:right] = batch.images[order][..., top:bottom, left:right]
+    soft = _one_hot(batch, classes)
+    return _with_soft_labels(batch, images, soft.lerp(soft[order], (bottom - top) * (right - left) / (H * W)))
+
+
+def _beta(alpha: float, generator: torch.Generator) -> Tensor:
+    # X / (X + Y) of two gamma variates is beta distributed; torch's public gamma sampler takes no generator
+    gamma = torch._standard_gamma(torch.full((2,), alpha, device=generator.device), generator)  # type: ignore[attr-defined]
+    return gamma[0] / gamma.sum()
+
+
+def _one_hot(batch: Batch, classes: int) -> Tensor:
+    labels = torch.stack([target["label"] for target in batch.targets])
+    return torch.nn.functional.one_hot(labels, classes).float()
+
+
+def _with_soft_labels(batch: Batch, images: Tensor, soft: Tensor) -> Batch:
+    targets = [{**target, "label": row} for target, row in zip(batch.targets, soft, strict=True)]
+    return Batch(images, batch.mask, batch.placements, targets)

@@ -1,0 +1,72 @@
+"""Exponential moving averages of a model's sub-modules."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def moving_average(decay: float):
+    """Return the update of `AveragedModel` that forgets with `decay`, and faster at the start of a training.
+
+    After n updates the weight of the old average is min(decay, (1 + n) / (10 + n)), so that a short training does not
+    keep its random initialisation.
+    """
+
+    def update(averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
+        n = float(updates)
+        weight = 1.0 - min(decay, (1.0 + n) / (10.0 + n))
+        for average, current in zip(averages, currents, strict=True):
+            if average.is_floating_point():
+                average.lerp_(current, weight)
+            else:
+                average.copy_(current)  # counters, such as the batches that a batch norm has seen
+
+    return update
+
+
+class Averages:
+    """The averaged copies of a model's sub-modules; none when the decay is None."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str], decay: float | None):
+        self.copies: dict[str, AveragedModel] = {}
+        if decay is not None:
+            update = moving_average(decay)
+            for name in names:
+                copy = AveragedModel(model.get_submodule(name), multi_avg_fn=update, use_buffers=True)
+                self.copies[name] = copy
+
+    def update(self, model: nn.Module) -> None:
+        """Move each average towards the model's present weights."""
+        for name, copy in self.copies.items():
+            copy.update_parameters(model.get_submodule(name))
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Give the model its averaged weights for the length of a block."""
+        present = {}
+        for name, copy in self.copies.items():
+            module = model.get_submodule(name)
+            present[name] = {key: value.clone() for key, value in module.state_dict().items()}
+            module.load_state_dict(copy.module.state_dict())
+        try:
+            yield
+        finally:
+            for name, state in present.items():
+                model.get_submodule(name).load_state_dict(state)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        """Return the averages by sub-module."""
+        return {name: copy.state_dict() for name, copy in self.copies.items()}
+
+    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+        """Load what `state_dict` returned."""
+        for name, copy in self.copies.items():
+            copy.load_state_dict(state[name])
+
+
+def without_gradient(value: Tensor) -> Tensor:
+    """Return a detached copy that a collective operation may overwrite."""
+    return torch.clone(value.detach())

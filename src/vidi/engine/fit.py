@@ -1,0 +1,427 @@
+"""Training: batches in, updates, averages, validation, and states from which a killed run resumes bit for bit.
+
+What step n does depends on (seed, n, process) and the weights alone: order, augmentation, dropout and draws are seeded
+from them, so a state holds tensors and plain numbers only. Accelerate brings devices, mixed precision and several
+processes; it wraps the whole loss, because stages of a network called outside the DDP module get no averaged gradients.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from vidi import files
+from vidi.data.loading import Augment, Plan, derived_seed, size_of, training_loader
+from vidi.engine.averaging import Averages, without_gradient
+from vidi.engine.optimizers import learning_rate, make_optimizer
+from vidi.engine.progress import Progress, Silent
+from vidi.engine.recipe import Recipe
+from vidi.engine.runs import Row, Run
+from vidi.model import Batch, Losses, Saved, Step, Trainable
+
+Validate = Callable[[Trainable, "Processes"], Row]
+"""Scores a model: metric and validation losses by name."""
+
+
+class NonFiniteLossError(FloatingPointError):
+    """A loss term is NaN or infinite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the training; the state was saved."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes that train together, as a criterion and an evaluation see them."""
+
+    index: int = 0
+    count: int = 1
+    mean: Callable[[Tensor], Tensor] = field(default=lambda value: value)
+    gather: Callable[[Tensor], Tensor] = field(default=lambda value: value)
+
+
+class Objective(nn.Module):
+    """The whole loss as one module, so that DDP sees every stage of the network."""
+
+    def __init__(self, model: Trainable):
+        super().__init__()
+        self.model = model
+
+    def forward(self, turn: str, batch: Batch, step: Step) -> Losses:
+        return self.model.losses(turn, batch, step)
+
+
+def turns_by_batch(turns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Group turns into those that share a batch: a repeated name takes a new one, another name reuses the last.
+
+    (discriminator, discriminator, generator) becomes (discriminator,), (discriminator, generator).
+    """
+    groups = [[turns[0]]]
+    for previous, turn in pairwise(turns):
+        if turn == previous:
+            groups.append([turn])
+        else:
+            groups[-1].append(turn)
+    return [tuple(group) for group in groups]
+
+
+def make_accelerator(recipe: Recipe, model: Trainable) -> Accelerator:
+    """Return an Accelerator for the recipe's device and precision."""
+    # Accelerate keeps one precision for the life of a process; each training of ours has its own
+    AcceleratorState._reset_state()
+    precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[recipe.precision]
+    several = len(set(model.turns)) > 1
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=recipe.device == "cpu" or not torch.accelerator.is_available(),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=several)],
+    )
+
+
+class Training:
+    """One training of one trainable, in one run folder.
+
+    Args:
+        model: what is trained.
+        recipe: the numbers.
+        dataset: map-style, samples (image, target).
+        run: the folder to write to; a state found there is resumed.
+        owner: what is saved as weights, if `model` is one stage of it.
+        augment: applied to each sample, drawing from torch's global generator only.
+        alter: applied to each batch on the device (mixup), drawing from the generator it gets.
+        validate: scores the model after epochs; None for none.
+        headline: the name of the validation number that decides which weights are best (larger is better).
+        after_validation: called in the main process with the model and the validation row: pictures and reports.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        recipe: Recipe,
+        dataset: Any,
+        run: Run,
+        *,
+        owner: Saved | None = None,
+        augment: Augment | None = None,
+        alter: Callable[[Batch, torch.Generator], Batch] | None = None,
+        validate: Validate | None = None,
+        headline: str | None = None,
+        after_validation: Callable[[Trainable, Row], None] | None = None,
+        progress: Progress | None = None,
+    ):
+        self.model, self.recipe, self.dataset, self.run = model, recipe, dataset, run
+        self.owner = owner or model
+        self.augment, self.alter = augment, alter
+        self.validate, self.headline, self.after_validation = validate, headline, after_validation
+        self.progress = progress or Silent()
+
+        self.accelerator = make_accelerator(recipe, model)
+        self.processes = self._processes()
+        self.plan = Plan(
+            size_of(dataset), recipe.batch_size, recipe.seed, self.processes.count, recipe.accumulate
+        )  # fmt: skip
+        self.total = recipe.steps or recipe.epochs * self.plan.steps_per_epoch
+        self.groups = turns_by_batch(model.turns)
+
+        model.to(self.accelerator.device)
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if recipe.compile:
+            model.compile()
+        self.objective = self.accelerator.prepare_model(Objective(model))
+        self.optimizers = {
+            turn: self.accelerator.prepare_optimizer(make_optimizer(model.parameters_of(turn), recipe))
+            for turn in dict.fromkeys(model.turns)
+        }
+        self.averages = Averages(model, model.averaged, recipe.ema)
+
+        self.step = 0  # steps done
+        self.validation_due = False
+        self.rows: list[Row] = []
+        self.best: float | None = None
+        self.window = LossWindow()
+        self.interrupted = False
+        if run.state_path.is_file():
+            self.load_state(files.read_state(run.state_path))
+
+    def _processes(self) -> Processes:
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1:
+            return Processes()
+        return Processes(
+            accelerator.process_index,
+            accelerator.num_processes,
+            mean=lambda value: accelerator.reduce(without_gradient(value), "mean"),  # type: ignore[arg-type]
+            gather=gather_with_gradient,
+        )
+
+    # --- the loop
+
+    def fit(self) -> list[Row]:
+        """Train to the end, or until the user interrupts; return the metric rows.
+
+        Raises:
+            NonFiniteLossError: naming the loss term and the step.
+            Interrupted: after the user's Ctrl-C, once the state is saved.
+        """
+        self.progress.start(self.run.folder.name, self.step, self.total)
+        try:
+            with self._interruptible():
+                if self.validate is not None and self.validation_due:
+                    self._validate(self.validate)
+                loader = iter(self._loader())
+                saved, clock = time.monotonic(), Clock(self.step)
+                while self.step < self.total:
+                    self._one_step([next(loader) for _ in range(self.recipe.accumulate)])
+                    if self.step % self.recipe.log_every == 0 or self.step == self.total:
+                        self._log(clock.rate(self.step) * self.recipe.batch_size)
+                    self.validation_due = self._epoch_ends() and self.validate is not None
+                    if self.validation_due or self.interrupted or self._is_time(saved):
+                        self.save_state()
+                        saved = time.monotonic()
+                    if self.interrupted:
+                        raise Interrupted
+                    if self.validate is not None and self.validation_due:
+                        self._validate(self.validate)
+                        clock = Clock(self.step)
+        finally:
+            self.progress.stop()
+        if self.validate is None:
+            with self.averages.applied(self.model):
+                self._write_weights(is_best=True)
+        self.save_state()
+        return self.rows
+
+    def _loader(self) -> Any:
+        return training_loader(
+            self.dataset,
+            self.model.preprocess,
+            self.plan,
+            augment=self.augment,
+            first=self.step,
+            last=self.total,
+            process=self.processes.index,
+            workers=self.recipe.workers,
+        )
+
+    def _one_step(self, micro_batches: Sequence[Batch]) -> None:
+        rate = learning_rate(self.recipe, self.step, self.total)
+        device = self.accelerator.device
+        batches = [b.to(device, channels_last=self.recipe.channels_last) for b in micro_batches]
+        if self.alter is not None:
+            batches = [self.alter(b, self._generator(-1, part)) for part, b in enumerate(batches)]
+        self.model.train()
+        for number, turn in enumerate(self.groups[self.step % len(self.groups)]):
+            self._one_turn(turn, number, batches, rate)
+        self.averages.update(self.model)
+        self.step += 1
+
+    def _one_turn(self, turn: str, number: int, batches: Sequence[Batch], rate: float) -> None:
+        optimizer = self.optimizers[turn]
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        self.objective.zero_grad(set_to_none=True)  # of all players: a turn leaves gradients in the others
+        for part, batch in enumerate(batches):
+            generator = self._generator(number, part)
+            torch.default_generator.manual_seed(generator.initial_seed())  # dropout
+            step = Step(self.step, self.total, generator, self.processes.mean, self.processes.gather)
+            with nullcontext() if part == len(batches) - 1 else self.accelerator.no_sync(self.objective):
+                losses: Losses = self.objective(turn, batch, step)
+                self.window.add(turn if len(self.optimizers) > 1 else "", losses, self.step)
+                self.accelerator.backward(torch.stack(list(losses.values())).sum() / len(batches))
+        if self.recipe.clip is not None:
+            self.accelerator.clip_grad_norm_(list(self.model.parameters_of(turn)), self.recipe.clip)
+        optimizer.step()
+        self.model.after_step(turn, Step(self.step, self.total))
+
+    def _generator(self, turn: int, part: int) -> torch.Generator:
+        seed = derived_seed(self.recipe.seed, self.step, self.processes.index, turn + 1, part)
+        return torch.Generator(self.accelerator.device).manual_seed(seed)
+
+    def _epoch_ends(self) -> bool:
+        if self.step == self.total:
+            return True
+        epoch, rest = divmod(self.step, self.plan.steps_per_epoch)
+        return rest == 0 and epoch % self.recipe.validate_every == 0
+
+    def _is_time(self, saved: float) -> bool:
+        return time.monotonic() - saved > self.recipe.checkpoint_seconds
+
+    # --- looking at it
+
+    def _log(self, rate: float) -> None:
+        means = self.window.take(self.processes)
+        self.progress.advance(self.step, means, rate)
+        self.rows.append(
+            {
+                "step": self.step,
+                "epoch": round(self.step / self.plan.steps_per_epoch, 4),
+                "learning_rate": learning_rate(self.recipe, self.step - 1, self.total),
+                **{f"train/{name}": value for name, value in means.items()},
+            }
+        )
+
+    def _validate(self, validate: Validate) -> None:
+        with self.averages.applied(self.model):
+            scores = validate(self.model, self.processes)
+            value = scores.get(self.headline or "")
+            number = float(value) if isinstance(value, int | float) else None
+            is_best = number is None or self.best is None or number > self.best
+            if number is not None and is_best:
+                self.best = number
+            self.rows.append({"step": self.step, "epoch": round(self.step / self.plan.steps_per_epoch, 4), **scores})
+            self._write_weights(is_best=is_best)
+            if self.accelerator.is_main_process:
+                self.run.write_metrics(self.rows)
+                if self.after_validation is not None:
+                    self.after_validation(self.model, self.rows[-1])
+        self.validation_due = False
+        epochs = self.step / self.plan.steps_per_epoch
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if isinstance(value, float))
+        self.progress.say(f"epoch {epochs:g}: {numbers}{'  (best so far)' if is_best and number is not None else ''}")
+        self.save_state()
+
+    def _write_weights(self, *, is_best: bool) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        weights = self.owner.state_dict()
+        files.write_tensors(self.run.weights_path("last"), weights)
+        if is_best:
+            files.write_tensors(self.run.weights_path("best"), weights)
+
+    # --- states
+
+    def save_state(self) -> None:
+        """Write all that an exact resume needs: tensors and plain numbers."""
+        if not self.accelerator.is_main_process:
+            return
+        self.run.write_metrics(self.rows)
+        scaler = self.accelerator.scaler
+        files.write_state(
+            self.run.state_path,
+            {
+                "step": self.step,
+                "total": self.total,
+                "validation_due": self.validation_due,
+                "model": self.model.state_dict(),
+                "owner": self.owner.state_dict() if self.owner is not self.model else {},
+                "optimizers": {turn: optimizer.state_dict() for turn, optimizer in self.optimizers.items()},
+                "averages": self.averages.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "rows": self.rows,
+                "best": self.best,
+                "window": self.window.state(),
+            },
+        )
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `save_state` wrote.
+
+        Raises:
+            ValueError: if the state belongs to a training of another length.
+        """
+        if state["total"] != self.total:
+            raise ValueError(
+                f"{self.run.state_path} is of a training of {state['total']} steps, this one has {self.total}: "
+                "a run resumes with its own recipe and data"
+            )
+        if self.owner is not self.model:
+            self.owner.load_state_dict(state["owner"])
+        self.model.load_state_dict(state["model"])
+        for turn, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][turn])
+        self.averages.load_state_dict(state["averages"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.step, self.best, self.rows = state["step"], state["best"], list(state["rows"])
+        self.validation_due = state["validation_due"]
+        self.window = LossWindow(*state["window"])
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Let the first Ctrl-C or SIGTERM end the training after the present step; the second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            self.progress.say("stopping after this step (press again to stop at once)")
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class LossWindow:
+    """The sums of the loss terms since the last log."""
+
+    def __init__(self, sums: dict[str, float] | None = None, counts: dict[str, int] | None = None):
+        self.sums, self.counts = dict(sums or {}), dict(counts or {})
+
+    def add(self, prefix: str, losses: Losses, step: int) -> None:
+        """Add one batch's terms.
+
+        Raises:
+            NonFiniteLossError: if a term is NaN or infinite.
+        """
+        values = torch.stack([value.detach() for value in losses.values()]).tolist()
+        for name, value in zip(losses, values, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss term {name!r} is {value} at step {step}; the run keeps its last state. "
+                    "A smaller learning_rate, clip=1 or a look at the data (`vidi data check`) usually helps"
+                )
+            key = f"{prefix}/{name}" if prefix else name
+            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def take(self, processes: Processes) -> dict[str, float]:
+        """Return the means over the window and over processes, and start over."""
+        values = torch.tensor([total / self.counts[name] for name, total in self.sums.items()], dtype=torch.float64)
+        means = dict(zip(self.sums, processes.mean(values).tolist(), strict=True))
+        self.sums, self.counts = {}, {}
+        return means
+
+    def state(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Return what the constructor takes."""
+        return self.sums, self.counts
+
+
+class Clock:
+    """Steps per second since the last question."""
+
+    def __init__(self, step: int):
+        self.step, self.time = step, time.monotonic()
+
+    def rate(self, step: int) -> float:
+        """Return steps per second since the last call."""
+        now = time.monotonic()
+        rate = (step - self.step) / max(now - self.time, 1e-9)
+        self.step, self.time = step, now
+        return rate
+
+
+def gather_with_gradient(rows: Tensor) -> Tensor:
+    """Concatenate the rows of all processes; the gradient flows back to each process's own rows."""
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(rows))

@@ -1,0 +1,314 @@
+"""The pictures of a run folder: curves, precision-recall, confusion matrix, mosaics and grids of images.
+
+Each function writes one PNG, also when there is nothing to show yet. matplotlib is imported where it is used, and
+without pyplot, so that no global figure or backend is touched.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from vidi import files
+from vidi.ops.drawing import font_of, shortened
+from vidi.ops.palette import CLASS_COLOURS, INK, PAPER, Colour, blended, contrast_ratio
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Tile = PIL.Image.Image | Sequence[PIL.Image.Image]
+
+DOTS_PER_INCH = 110
+FAINT = blended(INK, PAPER, 0.15)
+NAMED_CURVES = 10  # more curves than these are drawn without names
+NAMED_CLASSES = 40  # more classes than these have no room for names on an axis
+NUMBERED_CLASSES = 20  # more classes than these have no room for numbers in the cells
+MOSAIC_WIDTH = 1600  # pixels at most
+GRID_WIDTH = 512  # pixels at least
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Curves of a training
+
+
+class Series(NamedTuple):
+    """The finite values of one column of metrics.csv."""
+
+    name: str
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def curves(path: files.PathLike, rows: Sequence[Mapping[str, float | int | str]]) -> None:
+    """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
+
+    Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all others but `step`
+    and `epoch` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are missing, empty and
+    non-finite values, and the -1 that COCO gives where there is no object to score.
+    """
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
+    series = [column for column in (_series(rows, name) for name in names) if len(column.values)]
+    losses = [s for s in series if s.name.startswith(("train/", "val/"))]
+    rates = [s for s in series if s.name == "learning_rate"]
+    scores = [s for s in series if not s.name.startswith(("train/", "val/", "learning_rate"))]
+    shares = [s for s in scores if s.values.min() >= 0 and s.values.max() <= 1]
+    others = [s for s in scores if s.values.min() < 0 or s.values.max() > 1]
+    panels = [("loss", losses), ("validation score", shares), *((s.name, [s]) for s in others)]
+    panels = [(title, drawn) for title, drawn in [*panels, ("learning rate", rates)] if drawn]
+    figure, diagrams = _diagrams(len(panels))
+    for axes, (title, drawn) in zip(diagrams, panels, strict=True):
+        _draw_losses(axes, drawn) if title == "loss" else _draw_scores(axes, drawn)
+        first, last = min(s.steps.min() for s in series), max(s.steps.max() for s in series)
+        margin = 0.02 * (last - first) or 1.0
+        axes.set(title=title, xlabel="step", xlim=(first - margin, last + margin))
+    _write(path, figure)
+
+
+def _series(rows: Sequence[Mapping[str, float | int | str]], name: str) -> Series:
+    points = [(_number(row.get("step", place)), _number(row.get(name, math.nan))) for place, row in enumerate(rows)]
+    scored = [(step, value) for step, value in points if math.isfinite(step) and math.isfinite(value)]
+    if any(value == -1 for _, value in scored) and all(value == -1 or 0 <= value <= 1 for _, value in scored):
+        scored = [(step, value) for step, value in scored if value != -1]
+    steps, values = np.array(scored, dtype=np.float64).reshape(-1, 2).T
+    return Series(name, steps, values)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _draw_losses(axes: "Axes", series: Sequence[Series]) -> None:
+    """Draw each term in a colour of its own: training as a smoothed line over the raw one, validation as dots."""
+    terms = list(dict.fromkeys(s.name.partition("/")[2] for s in series))
+    many = len(terms) > 1
+    for s in series:
+        part, _, term = s.name.partition("/")
+        colour = _shade(terms.index(term))
+        label = f"{term}, {part}" if many else part
+        if part == "train":
+            axes.plot(s.steps, s.values, color=colour, alpha=0.25, linewidth=0.8)
+            axes.plot(s.steps, _smoothed(s.values), color=colour, linewidth=1.6, label=label)
+        else:
+            dots = {"color": colour, "markeredgecolor": _unit(INK), "markersize": 4.5, "zorder": 3}
+            axes.plot(s.steps, s.values, "o--", linewidth=1.1, label=label, **dots)  # pyright: ignore[reportArgumentType]
+    values = np.concatenate([s.values for s in series])
+    if values.min() > 0 and values.max() > 20 * values.min():
+        axes.set_yscale("log")
+    _legend(axes)
+
+
+def _draw_scores(axes: "Axes", series: Sequence[Series]) -> None:
+    """Draw lines over zero, the first one bold, with their last values in the legend."""
+    for place, s in enumerate(series):
+        marker, size, width = "o" if len(s.values) < 50 else "", *((4.5, 2.2) if place == 0 else (3, 1.1))
+        label = f"{s.name} {s.values[-1]:.3g}"
+        axes.plot(s.steps, s.values, color=_shade(place), marker=marker, markersize=size, linewidth=width, label=label)
+    if all(s.values.min() >= 0 for s in series):
+        axes.set_ylim(0, 1.08 * max(s.values.max() for s in series) or 1.0)
+    _legend(axes)
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Return a centred moving mean over a twentieth of the curve; its window shrinks at the ends."""
+    window = np.ones(len(values) // 40 * 2 + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Diagrams of scores
+
+
+def precision_recall(path: files.PathLike, curves: Mapping[str, tuple[Any, Any]], title: str) -> None:
+    """Draw precision over recall for each named curve (recall, precision), both in [0, 1].
+
+    The mean is added where the curves share their recalls. Points that are not finite or negative are left out, and a
+    curve without points has no line.
+    """
+    lines = {name: _curve(*curve) for name, curve in curves.items()}
+    lines = {name: curve for name, curve in lines.items() if len(curve[0])}
+    figure, diagrams = _diagrams(1, size=(6.4, 5.2))
+    axes = diagrams[0]
+    few = len(lines) <= NAMED_CURVES
+    for place, (name, (recall, precision)) in enumerate(lines.items()):
+        colour, label, width = (_shade(place), name, 1.6) if few else (_unit(FAINT), None, 0.7)
+        axes.plot(recall, precision, color=colour, label=label, linewidth=width)
+    recalls = [recall for recall, _ in lines.values()]
+    if len(lines) > 1 and all(np.array_equal(recall, recalls[0]) for recall in recalls):
+        mean = np.mean([precision for _, precision in lines.values()], axis=0)
+        axes.plot(recalls[0], mean, color=_unit(INK), linewidth=2.4, label=f"mean of {len(lines)}")
+    axes.set(xlim=(0, 1.01), ylim=(0, 1.02), xlabel="recall", ylabel="precision", title=title)
+    _legend(axes) if lines else _say_nothing(axes)
+    _write(path, figure)
+
+
+def _curve(recall: Any, precision: Any) -> tuple[np.ndarray, np.ndarray]:
+    recall, precision = (np.asarray(values, dtype=np.float64).reshape(-1) for values in (recall, precision))
+    if len(recall) != len(precision):
+        raise ValueError(f"received {len(recall)} recalls and {len(precision)} precisions, expected equal counts")
+    kept = np.isfinite(recall) & np.isfinite(precision) & (precision >= 0)
+    return recall[kept], precision[kept]
+
+
+def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names: Sequence[str]) -> None:
+    """Draw counts of true (rows) against predicted classes (columns), coloured by the share of the row."""
+    counts = matrix.detach().cpu().double().numpy()
+    K = len(counts)
+    if len(names) != K:
+        raise ValueError(f"received {len(names)} names for a matrix of {K} classes")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(4.2, 2.4 + 0.48 * K), 12.0)
+    figure, diagrams = _diagrams(1, size=(side + 0.6, side))
+    axes = diagrams[0]
+    axes.grid(False)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.03)
+    if K <= NAMED_CLASSES:
+        labels = [name if len(name) <= 18 else name[:17] + "…" for name in names]
+        axes.set_xticks(range(K), labels, rotation=0 if max(map(len, labels), default=0) <= 3 else 45, ha="center")
+        axes.set_yticks(range(K), labels)
+        for tick in axes.get_xticklabels():
+            tick.set(ha="right" if tick.get_rotation() else "center", rotation_mode="anchor")
+    if K <= NUMBERED_CLASSES:
+        for row, column in np.argwhere(counts > 0):
+            colour = _unit(PAPER if shares[row, column] > 0.55 else INK)
+            axes.text(column, row, f"{counts[row, column]:g}", ha="center", va="center", color=colour, fontsize=8)
+    total = counts.sum()
+    title = f"{np.trace(counts) / total:.1%} of {total:g} right" if total else "nothing to show yet"
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    _write(path, figure)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Sheets of pictures
+
+
+def mosaic(path: files.PathLike, tiles: Sequence[Tile], columns: int = 2, titles: Sequence[str] = ()) -> None:
+    """Lay out pictures, or groups of pictures that belong together, in rows of `columns` groups.
+
+    Args:
+        path: of the PNG.
+        tiles: pictures, or groups of equally many pictures, such as (prediction, ground truth).
+        columns: groups in a row.
+        titles: headings of the pictures of a group; none by default.
+    """
+    groups = [[tile] if isinstance(tile, PIL.Image.Image) else list(tile) for tile in tiles]
+    members = len(groups[0]) if groups else max(len(titles), 1)
+    if columns < 1 or any(len(group) != members for group in groups) or len(titles) not in (0, members):
+        received = f"groups of {sorted({len(group) for group in groups})} pictures, {len(titles)} titles"
+        raise ValueError(f"received {received} in {columns} columns, expected groups of one size, a title each")
+    columns = min(columns, max(len(groups), 1))
+    gap, between, heading = 6, 22, 34 if titles else 0
+    width = min(480, (MOSAIC_WIDTH - between * (columns + 1)) // (columns * members) - gap)
+    groups = [[_scaled(picture, width) for picture in group] for group in groups]
+    rows = [groups[start : start + columns] for start in range(0, len(groups), columns)]
+    heights = [max(picture.height for group in row for picture in group) for row in rows]
+    group_width = members * (width + gap) - gap
+    size = (columns * (group_width + between) + between, heading + sum(heights) + gap * (len(rows) + 1) + 10)
+    sheet = PIL.Image.new("RGB", (size[0], max(size[1], heading + 60)), PAPER)
+    lefts = [
+        [between + c * (group_width + between) + m * (width + gap) for m in range(members)] for c in range(columns)
+    ]
+    _write_headings(sheet, [left for group in lefts for left in group], list(titles) * columns, width)
+    top = heading + gap
+    for row, height in zip(rows, heights, strict=True):
+        for group, places in zip(row, lefts, strict=False):
+            for picture, left in zip(group, places, strict=True):
+                sheet.paste(picture, (left, top))
+        top += height + gap
+    if not groups:
+        PIL.ImageDraw.Draw(sheet).text((between, heading + 18), "nothing to show yet", fill=INK, font=font_of(16))
+    files.write_image(path, sheet)
+
+
+def _scaled(picture: PIL.Image.Image, width: int) -> PIL.Image.Image:
+    """Return a picture of another width and the same proportions, in RGB."""
+    height = max(1, round(picture.height * width / picture.width))
+    return picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
+
+
+def _write_headings(sheet: PIL.Image.Image, lefts: Sequence[int], titles: Sequence[str], width: int) -> None:
+    pen, font = PIL.ImageDraw.Draw(sheet), font_of(17)
+    for left, title in zip(lefts, titles, strict=False):
+        pen.text((left + width / 2, 21), shortened(title, font, width), fill=INK, font=font, anchor="mm")
+
+
+def image_grid(path: files.PathLike, images: Float[Tensor, "N C H W"], columns: int = 8) -> None:
+    """Lay out images in [0, 1] (C is 1 or 3) in rows of `columns`, small ones enlarged pixel by pixel."""
+    N, C, H, W = images.shape
+    if C not in (1, 3) or columns < 1:
+        raise ValueError(f"received images with {C} channels in {columns} columns, expected 1 or 3 in 1 or more")
+    columns = min(columns, max(N, 1))
+    rows = max(math.ceil(N / columns), 1)
+    zoom = max(1, math.ceil(GRID_WIDTH / (columns * W)))
+    gap = 2
+    h, w = H * zoom + gap, W * zoom + gap
+    sheet = torch.full((rows * h + gap, columns * w + gap, 3), 255, dtype=torch.uint8)
+    pixels = images.detach().cpu().float().nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
+    pixels = pixels.expand(N, 3, H, W).permute(0, 2, 3, 1)  # N H W 3
+    pixels = pixels.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
+    for place in range(N):
+        top, left = gap + place // columns * h, gap + place % columns * w
+        sheet[top : top + h - gap, left : left + w - gap] = pixels[place]
+    files.write_image(path, sheet.permute(2, 0, 1))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Figures
+
+
+def _diagrams(count: int, *, size: tuple[float, float] = (5.6, 4.0)) -> tuple["Figure", list["Axes"]]:
+    """Return a figure with `count` diagrams of `size` (width, height in inches), at most three in a row."""
+    from matplotlib.figure import Figure
+
+    columns, rows = min(max(count, 1), 3), max(math.ceil(count / 3), 1)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=DOTS_PER_INCH, layout="compressed")
+    diagrams = [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+    for axes in diagrams:
+        axes.grid(color=_unit(FAINT), linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    if not diagrams:
+        _say_nothing(figure.add_subplot())
+    return figure, diagrams
+
+
+def _say_nothing(axes: "Axes") -> None:
+    axes.text(0.5, 0.5, "nothing to show yet", ha="center", va="center", transform=axes.transAxes, color=_unit(INK))
+    axes.set(xticks=[], yticks=[])
+
+
+def _legend(axes: "Axes") -> None:
+    """Name the lines: where they leave room in the diagram, many of them beside it."""
+    names = axes.get_legend_handles_labels()[1]
+    if len(names) > 4:
+        axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
+    elif names:
+        axes.legend(fontsize=8, framealpha=0.85, edgecolor="none")
+
+
+def _shade(place: int) -> tuple[float, ...]:
+    """Return the colour of a line: the classes' colours without those too pale on white."""
+    dark = [colour for colour in CLASS_COLOURS if contrast_ratio(colour, PAPER) > 2]
+    return _unit(dark[place % len(dark)])
+
+
+def _unit(colour: Colour) -> tuple[float, ...]:
+    return tuple(value / 255 for value in colour)
+
+
+def _write(path: files.PathLike, figure: "Figure") -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    files.write_image(path, PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))

@@ -1,0 +1,51 @@
+"""The numbers of a training. A system's recipe is this dataclass with the system's own defaults.
+
+Every field is a key of `vidi train NAME key=value`, beside the arguments of the system's builder.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a system is trained; `epochs` counts passes over the data, `steps` (when given) ends the training earlier."""
+
+    # duration and batches
+    epochs: int = 20
+    steps: int | None = None
+    batch_size: int = 32  # global: over all processes and accumulated micro-batches
+    accumulate: int = 1
+
+    # optimizer and schedule
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9  # SGD, RMSProp
+    betas: tuple[float, float] = (0.9, 0.999)  # Adam, AdamW
+    weight_decay: float = 1e-4
+    decay_norms: bool = False  # whether weight decay reaches biases and normalisation parameters
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    milestones: tuple[float, ...] = (0.67, 0.89)  # of the step schedule, as fractions of the training
+    decay: float = 0.1  # of the step schedule
+    warmup: int = 0  # steps
+    clip: float | None = None  # largest norm of the gradient
+    ema: float | None = None  # decay of the averaged weights, which then are those validated and saved as best
+
+    # numerics
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    device: Literal["auto", "cpu"] = "auto"
+
+    # data
+    augment: Literal["none", "flip", "crop", "resized_crop", "boxes", "dihedral_boxes"] = "none"
+    mix: Literal["none", "mixup", "cutmix"] = "none"
+    world_scenes: int = 2000  # training scenes when the data is the world
+    world_size: tuple[int, int] = (128, 128)
+    workers: int = 0
+
+    # looking at it
+    seed: int = 0
+    validate_every: int = 1  # epochs; the last epoch is always validated
+    log_every: int = 10  # steps
+    checkpoint_seconds: float = 60.0  # between states written for resuming

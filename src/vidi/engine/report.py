@@ -1,0 +1,49 @@
+"""The pictures and the page that a run folder ends with."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from vidi import files
+from vidi.engine import plots
+from vidi.engine.runs import Row, Run
+from vidi.engine.scoring import Task
+from vidi.model import Adversarial, Predicts
+from vidi.results import Categories
+
+
+def write_mosaic(
+    run: Run, model: Predicts, dataset: Any, task: Task, categories: Categories, *, count: int = 8
+) -> None:
+    """Write `mosaic.png`: predictions beside the ground truth, on samples spread over a data set."""
+    if task.truth is None:
+        return
+    count = min(count, len(dataset))
+    samples = [dataset[row * len(dataset) // count] for row in range(count)]
+    results = model.predict([image for image, _ in samples])
+    tiles = [
+        (result.draw(image), task.truth(target, categories).draw(image))
+        for (image, target), result in zip(samples, results, strict=True)
+    ]
+    plots.mosaic(run.folder / "mosaic.png", tiles, columns=2, titles=("prediction", "ground truth"))
+
+
+def write_samples(run: Run, model: Adversarial, *, seed: int, count: int = 64) -> None:
+    """Write `samples.png`: what a generator makes of the same latent vectors at every validation."""
+    images = model.sample(count, generator=torch.Generator(model.device).manual_seed(seed))
+    plots.image_grid(run.folder / "samples.png", images.cpu(), columns=8)
+
+
+def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], scores: Mapping[str, Any]) -> None:
+    """Write `curves.png` and `report.md`: how the training went, how it was started, how to use what it made."""
+    plots.curves(run.folder / "curves.png", rows)
+    lines = [f"# {config['model']}", "", f"Trained on `{config['data']['source']}`.", ""]
+    if scores:
+        lines += ["| score | value |", "|---|---|"]
+        lines += [f"| {name} | {value:.4f} |" for name, value in scores.items() if isinstance(value, float)] + [""]
+    changed = {**config["recipe"], **config["arguments"]}
+    lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in changed.items()), ""]
+    pictures = sorted(path.name for path in run.folder.glob("*.png"))
+    lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
+    files.write_text(run.folder / "report.md", "\n".join(lines))

@@ -1,0 +1,168 @@
+"""One way to train each shape: supervised and adversarial by gradients, staged in order, fitted at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from vidi import files
+from vidi.data.loading import derived_seed
+from vidi.data.transforms import Augmentation, cutmix, mixup
+from vidi.engine import report
+from vidi.engine.datasets import Source
+from vidi.engine.evaluate import evaluate
+from vidi.engine.fit import Processes, Training
+from vidi.engine.progress import Progress
+from vidi.engine.recipe import Recipe
+from vidi.engine.runs import Row, Run
+from vidi.engine.scoring import Scorer, Task
+from vidi.model import Adversarial, Fitted, Predicts, Preprocess, Saved, Staged, Trainable
+from vidi.results import Categories
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `vidi train` was asked for, resolved: a model with its recipes, its data and its run folder."""
+
+    run: Run
+    model: Saved
+    task: Task
+    recipes: Mapping[str, Recipe]  # by stage; one named "" for everything but staged systems
+    source: Source
+    categories: Categories
+    progress: Progress
+
+    def recipe(self) -> Recipe:
+        """Return the recipe that data, seed and evaluation follow: the last stage's."""
+        return list(self.recipes.values())[-1]
+
+    def dataset(self, split: str) -> Any:
+        """Open a split of the job's data."""
+        return self.source.open(split, self.task, self.recipe())
+
+
+def train(job: Job) -> Row:
+    """Train, score the best weights on the validation split, and write plots and report; return the scores."""
+    files.remove_temporaries(job.run.folder)
+    training = job.dataset("train")
+    if isinstance(job.model, Fitted):
+        _fit(job, job.model, training)
+        rows: list[Row] = []
+    elif isinstance(job.model, Staged):
+        rows = _train_stages(job, job.model, training)
+    elif isinstance(job.model, Trainable):
+        rows = _train_stage(job, job.model, training, job.run, job.recipe())
+    else:
+        raise TypeError(f"received a {type(job.model).__name__}, expected one of the four shapes of vidi.model")
+    return _finish(job, rows)
+
+
+def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, recipe: Recipe) -> list[Row]:
+    scorer = job.task.scorer
+    training = Training(
+        model,
+        recipe,
+        dataset,
+        run,
+        owner=job.model,
+        augment=_augmentation(recipe, model.preprocess, dataset),
+        alter=_mixing(recipe, len(job.categories)),
+        validate=partial(_validate, job, recipe, scorer, job.dataset("val")) if scorer else _no_scores,
+        headline=scorer(job.categories).headline if scorer else None,
+        after_validation=partial(_draw_progress, run, recipe),
+        progress=job.progress,
+    )
+    return training.fit()
+
+
+def _train_stages(job: Job, model: Staged, dataset: Any) -> list[Row]:
+    """Train the stages in order; a stage that has ended is not trained again, its weights are loaded."""
+    rows: list[Row] = []
+    for stage in model.stages():
+        run = Run(job.run.folder / stage.name)
+        job.progress.say(f"stage {stage.name}")
+        prepared = stage.prepare(dataset)
+        if isinstance(stage.model, Fitted):
+            _fit(job, stage.model, prepared)
+            continue
+        done = _train_stage(job, stage.model, prepared, run, job.recipes[stage.name])
+        model.load_state_dict(files.read_tensors(run.weights_path("best")))
+        first = max((int(row["step"]) for row in rows), default=0)
+        rows += [{**row, "step": int(row["step"]) + first, "stage": stage.name} for row in done]
+    files.write_tensors(job.run.weights_path("best"), model.state_dict())
+    files.write_tensors(job.run.weights_path("last"), model.state_dict())
+    job.run.write_metrics(rows)
+    return rows
+
+
+def _fit(job: Job, model: Fitted, dataset: Any) -> None:
+    seed = derived_seed(job.recipe().seed)
+    job.progress.say(f"fitting to {len(dataset)} samples")
+    model.fit(dataset, generator=torch.Generator().manual_seed(seed))
+    for which in ("best", "last"):
+        files.write_tensors(job.run.weights_path(which), job.model.state_dict())
+
+
+def _augmentation(recipe: Recipe, preprocess: Preprocess, dataset: Any) -> Augmentation | None:
+    if recipe.augment == "none":
+        return None
+    image, _ = dataset[0]
+    size = preprocess.crop or preprocess.exact or (image.shape[-2], image.shape[-1])
+    return Augmentation(recipe.augment, size)
+
+
+def _mixing(recipe: Recipe, classes: int) -> Any:
+    return {"none": None, "mixup": partial(mixup, classes=classes), "cutmix": partial(cutmix, classes=classes)}[
+        recipe.mix
+    ]
+
+
+def _validate(
+    job: Job,
+    recipe: Recipe,
+    scorer: Callable[[Categories], Scorer],
+    dataset: Any,
+    model: Trainable,
+    processes: Processes,
+) -> Row:
+    if not isinstance(model, Predicts):
+        raise TypeError(f"a {type(model).__name__} gives no results to score")
+    return evaluate(
+        model,
+        dataset,
+        scorer(job.categories),
+        batch_size=recipe.batch_size,
+        workers=recipe.workers,
+        channels_last=recipe.channels_last,
+        processes=processes,
+    )
+
+
+def _no_scores(model: Trainable, processes: Processes) -> Row:
+    """Score nothing: a generator is looked at, `_draw_progress` draws its samples."""
+    return {}
+
+
+def _draw_progress(run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
+    if isinstance(model, Adversarial):
+        report.write_samples(run, model, seed=recipe.seed)
+
+
+def _finish(job: Job, rows: list[Row]) -> Row:
+    """Score the best weights, and write what a run folder ends with."""
+    model, recipe = job.model, job.recipe()
+    model.load_state_dict(files.read_tensors(job.run.weights_path("best")))
+    scores: Row = {}
+    if isinstance(model, Predicts) and job.task.scorer is not None:
+        scorer = job.task.scorer(job.categories)
+        validation = job.dataset("val")
+        scores = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
+        scorer.write_plots(job.run.folder)
+        report.write_mosaic(job.run, model, validation, job.task, job.categories)
+    if isinstance(model, Adversarial):
+        report.write_samples(job.run, model, seed=recipe.seed)
+    files.write_json(job.run.scores_path, scores)
+    report.write_report(job.run, job.run.config(), rows, scores)
+    return scores
