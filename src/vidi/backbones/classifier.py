@@ -1,0 +1,116 @@
+"""Image classification, whatever the backbone: head, network, loss, decoder.
+
+    images    B 3 H W
+    backbone  tuple of maps, the last B C h w
+    head      B K                  global average pooling, one linear map (Lin et al. 2014, arXiv 1312.4400)
+    decode    Classification       softmax over K, one result per image
+
+A backbone is a module from images to a tuple of maps, finest first, with attributes `channels` and `strides` of equal
+length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidi.losses.classification import cross_entropy
+from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, in_float32, widened
+from vidi.results import Categories, Classification, category_names
+
+
+class Logits(NamedTuple):
+    """One score per class, before the softmax."""
+
+    logits: Float[Tensor, "B K"]
+
+
+class GlobalAverageHead(nn.Module):
+    """Average a map over all positions, then classify it by one linear map (notes 2.1; Lin et al. 2014, section 3.2).
+
+    A flattened head has a weight for every position of the map as well, and works for one image size only.
+    """
+
+    def __init__(self, channels: int, outputs: int):
+        super().__init__()
+        self.linear = nn.Linear(channels, outputs)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
+        return self.linear(x.mean((2, 3)))  # B C H W -> B C -> B K
+
+    def parameters_saved(self, size: tuple[int, int]) -> int:
+        """Count the parameters that flattening a map of size (H, W) would need beyond those of this head."""
+        return (size[0] * size[1] - 1) * self.linear.weight.numel()
+
+
+class Classifier(nn.Module):
+    """A backbone and a global-average head over its last map."""
+
+    def __init__(self, backbone: nn.Module, outputs: int):
+        super().__init__()
+        self.backbone = backbone
+        self.head = GlobalAverageHead(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
+
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+        """Return the backbone's maps, finest first; the head does not run."""
+        return self.backbone(images)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Logits:
+        return Logits(self.head(self.backbone(images)[-1]))
+
+
+@dataclass(frozen=True)
+class ClassificationCriterion:
+    """Softmax cross entropy against `label`: a class index, or a vector of probabilities as mixup makes."""
+
+    smoothing: float = 0.0  # share of the target spread evenly over all classes, in [0, 1)
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.compare(network(batch.images), batch, step)
+
+    @in_float32
+    def compare(self, outputs: Logits, batch: Batch, step: Step) -> Losses:
+        """Return the mean cross entropy of a batch.
+
+        Raises:
+            ValueError: if an image has no `label`.
+        """
+        for index, target in enumerate(batch.targets):
+            if "label" not in target:
+                raise ValueError(f"image {index} of the batch has no 'label', its target holds {sorted(target)}")
+        labels = torch.stack([target["label"] for target in batch.targets])  # B or B K
+        return {"cross_entropy": cross_entropy(outputs.logits, labels, smoothing=self.smoothing)}
+
+
+@dataclass(frozen=True)
+class ClassificationDecode:
+    """Logits to one `Classification` per image."""
+
+    categories: Categories
+
+    def __call__(self, outputs: Logits, placements: Sequence[Placement]) -> list[Classification]:
+        probabilities = widened(outputs.logits).softmax(-1).cpu()  # B K
+        return [Classification(row, self.categories) for row in probabilities]
+
+
+def supervised_classifier(
+    backbone: nn.Module,
+    categories: int | tuple[str | None, ...],
+    preprocess: Preprocess,
+    *,
+    smoothing: float = 0.0,
+) -> Supervised:
+    """Put a backbone, a global-average head, the loss and the decoder together.
+
+    Args:
+        backbone: images to a tuple of maps, with an attribute `channels`.
+        categories: the number of classes or their names; None in the place of a name marks an unused output.
+        preprocess: how an image becomes input.
+        smoothing: label smoothing, in [0, 1).
+    """
+    names = category_names(categories)
+    network = Classifier(backbone, len(names))
+    return Supervised(network, ClassificationCriterion(smoothing), ClassificationDecode(names), preprocess)

@@ -1,0 +1,134 @@
+"""Published weights into a model: find the file, check its digest, rename, load strictly.
+
+Files are looked for under their published names in `$VIDI_WEIGHTS` if that is set, then in torch's own cache
+(`~/.cache/torch/hub/checkpoints`, or below `$TORCH_HOME`), where torchvision leaves its files. Nothing is downloaded
+unless the caller asks for it.
+"""
+
+import difflib
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch import Tensor, nn
+
+from vidi import files
+from vidi.model import Saved
+from vidi.weights.published import PUBLISHED
+from vidi.weights.renaming import renamed
+from vidi.weights.sources import Source
+
+BATCH_COUNTER = ".num_batches_tracked"  # of batch normalisation; old files and frozen norms lack it, nothing needs it
+
+
+def load_published(
+    model: Saved, name: str, *, part: str | None = None, folder: Path | None = None, download: bool = False
+) -> None:
+    """Load published weights and, with all of them, the preprocessing they were evaluated with.
+
+    Args:
+        model: what the source's builder made, with the source's categories and arguments; for a `part`, anything that
+            has this part.
+        name: a key of `PUBLISHED`, such as "resnet50.imagenet1k_v2".
+        part: load this sub-module of the network only ("backbone", to train a new head); its preprocessing stays.
+        folder: look here only; see the module for what is searched otherwise.
+        download: fetch the file if it is not there.
+
+    Raises:
+        FileNotFoundError: saying what to download, and where to put it.
+        ConnectionError: if the download fails.
+        ValueError: for an unknown name, a file with another digest, or tensors that do not fit; the model is then as
+            it was.
+    """
+    source = published(name)
+    path = located(source, folder, download=download)
+    load_tensors(model, checked_tensors(path, source), source, part=part)
+
+
+def published(name: str) -> Source:
+    """Return what is known about published weights.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest ones.
+    """
+    if name not in PUBLISHED:
+        choices = difflib.get_close_matches(name, PUBLISHED, n=5, cutoff=0.4) or list(PUBLISHED)
+        raise ValueError(f"no published weights are named {name!r}; did you mean {', '.join(choices)}?")
+    return PUBLISHED[name]
+
+
+def load_tensors(model: Saved, tensors: Mapping[str, Tensor], source: Source, *, part: str | None = None) -> None:
+    """Load tensors that carry the publisher's names; see `load_published`."""
+    network = model.get_submodule(source.into)
+    ours = source.convert(renamed(tensors, source.names))
+    if part is not None:
+        network = network.get_submodule(part)
+        ours = {key.removeprefix(f"{part}."): value for key, value in ours.items() if key.startswith(f"{part}.")}
+    load_strictly(network, ours)
+    if part is None:
+        model.preprocess = source.preprocess
+
+
+def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Load all tensors or none; only the batch counters of norms may be missing or superfluous.
+
+    Raises:
+        ValueError: naming what is missing, unexpected or of another shape; the network is then as it was.
+    """
+    wanted = {key: value.shape for key, value in network.state_dict().items()}
+    given = {key: value for key, value in tensors.items() if key in wanted or not key.endswith(BATCH_COUNTER)}
+    missing = [key for key in wanted if key not in given and not key.endswith(BATCH_COUNTER)]
+    faults = [f"{len(missing)} missing: {', '.join(missing[:5])}"] if missing else []
+    unexpected = [key for key in given if key not in wanted]
+    faults += [f"{len(unexpected)} unexpected: {', '.join(unexpected[:5])}"] if unexpected else []
+    faults += [
+        f"{key} has shape {tuple(value.shape)}, expected {tuple(wanted[key])}"
+        for key, value in given.items()
+        if key in wanted and value.shape != wanted[key]
+    ][:5]
+    if faults:
+        raise ValueError(f"the weights do not fit the network: {'; '.join(faults)}")
+    network.load_state_dict(given)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def folders() -> list[Path]:
+    """Return the folders where published weights are looked for; downloads go into the first."""
+    chosen = os.environ.get("VIDI_WEIGHTS")
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    return [Path(chosen), cache] if chosen else [cache]
+
+
+def located(source: Source, folder: Path | None = None, *, download: bool = False) -> Path:
+    """Return the path of a source's file, downloaded if that is wanted; see `load_published`."""
+    places = [folder] if folder is not None else folders()
+    found = next((place / source.filename for place in places if (place / source.filename).is_file()), None)
+    if found is not None:
+        return found
+    path = places[0] / source.filename
+    if not download:
+        raise FileNotFoundError(f"{path}: no such file; put {source.url} there, or ask for the download")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        torch.hub.download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
+    except URLError as error:
+        raise ConnectionError(f"{source.url} cannot be downloaded ({error}); put it at {path} by hand") from error
+    except RuntimeError as error:
+        raise ValueError(f"{source.url}: {error}") from error
+    return path
+
+
+def checked_tensors(path: Path, source: Source) -> dict[str, Tensor]:
+    """Read the named tensors of a source's file after checking its digest; no code in it can run."""
+    digest = hashlib.sha256(files.read_bytes(path)).hexdigest()
+    if not digest.startswith(source.sha256):
+        raise ValueError(
+            f"{path}: its sha256 is {digest}, expected {source.sha256}; the file is damaged or another one"
+        )
+    return source.unpack(files.read_tensors(path) if path.suffix == ".safetensors" else files.read_state(path))

@@ -1,0 +1,171 @@
+"""Published files into models: found, checked, renamed, loaded whole or not at all."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from vidi import files
+from vidi.backbones.resnet_cifar import resnet20
+from vidi.model import Preprocess, Supervised
+from vidi.weights import loading, published
+from vidi.weights.cifar_resnet import SOURCES
+from vidi.weights.loading import load_published, load_strictly, load_tensors
+from vidi.weights.sources import Source
+
+TO_PUBLISHED = {
+    "backbone.stem.conv.weight": "conv1.weight",
+    "backbone.stem.norm.*": "bn1.*",
+    "backbone.stage*.*.conv*.weight": "layer*.*.conv*.weight",
+    "backbone.stage*.*.norm*.*": "layer*.*.bn*.*",
+    "head.linear.*": "linear.*",
+}
+NAME = "resnet20.cifar10"
+
+
+@pytest.fixture
+def donor() -> Supervised:
+    """A model that was "published"."""
+    return resnet20()
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, donor: Supervised, monkeypatch: pytest.MonkeyPatch) -> Source:
+    """The donor's weights as a file behind a url, in the table of published weights; the caches are empty."""
+    state = loading.renamed(donor.network.state_dict(), TO_PUBLISHED)
+    path = tmp_path / "web" / "resnet20.th"
+    files.write_state(path, {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 200})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = replace(SOURCES[NAME], url=path.as_uri(), sha256=digest[:8], preprocess=Preprocess(exact=(40, 40)))
+    monkeypatch.setitem(published.PUBLISHED, NAME, source)
+    monkeypatch.setenv("VIDI_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return source
+
+
+def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    theirs = other.state_dict()
+    return all(torch.equal(value, theirs[key]) for key, value in one.state_dict().items())
+
+
+def test_absent_file_says_where_to_get_it_and_where_to_put_it(publisher: Source, tmp_path: Path) -> None:
+    model = resnet20()
+    with pytest.raises(FileNotFoundError) as caught:
+        load_published(model, NAME)
+    assert publisher.url in str(caught.value)
+    assert str(tmp_path / "weights" / "resnet20.th") in str(caught.value)
+
+
+def test_download_only_when_asked(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
+    model = resnet20()
+    load_published(model, NAME, download=True)
+    assert equal(model.network, donor.network)
+    assert model.preprocess.exact == (40, 40)
+    assert (tmp_path / "weights" / "resnet20.th").is_file()
+    again = resnet20()
+    load_published(again, NAME)  # found now
+    assert equal(again.network, donor.network)
+
+
+@pytest.mark.parametrize("place", ["weights", "torch/hub/checkpoints"])
+def test_files_are_found_where_the_documentation_says(
+    publisher: Source, donor: Supervised, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "web" / "resnet20.th").rename(tmp_path / place / "resnet20.th")
+    model = resnet20()
+    load_published(model, NAME)
+    assert equal(model.network, donor.network)
+
+
+def test_folder_by_argument(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
+    model = resnet20()
+    load_published(model, NAME, folder=tmp_path / "web")
+    assert equal(model.network, donor.network)
+    with pytest.raises(FileNotFoundError):
+        load_published(model, NAME, folder=tmp_path / "elsewhere")
+
+
+def test_unreachable_url(publisher: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(publisher, url=publisher.url.replace("resnet20.th", "gone.th"))
+    monkeypatch.setitem(published.PUBLISHED, NAME, gone)
+    with pytest.raises(ConnectionError, match=r"gone\.th"):
+        load_published(resnet20(), NAME, download=True)
+
+
+@pytest.mark.parametrize("download", [True, False])
+def test_another_digest_is_refused(
+    publisher: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool
+) -> None:
+    monkeypatch.setitem(published.PUBLISHED, NAME, replace(publisher, sha256="00000000"))
+    folder = tmp_path / ("empty" if download else "web")
+    with pytest.raises(ValueError, match="00000000"):
+        load_published(resnet20(), NAME, folder=folder, download=download)
+    assert not (tmp_path / "empty" / "resnet20.th").exists()
+
+
+class Payload:
+    def __reduce__(self) -> tuple:
+        return (print, ("code ran",))
+
+
+def test_code_in_a_file_is_refused(
+    publisher: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    path = tmp_path / "web" / "resnet20.th"
+    torch.save({"state_dict": Payload()}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(published.PUBLISHED, NAME, replace(publisher, sha256=digest))
+    with pytest.raises(ValueError, match=r"resnet20\.th"):
+        load_published(resnet20(), NAME, folder=path.parent)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_part_keeps_the_new_head_and_the_preprocessing(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
+    model = resnet20(categories=3)
+    head = model.network.get_parameter("head.linear.weight").clone()
+    load_published(model, NAME, part="backbone", folder=tmp_path / "web")
+    assert equal(model.network.get_submodule("backbone"), donor.network.get_submodule("backbone"))
+    assert torch.equal(model.network.get_parameter("head.linear.weight"), head)
+    assert model.preprocess.exact == (32, 32)
+
+
+def test_what_does_not_fit_changes_nothing(publisher: Source, tmp_path: Path) -> None:
+    model = resnet20(categories=3)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"head\.linear\.weight has shape \(10, 64\), expected \(3, 64\)"):
+        load_published(model, NAME, folder=tmp_path / "web")
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_missing_and_unexpected_tensors_are_named() -> None:
+    network = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="1 missing: bias; 1 unexpected: scale"):
+        load_strictly(network, {"weight": torch.zeros(2, 2), "scale": torch.zeros(2)})
+
+
+def test_only_the_counters_of_norms_may_be_missing() -> None:
+    network = torch.nn.BatchNorm2d(3)
+    state = {key: value + 1 for key, value in network.state_dict().items() if key != "num_batches_tracked"}
+    load_strictly(torch.nn.Sequential(network), {f"0.{key}": value for key, value in state.items()})
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in state.items())
+
+
+def test_unknown_name_gives_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"resnet50\.imagenet1k_v2"):
+        load_published(resnet20(), "resnet50.imagenet_v2")
+
+
+def test_conversion_follows_the_renaming(donor: Supervised) -> None:
+    """As detectors need it whose background moves from the first class to the last."""
+
+    def reversed_classes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return tensors | {key: tensors[key].flip(0) for key in ("head.linear.weight", "head.linear.bias")}
+
+    source = replace(SOURCES[NAME], convert=reversed_classes)
+    model = resnet20()
+    load_tensors(model, loading.renamed(donor.network.state_dict(), TO_PUBLISHED), source)
+    bias = donor.network.get_parameter("head.linear.bias")
+    assert torch.equal(model.network.get_parameter("head.linear.bias"), bias.flip(0))

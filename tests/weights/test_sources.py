@@ -1,0 +1,63 @@
+"""What the table of published weights says, against the publishers' own tables."""
+
+import pytest
+import timm
+import torch
+import torchvision
+
+from vidi.backbones import resnet, resnet_cifar, resnext, senet, wide_resnet
+from vidi.weights import cifar_resnet, timm_senet, torchvision_resnet
+from vidi.weights.published import PUBLISHED
+from vidi.weights.sources import imagenet_categories
+
+
+@pytest.mark.parametrize("name", list(torchvision_resnet.SOURCES))
+def test_torchvision_says_the_same(name: str) -> None:
+    model, version = name.split(".")
+    theirs = torchvision.models.get_model_weights(model)[version.upper()]
+    ours = PUBLISHED[name]
+    transforms = theirs.transforms()
+    assert ours.url == theirs.url
+    assert ours.sha256 in ours.filename
+    assert ours.score == {key.replace("acc@", "top"): v for key, v in theirs.meta["_metrics"]["ImageNet-1K"].items()}
+    assert [ours.preprocess.shorter] == transforms.resize_size
+    assert ours.preprocess.crop == tuple(transforms.crop_size * 2)
+    assert (ours.preprocess.mean, ours.preprocess.std) == (tuple(transforms.mean), tuple(transforms.std))
+    assert transforms.interpolation.value == ours.preprocess.interpolation
+
+
+def test_every_weight_of_torchvision_is_there() -> None:
+    models = {source.model for source in torchvision_resnet.SOURCES.values()}
+    theirs = {f"{model}.{w.name.lower()}" for model in models for w in torchvision.models.get_model_weights(model)}
+    assert theirs == set(torchvision_resnet.SOURCES)
+
+
+@pytest.mark.parametrize("name", list(timm_senet.SOURCES))
+def test_timm_says_the_same(name: str) -> None:
+    theirs, ours = timm.models.get_pretrained_cfg(name), PUBLISHED[name]
+    assert theirs is not None
+    assert (ours.url, ours.licence.lower()) == (theirs.url, theirs.license)
+    assert ours.sha256 in ours.filename
+    assert theirs.test_input_size is not None
+    assert ours.preprocess.crop == theirs.test_input_size[1:]
+    assert theirs.test_crop_pct is not None
+    assert ours.preprocess.shorter == int(theirs.test_input_size[1] / theirs.test_crop_pct)
+    assert ours.preprocess.interpolation == theirs.interpolation
+    assert (ours.preprocess.mean, ours.preprocess.std) == (theirs.mean, theirs.std)
+
+
+@pytest.mark.parametrize("name", [*torchvision_resnet.SOURCES, *timm_senet.SOURCES, *cifar_resnet.SOURCES])
+def test_every_source_names_a_builder_and_its_categories(name: str) -> None:
+    source = PUBLISHED[name]
+    modules = (resnet, resnext, senet, wide_resnet, resnet_cifar)
+    builder = next(getattr(module, source.model) for module in modules if hasattr(module, source.model))
+    with torch.device("meta"):
+        model = builder(categories=source.categories(), **source.arguments)
+    assert model.network.get_parameter("head.linear.weight").shape[0] == len(source.categories())
+    assert name.split(".")[0] == source.model
+
+
+def test_imagenet_categories() -> None:
+    names = imagenet_categories()
+    assert len(names) == 1000
+    assert names[:2] == ("tench", "goldfish")
