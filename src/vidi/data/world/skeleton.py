@@ -1,0 +1,209 @@
+"""Jointed persons: a procedural pose bank, body shapes and forward kinematics (Shotton et al. 2011, section 2, on a small scale).
+
+pose (17 angles) + identity (stature, girth, clothes)  ->  14 joints and 17 solids, feet on the ground (y = 0), facing +z:
+
+    pelvis -> trunk -> neck -> head
+                    -> shoulder -> elbow -> wrist      (left, right)
+           -> hip -> knee -> ankle                     (left, right)
+
+Frames have x right, y down, z forward, so the person's right is +x. At rest every limb hangs down.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from vidi.data.world.identities import Identity
+from vidi.data.world.names import COLOURS, JOINTS, PARTS, PATTERNS
+from vidi.data.world.rotations import about_x, about_y, about_z
+from vidi.data.world.solids import CAPSULE, SPHERE, Solids, extents
+
+# Angles in degrees: lean forward, sway to the right, turn of the head to the right;
+# per arm: flexion forward, abduction outward, twist inward, elbow; per leg: flexion forward, abduction outward, knee.
+# Columns: trunk (3) | left arm (4) | right arm (4) | left leg (3) | right leg (3).
+POSES = {
+    "stand": (2, 0, 0, 5, 8, 10, 12, 5, 8, 10, 12, 0, 3, 3, 0, 3, 3),
+    "walk": (5, 0, 0, 28, 6, 10, 25, -24, 6, 10, 18, -20, 2, 20, 26, 2, 8),
+    "run": (14, 0, 0, 48, 10, 15, 90, -42, 10, 15, 80, -28, 2, 65, 55, 2, 65),
+    "wave": (0, 2, 10, 5, 10, 10, 12, 0, 115, -85, 55, 0, 4, 2, 0, 4, 2),
+    "arms out": (0, 0, 0, 0, 88, 0, 6, 0, 88, 0, 6, 0, 8, 2, 0, 8, 2),
+    "hands up": (-3, 0, 0, 5, 152, -60, 18, 5, 152, -60, 18, 0, 6, 2, 0, 6, 2),
+    "reach": (8, 0, 0, 80, 4, 0, 10, 80, 4, 0, 10, 8, 3, 8, -8, 3, 8),
+    "hands on hips": (0, 0, 0, -12, 42, 65, 88, -12, 42, 65, 88, 0, 8, 2, 0, 8, 2),
+    "crouch": (38, 0, 0, 60, 8, 10, 35, 60, 8, 10, 35, 82, 12, 98, 82, 12, 98),
+    "kick": (-8, 0, 0, 15, 50, 0, 20, -20, 55, 0, 20, 0, 4, 10, 68, 4, 12),
+    "point": (0, 0, -15, 86, 12, 0, 4, 4, 8, 10, 12, 0, 4, 2, 4, 4, 4),
+    "think": (4, 0, 8, 20, 10, 70, 80, 42, 6, 25, 128, 0, 3, 3, -4, 5, 6),
+}
+_BANK = np.array(tuple(POSES.values()), dtype=np.float64)
+_JITTER = np.array((4, 4, 18, *(9,) * 8, *(5,) * 6), dtype=np.float64)
+# Elbows and knees do not bend backwards.
+_HINGES = (6, 10, 13, 16)
+
+# The surface lies at most about this far in front of a joint, as a share of the stature.
+_JOINT_DEPTH = np.array(
+    (0.10, 0.10, *(0.08,) * 2, *(0.06,) * 2, *(0.06,) * 2, *(0.11,) * 2, *(0.08,) * 2, *(0.10,) * 2)
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """One posed person that stands at the origin of its own frame."""
+
+    joints: Float64[np.ndarray, "14 3"]  # metres
+    reach: Float64[np.ndarray, " 14"]  # how far below the surface each joint may lie, metres
+    solids: Solids
+    low: Float64[np.ndarray, " 3"]  # corners of the box around the solids
+    high: Float64[np.ndarray, " 3"]
+
+
+def draw_pose(rng: np.random.Generator) -> Float64[np.ndarray, " 17"]:
+    """Draw 17 angles in radians: two entries of the pose bank blended, mirrored half the time, with jitter."""
+    first, second = rng.integers(len(_BANK), size=2)
+    share = 0.5 * rng.random() ** 2
+    angles = (1.0 - share) * _BANK[first] + share * _BANK[second] + _JITTER * rng.standard_normal(17).clip(-2, 2)
+    if rng.random() < 0.5:
+        angles = angles[[0, 1, 2, 7, 8, 9, 10, 3, 4, 5, 6, 14, 15, 16, 11, 12, 13]] * np.array((1, -1, -1, *(1,) * 14))
+    angles[list(_HINGES)] = angles[list(_HINGES)].clip(min=0.0)
+    return np.deg2rad(angles)
+
+
+def pose_body(person: Identity, angles: Float64[np.ndarray, " 17"]) -> Body:
+    """Pose a person (an identity of category person) by the 17 angles of the pose bank, in radians."""
+    stature = 2.0 * person.half[1]
+    trunk, head, limbs = _frames(angles)
+    joints = _joints(trunk, head, limbs)
+    solids = _dress(person, *_flesh(joints, trunk, head, limbs, person.girth), stature)
+    reach = extents(solids)
+    floor = (solids.centre[:, 1] + reach[:, 1]).max()
+    solids.centre[:, 1] -= floor
+    joints *= stature
+    joints[:, 1] -= floor
+    low, high = (solids.centre - reach).min(0), (solids.centre + reach).max(0)
+    depth = _JOINT_DEPTH * stature * person.girth
+    return Body(joints=joints, reach=depth, solids=solids, low=low, high=high)
+
+
+def _frames(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotations to the body's frame of the trunk, the head and the limbs (upper 4, lower 4; left arm, right arm, left leg, right leg)."""
+    lean, sway, turn = angles[:3]
+    trunk = about_z(sway) @ about_x(-lean)
+    head = trunk @ about_y(turn) @ about_x(0.5 * lean)
+    arms, legs = angles[3:11].reshape(2, 4), angles[11:].reshape(2, 3)
+    flexion, abduction = np.r_[arms[:, 0], legs[:, 0]], np.r_[arms[:, 1], legs[:, 1]]
+    twist, hinge = np.r_[arms[:, 2], 0.0, 0.0], np.r_[arms[:, 3], -legs[:, 2]]
+    outward = np.array((1.0, -1.0, 1.0, -1.0))
+    upper = about_z(outward * abduction) @ about_x(flexion) @ about_y(outward * twist)
+    upper[:2] = trunk @ upper[:2]
+    return trunk, head, np.concatenate((upper, upper @ about_x(hinge)))
+
+
+def _joints(trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray) -> np.ndarray:
+    """Joints for stature 1, the pelvis at the origin."""
+    joints = np.zeros((len(JOINTS), 3))
+    joints[1] = trunk @ (0.0, -0.315, 0.0)
+    joints[0] = joints[1] + head @ (0.0, -0.096, 0.008)
+    joints[2:4] = ((-0.103, -0.285, 0.0), (0.103, -0.285, 0.0)) @ trunk.T
+    joints[8:10] = (-0.052, 0.0, 0.0), (0.052, 0.0, 0.0)
+    joints[4:6] = joints[2:4] + 0.165 * limbs[0:2, :, 1]
+    joints[6:8] = joints[4:6] + 0.150 * limbs[4:6, :, 1]
+    joints[10:12] = joints[8:10] + 0.245 * limbs[2:4, :, 1]
+    joints[12:14] = joints[10:12] + 0.240 * limbs[6:8, :, 1]
+    return joints
+
+
+def _flesh(
+    joints: np.ndarray, trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray, girth: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Centres, rotations, half extents and half segment lengths of the 17 solids, for stature 1."""
+    across = about_z(-0.5 * np.pi)  # a solid whose y axis runs from left to right
+    upright = np.eye(3)
+    rotation = np.stack(
+        (head, trunk, trunk, trunk @ across, upright @ across, *limbs, limbs[4], limbs[5], limbs[6], limbs[7])
+    )
+    centre = np.empty((17, 3))
+    centre[0] = joints[0]
+    centre[1] = joints[1] - 0.015 * trunk[:, 1]
+    centre[2] = trunk @ (0.0, -0.145, 0.0)
+    centre[3] = trunk @ (0.0, -0.272, 0.0)
+    centre[4] = 0.0
+    tops, ends = joints[[2, 3, 8, 9, 4, 5, 10, 11]], joints[[4, 5, 10, 11, 6, 7, 12, 13]]
+    centre[5:13] = 0.5 * (tops + ends)
+    centre[13:15] = joints[6:8] + 0.035 * limbs[4:6, :, 1]
+    centre[15:17] = joints[12:14] + 0.018 * limbs[6:8, :, 1] + 0.038 * limbs[6:8, :, 2]
+    g = girth
+    half = np.array(
+        (
+            (0.052, 0.070, 0.060),  # head
+            (0.030 * g, 0.030, 0.030 * g),  # neck
+            (0.090 * g, 0.050, 0.060 * g),  # trunk
+            (0.040 * g, 0.042, 0.042 * g),  # shoulders
+            (0.062 * g, 0.056 * g, 0.066 * g),  # pelvis
+            *((0.031 * g,) * 3,) * 2,  # upper arms
+            *((0.049 * g,) * 3,) * 2,  # thighs
+            *((0.026 * g,) * 3,) * 2,  # forearms
+            *((0.036 * g,) * 3,) * 2,  # shins
+            *((0.018, 0.042, 0.030),) * 2,  # hands
+            *((0.032, 0.026, 0.074),) * 2,  # feet
+        )
+    )
+    segment = np.array(
+        (0.0, 0.02, 0.10, 0.085, 0.045, *(0.0825,) * 2, *(0.1225,) * 2, *(0.075,) * 2, *(0.12,) * 2, *(0.0,) * 4)
+    )
+    return centre, rotation, half, segment
+
+
+def _part(low: str, middle: str | None = None, high: str | None = None) -> tuple[int, int, int]:
+    return PARTS.index(low), PARTS.index(middle or low), PARTS.index(high or low)
+
+
+_PART_ROWS = np.array(
+    (
+        _part("head"),
+        _part("neck"),
+        _part("torso"),
+        _part("left_shoulder", "torso", "right_shoulder"),
+        _part("left_hip", "torso", "right_hip"),
+        *(_part(f"{side}_shoulder", f"{side}_upper_arm", f"{side}_elbow") for side in ("left", "right")),
+        *(_part(f"{side}_hip", f"{side}_thigh", f"{side}_knee") for side in ("left", "right")),
+        *(_part(f"{side}_elbow", f"{side}_forearm", f"{side}_wrist") for side in ("left", "right")),
+        *(_part(f"{side}_knee", f"{side}_shin", f"{side}_ankle") for side in ("left", "right")),
+        *(_part(f"{side}_wrist") for side in ("left", "right")),
+        *(_part(f"{side}_ankle") for side in ("left", "right")),
+    )
+)
+_SHIRT, _TROUSERS, _SKIN, _SHOES = range(4)
+_CLOTHES = np.array((_SKIN, _SKIN, _SHIRT, _SHIRT, _TROUSERS, _SHIRT, _SHIRT, _TROUSERS, _TROUSERS, *(_SKIN,) * 2, *(_TROUSERS,) * 2,
+                     *(_SKIN,) * 2, *(_SHOES,) * 2))  # fmt: skip
+_FOREARMS = (9, 10)
+_KINDS = np.array((SPHERE, *(CAPSULE,) * 12, *(SPHERE,) * 4))
+
+
+def _dress(
+    person: Identity, centre: np.ndarray, rotation: np.ndarray, half: np.ndarray, segment: np.ndarray, stature: float
+) -> Solids:
+    """Scale the solids to the stature and paint them: shirt, trousers, skin, shoes, hair."""
+    clothes = _CLOTHES.copy()
+    if person.has_long_sleeves:
+        clothes[list(_FOREARMS)] = _SHIRT
+    shirt, trousers = np.array(COLOURS[person.colour]), np.array(COLOURS[person.second])
+    skin, hair = np.array(person.skin), np.array(person.hair)
+    shoes = np.array((0.16, 0.13, 0.12))
+    first = np.stack((shirt, trousers, skin, shoes))[clothes]
+    second = np.stack((0.55 * shirt + 0.45 * trousers, 0.8 * trousers, 0.9 * skin, shoes))[clothes]
+    second[0] = hair
+    pattern = np.where(clothes == _SHIRT, PATTERNS.index(person.pattern), PATTERNS.index("plain"))
+    pattern[0] = PATTERNS.index("face")
+    return Solids(
+        kind=_KINDS.astype(np.int64),
+        centre=centre * stature,
+        rotation=np.ascontiguousarray(rotation),
+        half=half * stature,
+        ratio=segment / half[:, 1],
+        owner=np.zeros(17, dtype=np.int64),
+        part=_PART_ROWS.astype(np.int64),
+        colour=np.stack((first, second), axis=1),
+        pattern=pattern.astype(np.int64),
+        frequency=np.full(17, 1.5),
+    )
