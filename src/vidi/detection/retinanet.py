@@ -1,0 +1,524 @@
+"""RetinaNet: one-stage detection, trained on all anchors with the focal loss.
+
+Lin, Goyal, Girshick, He, Dollar 2017, "Focal Loss for Dense Object Detection", arXiv 1708.02002; notes 4.3.4.
+
+    images     B 3 H W
+    backbone   ResNet: C3, C4, C5
+    pyramid    P3..P7, strides 8..128, each B D h w (P2 would give too many anchors)
+    heads      class tower and box tower, shared by the levels: K logits and 4 deltas for each of h x w x 9 anchors
+    outputs    class_logits B A K, box_deltas B A 4, anchors A 4, levels A
+    criterion  anchors to objects by IoU; focal loss of all anchors and classes + box loss of the positive ones
+    decode     the best 1,000 (anchor, class) of each level, boxes, suppression within each class: Detections
+
+Differs from the notes: the loss is divided by the number of positive anchors, and the box loss is smooth L1, not the
+squared error of R-CNN. alpha = 0.25 gives the *positives* the smaller weight, because gamma = 2 already silences the
+easy negatives. Starting at the prior p is approximate: the logit is b + w.x with a variance of 0.01^2 |x|^2, and
+E[sigmoid(b + w.x)] is near sigmoid(b) = p only as this is small.
+
+torchvision's numbers need its options: `anchor_style="torchvision"`, `normalise="image"`, and `box_loss="l1"` (v1) or
+"giou" (v2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
+from vidi.backbones.resnet import ResNet, trunk
+from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
+from vidi.losses.classification import focal_loss, prior_bias
+from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.nn.normalization import Norm
+from vidi.ops.anchors import anchor_pyramid, base_anchors, octave_sizes
+from vidi.ops.boxes import Size, box_area, box_iou, decode_boxes, encode_boxes
+from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
+from vidi.ops.suppression import suppress
+from vidi.results import Categories, Detections, category_names
+
+AnchorStyle = Literal["paper", "torchvision"]
+BoxLoss = Literal["smooth_l1", "l1", "giou"]
+Normalise = Literal["batch", "image"]
+
+ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width; section 4 of the paper
+OCTAVES = 3  # anchor sizes a level, 2^(1/3) apart
+GROUP = 8  # channels that are normalised together: torchvision's 32 groups of 256 channels
+COCO_OUTPUTS = 91  # torchvision's: background, then COCO's ids 1..90
+
+
+class RetinaOutputs(NamedTuple):
+    """What the heads say of each anchor; rows run over levels, then y, then x, then the anchors of a cell."""
+
+    class_logits: Float[Tensor, "B A K"]
+    box_deltas: Float[Tensor, "B A 4"]  # dx, dy, dw, dh: see `encode_boxes`
+    anchors: Float[Tensor, "A 4"]  # xyxy, pixels of the canvas
+    levels: Int64[Tensor, " A"]  # of the pyramid, 0 the finest
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network
+
+
+class Head(nn.Module):
+    """Give each anchor of each level some numbers: a tower of 3x3 convolutions that the levels share, and one more.
+
+    The notes call it separate heads: class and box predictions have a tower each (figure 3 of the paper).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        anchors: int,  # per cell
+        numbers: int,  # per anchor
+        *,
+        depth: int = 4,
+        group_norm: bool = False,  # before each ReLU
+        bias: float = 0.0,  # of the last convolution at the start
+    ):
+        super().__init__()
+        self.numbers = numbers
+        self.tower = nn.Sequential(*(self._layer(channels, group_norm) for _ in range(depth)))
+        self.predict = nn.Conv2d(channels, anchors * numbers, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.constant_(self.predict.bias, bias)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _layer(channels: int, group_norm: bool) -> nn.Sequential:
+        conv = nn.Conv2d(channels, channels, 3, padding=1, bias=not group_norm)
+        norm = [nn.GroupNorm(channels // GROUP, channels)] if group_norm else []
+        return nn.Sequential(conv, *norm, nn.ReLU(inplace=True))
+
+    def forward(self, levels: Sequence[Float[Tensor, "B D _ _"]]) -> Float[Tensor, "B A N"]:
+        maps = [self.predict(self.tower(level)) for level in levels]  # B aN h w
+        rows = [m.permute(0, 2, 3, 1).reshape(m.shape[0], -1, self.numbers) for m in maps]  # B hwa N
+        return torch.cat(rows, 1)
+
+
+class Anchors(nn.Module):
+    """Nine boxes per cell: three sizes within an octave times three aspect ratios (section 4 of the paper).
+
+    The paper's are centred on their cells. torchvision's are centred on the cells' corners, with truncated sizes and
+    rounded corners, and spaced by the canvas divided by the map, rounded down.
+    """
+
+    base: Tensor
+
+    def __init__(self, sizes: Sequence[float | int], strides: Sequence[int], style: AnchorStyle):
+        super().__init__()
+        _check_choice("anchor_style", style, AnchorStyle)
+        self.as_torchvision = style == "torchvision"
+        octaves = [octave_sizes(size, count=OCTAVES, truncated=self.as_torchvision) for size in sizes]
+        base = torch.stack([base_anchors(octave, ASPECT_RATIOS, rounded=self.as_torchvision) for octave in octaves])
+        self.register_buffer("base", base, persistent=False)  # L 9 4
+        self.strides = tuple(strides)
+
+    def forward(self, canvas: Size, sizes: Sequence[Size]) -> tuple[Float[Tensor, "A 4"], Int64[Tensor, " A"]]:
+        """Return the anchors of all levels and each one's level.
+
+        Args:
+            canvas: (H, W) of the images.
+            sizes: (h, w) of each level.
+        """
+        strides = [(canvas[0] // h, canvas[1] // w) for h, w in sizes] if self.as_torchvision else self.strides
+        centre = "corner" if self.as_torchvision else "cell"
+        anchors = anchor_pyramid(self.base.unbind(), sizes, strides, centre=centre)
+        rows = self.base.shape[1]
+        levels = [self.base.new_full((h * w * rows,), i, dtype=torch.int64) for i, (h, w) in enumerate(sizes)]
+        return anchors, torch.cat(levels)
+
+
+class RetinaNet(nn.Module):
+    """Backbone, feature pyramid, two heads that its levels share, and the anchors."""
+
+    def __init__(self, backbone: ResNet, pyramid: FeaturePyramid, anchors: Anchors, class_head: Head, box_head: Head):
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = pyramid
+        self.anchors = anchors
+        self.class_head = class_head
+        self.box_head = box_head
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> RetinaOutputs:
+        _, *features = self.backbone.features(images)  # C3, C4, C5
+        levels = self.pyramid(tuple(features))  # B D h w each
+        anchors, level_of_anchor = self.anchors(images.shape[2:], [level.shape[2:] for level in levels])
+        return RetinaOutputs(self.class_head(levels), self.box_head(levels), anchors, level_of_anchor)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Criterion
+
+
+@dataclass(frozen=True)
+class RetinaCriterion:
+    """Focal loss of all anchors that are not ignored, plus the box loss of the positive ones (section 3 of the paper).
+
+    An anchor is positive from an IoU of 0.5 with its best object, background below 0.4 with all of them, and ignored in
+    between; the best anchors of an object are positive whatever their IoU. Crowd boxes are never an object: anchors
+    that lie mostly in one and are not positive are ignored.
+
+    With `normalise="batch"` (the paper) the sums over the batch are divided by its number of positives, counted over
+    all processes; with "image" (torchvision) each image's by its own, then averaged.
+    """
+
+    named: tuple[int, ...]  # the logits that a category has; labels count these
+    box_loss: BoxLoss = "smooth_l1"
+    normalise: Normalise = "batch"
+    alpha: float = 0.25  # weight of positives; 1 - alpha that of negatives
+    gamma: float = 2.0  # focusing; 0 is cross entropy
+    box_weight: float = 1.0  # lambda of the notes
+    low: float = 0.4
+    high: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_choice("box_loss", self.box_loss, BoxLoss)
+        _check_choice("normalise", self.normalise, Normalise)
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.compare(network(batch.images), batch, step)
+
+    @in_float32
+    def compare(self, outputs: RetinaOutputs, batch: Batch, step: Step) -> Losses:
+        """Return the losses "classification" and "box" of a batch whose targets hold boxes, labels and maybe crowd.
+
+        Raises:
+            ValueError: if boxes or labels are missing, a box has no area, or a label is not that of a category.
+        """
+        logits = with_category(outputs.class_logits, self.named)
+        objects = [Objects.of(target, like=outputs.anchors) for target in batch.targets]
+        labels, boxes = torch.cat([o.labels for o in objects]), torch.cat([o.boxes for o in objects])
+        _check_objects(boxes, labels, logits.shape[-1])
+
+        matches = torch.stack([self.assign(outputs.anchors, o) for o in objects])  # B A, index within the image
+        image, anchor = (matches >= 0).nonzero(as_tuple=True)  # P positives
+        first = torch.tensor([0, *(len(o.boxes) for o in objects[:-1])], device=matches.device).cumsum(0)  # B
+        truth = first[image] + matches[image, anchor]  # P, index within the batch
+
+        positive = torch.zeros_like(logits, dtype=torch.bool)  # B A K
+        positive[image, anchor, labels[truth]] = True
+        focal = focal_loss(logits, positive, gamma=self.gamma, alpha=self.alpha, reduction="none").sum(-1)  # B A
+        box = self.box_terms(outputs.box_deltas[image, anchor], outputs.anchors[anchor], boxes[truth])  # P
+        class_sums = (focal * (matches != IGNORED)).sum(1)  # B
+        box_sums = box.new_zeros(len(objects)).index_add(0, image, box)  # B
+        positives = (matches >= 0).sum(1).to(focal.dtype)  # B
+        return {
+            "classification": self.normalised(class_sums, positives, step),
+            "box": self.box_weight * self.normalised(box_sums, positives, step),
+        }
+
+    def assign(self, anchors: Float[Tensor, "A 4"], objects: "Objects") -> Int64[Tensor, " A"]:
+        """Return for each anchor the row of its object, BACKGROUND or IGNORED."""
+        iou = box_iou(objects.boxes, anchors)  # M A
+        matches = match_anchors(iou, low=self.low, high=self.high, allow_low_quality=True)
+        if len(objects.crowd):
+            matches[(matches == BACKGROUND) & mostly_inside(anchors, objects.crowd)] = IGNORED
+        return matches
+
+    def box_terms(
+        self, deltas: Float[Tensor, "P 4"], anchors: Float[Tensor, "P 4"], boxes: Float[Tensor, "P 4"]
+    ) -> Float[Tensor, " P"]:
+        """Return the box loss of each positive anchor: on the deltas, or on the boxes that they give."""
+        if self.box_loss == "giou":
+            return generalized_iou_loss(decode_boxes(deltas, anchors), boxes, reduction="none")
+        of_deltas = smooth_l1_loss if self.box_loss == "smooth_l1" else l1_loss
+        return of_deltas(deltas, encode_boxes(boxes, anchors), reduction="none").sum(-1)
+
+    def normalised(self, sums: Float[Tensor, " B"], positives: Float[Tensor, " B"], step: Step) -> Float[Tensor, ""]:
+        """Divide the images' sums by numbers of positives; nothing is divided where there is none."""
+        if self.normalise == "image":
+            return (sums / positives.clamp(min=1)).mean()
+        count = step.mean(positives.sum())
+        return sums.sum() / torch.where(count > 0, count, 1)
+
+
+class Objects(NamedTuple):
+    """The ground truth of one image."""
+
+    boxes: Float[Tensor, "M 4"]
+    labels: Int64[Tensor, " M"]
+    crowd: Float[Tensor, "N 4"]  # boxes that hide objects without number
+
+    @classmethod
+    def of(cls, target: Mapping[str, Tensor], *, like: Tensor) -> "Objects":
+        """Split a target into objects and crowd boxes, in the precision of `like`."""
+        if not {"boxes", "labels"} <= target.keys():
+            raise ValueError(f"received a target with {sorted(target)}, expected at least boxes and labels")
+        boxes, labels = target["boxes"].to(like.dtype), target["labels"]
+        crowd = target["crowd"] if "crowd" in target else torch.zeros_like(labels, dtype=torch.bool)
+        return cls(boxes[~crowd], labels[~crowd], boxes[crowd])
+
+
+def mostly_inside(boxes: Float[Tensor, "A 4"], regions: Float[Tensor, "N 4"]) -> Bool[Tensor, " A"]:
+    """Say of each box whether more than half its area lies in one of the regions."""
+    corner1 = torch.maximum(boxes[:, None, :2], regions[:, :2])  # A N 2
+    corner2 = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
+    overlap = (corner2 - corner1).clamp(min=0).prod(-1)  # A N
+    return (overlap > 0.5 * box_area(boxes)[:, None]).any(1)
+
+
+def with_category(logits: Float[Tensor, "B A K"], named: tuple[int, ...]) -> Float[Tensor, "B A N"]:
+    """Drop the logits without a category: those of ids that a data set leaves out."""
+    return logits if len(named) == logits.shape[-1] else logits[..., list(named)]
+
+
+def _check_objects(boxes: Tensor, labels: Tensor, classes: int) -> None:
+    flat = boxes[~(boxes[:, 2:] > boxes[:, :2]).all(1)]
+    if len(flat):
+        raise ValueError(f"received the box {flat[0].tolist()}, expected x1 < x2 and y1 < y2")
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise ValueError(f"received the label {int(wrong[0])}, expected 0..{classes - 1}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoder
+
+
+class Candidates(NamedTuple):
+    """Scored boxes of a batch before suppression, in fixed shapes; slots that are not valid mean nothing."""
+
+    boxes: Float[Tensor, "B N 4"]  # xyxy, pixels of the canvas, clipped to the image
+    scores: Float[Tensor, "B N"]
+    labels: Int64[Tensor, "B N"]
+    valid: Bool[Tensor, "B N"]
+
+
+@dataclass(frozen=True)
+class RetinaDecode:
+    """The best (anchor, class) pairs of each level, their boxes, suppression within each class (section 4.1)."""
+
+    categories: Categories  # of all logits; those without a name are dropped
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    detections_per_image: int = 100
+    candidates_per_level: int = 1000
+
+    def __call__(self, outputs: RetinaOutputs, placements: Sequence[Placement]) -> list[Detections]:
+        found = self.candidates(outputs, [placement.resized for placement in placements])
+        kept = suppress(*found, threshold=self.nms_threshold)  # B N
+        order = found.scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices  # B N
+        counts = kept.sum(1).clamp(max=self.detections_per_image).tolist()
+        names = tuple(name for name in self.categories if name is not None)
+        results = []
+        for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
+            best = order[image, :count]
+            boxes = placement.boxes_to_original(found.boxes[image, best])
+            results.append(Detections(boxes, found.scores[image, best], found.labels[image, best], names))
+        return results
+
+    def candidates(self, outputs: RetinaOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
+        """Return the candidates of all levels, clipped to images of these sizes (h, w)."""
+        logits = with_category(outputs.class_logits, named_outputs(self.categories))
+        rows = outputs.levels.bincount().tolist()
+        parts = zip(logits.split(rows, 1), outputs.box_deltas.split(rows, 1), outputs.anchors.split(rows), strict=True)
+        limits = outputs.anchors.new_tensor([(w, h) for h, w in sizes])[:, None, None]  # B 1 1 2
+        levels = [self.best_of_level(*part, limits) for part in parts]
+        return Candidates(*(torch.cat(column, 1) for column in zip(*levels, strict=True)))
+
+    def best_of_level(
+        self,
+        logits: Float[Tensor, "B A K"],
+        deltas: Float[Tensor, "B A 4"],
+        anchors: Float[Tensor, "A 4"],
+        limits: Float[Tensor, "B 1 1 2"],
+    ) -> Candidates:
+        """Return the best pairs of one level with a score above the threshold.
+
+        The best n pairs lie in the n anchors whose best class is best, so that most logits are looked at only once.
+        """
+        K = logits.shape[2]
+        anchor = logits.amax(2).topk(min(self.candidates_per_level, logits.shape[1])).indices  # B n
+        pairs = logits.gather(1, anchor[..., None].expand(-1, -1, K)).flatten(1)  # B nK
+        best, pair = pairs.topk(min(self.candidates_per_level, pairs.shape[1]))  # B N
+        scores = best.sigmoid()
+        valid = scores > self.score_threshold
+        used = int(valid.sum(1).max())  # scores fall along a row, so that what is cut off is not valid in any image
+        scores, valid, pair = scores[:, :used], valid[:, :used], pair[:, :used]
+        anchor = anchor.gather(1, pair.div(K, rounding_mode="floor"))  # B N
+        boxes = decode_boxes(deltas.gather(1, anchor[..., None].expand(-1, -1, 4)), anchors[anchor])  # B N 4
+        boxes = boxes.unflatten(2, (2, 2)).minimum(limits).clamp(min=0).flatten(2)
+        return Candidates(boxes, scores, pair % K, valid)
+
+
+def named_outputs(categories: Categories) -> tuple[int, ...]:
+    """Return the indices of the outputs that have a category; labels count these."""
+    return tuple(index for index, name in enumerate(categories) if name is not None)
+
+
+def _check_choice(name: str, value: str, choices: object) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"received {name}={value!r}, expected one of {', '.join(map(repr, get_args(choices)))}")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+LAYERS = ("stem", "stage1", "stage2", "stage3", "stage4")  # of the backbone, in the order in which they are frozen
+
+
+def retina_network(
+    backbone: ResNet,
+    outputs: int,  # logits per anchor
+    channels: int,  # of the pyramid and the heads
+    depth: int,  # 3x3 convolutions of each tower
+    anchor_sizes: Sequence[float | int],  # of each level, finest first: the smallest of the three
+    anchor_style: AnchorStyle = "paper",
+    *,
+    extra: Extra,  # where P6 and P7 come from
+    group_norm: bool = False,  # in the towers
+    prior: float = 0.01,  # probability of each class at the start
+) -> RetinaNet:
+    """Put the network together.
+
+    Raises:
+        ValueError: if there are not as many anchor sizes as levels.
+    """
+    pyramid = FeaturePyramid(backbone.channels[1:], channels, extra=extra)
+    strides = pyramid.strides(backbone.strides[1:])
+    if len(anchor_sizes) != len(strides):
+        raise ValueError(f"received {len(anchor_sizes)} anchor sizes, expected one for each of {len(strides)} levels")
+    shapes = OCTAVES * len(ASPECT_RATIOS)
+    class_head = Head(channels, shapes, outputs, depth=depth, group_norm=group_norm, bias=prior_bias(prior))
+    box_head = Head(channels, shapes, 4, depth=depth, group_norm=group_norm)
+    return RetinaNet(backbone, pyramid, Anchors(anchor_sizes, strides, anchor_style), class_head, box_head)
+
+
+def frozen_below(backbone: ResNet, trained: int) -> ResNet:
+    """Freeze all but the last `trained` layers, counted as torchvision does: 5 trains everything, 0 nothing."""
+    if trained not in range(len(LAYERS) + 1):
+        raise ValueError(f"received trainable_backbone_layers={trained}, expected 0..{len(LAYERS)}")
+    for layer in LAYERS[: len(LAYERS) - trained]:
+        getattr(backbone, layer).requires_grad_(False)
+    return backbone
+
+
+@builder
+def retinanet_resnet50_fpn(
+    *,
+    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    channels: int = 256,
+    head_depth: int = 4,
+    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
+    anchor_style: AnchorStyle = "paper",
+    norm: Norm = "batch",
+    norm_eps: float = 1e-5,
+    trainable_backbone_layers: int = 5,
+    box_loss: BoxLoss = "smooth_l1",
+    normalise: Normalise = "batch",
+    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
+    shorter: int = 800,
+    longest: int = 1333,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build the paper's RetinaNet with ResNet-50: 34.0 M parameters, COCO AP 36.4 with torchvision's weights.
+
+    P6 comes from P5, as in those weights. They need `anchor_style="torchvision"`, `norm="frozen"`, `norm_eps=0.0`.
+    """
+    names = category_names(categories)
+    backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
+    network = retina_network(
+        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, extra="p6p7_from_p5"
+    )
+    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
+    preprocess = Preprocess(shorter=shorter, longest=longest, exact=size, stride=32, antialias=False)
+    return Supervised(network, criterion, decode, preprocess)
+
+
+@builder
+def retinanet_resnet50_fpn_v2(
+    *,
+    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    channels: int = 256,
+    head_depth: int = 4,
+    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
+    anchor_style: AnchorStyle = "paper",
+    norm: Norm = "batch",
+    trainable_backbone_layers: int = 5,
+    box_loss: BoxLoss = "giou",
+    normalise: Normalise = "batch",
+    size: tuple[int, int] | None = None,
+    shorter: int = 800,
+    longest: int = 1333,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build torchvision's improved RetinaNet: 38.2 M parameters, COCO AP 41.5 with its weights.
+
+    P6 from C5, group normalisation in the towers, GIoU loss (Zhang et al. 2020, arXiv 1912.02424). The weights need
+    `anchor_style="torchvision"`.
+    """
+    names = category_names(categories)
+    backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)
+    network = retina_network(
+        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, extra="p6p7_from_c5", group_norm=True
+    )
+    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
+    preprocess = Preprocess(shorter=shorter, longest=longest, exact=size, stride=32, antialias=False)
+    return Supervised(network, criterion, decode, preprocess)
+
+
+@builder
+def retinanet_resnet18_fpn(
+    *,
+    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    width: int = 64,  # of the backbone's first stage
+    channels: int = 256,
+    head_depth: int = 4,
+    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
+    norm: Norm = "batch",
+    box_loss: BoxLoss = "smooth_l1",
+    normalise: Normalise = "batch",
+    size: tuple[int, int] | None = None,
+    shorter: int = 800,
+    longest: int = 1333,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build a RetinaNet with ResNet-18 and group norm in the towers, which trains from random weights on small data."""
+    names = category_names(categories)
+    backbone = trunk("resnet18", norm=norm, width=width)
+    network = retina_network(
+        backbone, len(names), channels, head_depth, anchor_sizes, extra="p6p7_from_c5", group_norm=True
+    )
+    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
+
+
+@builder
+def retinanet_tiny(
+    *,
+    categories: int | tuple[str | None, ...] = 5,
+    width: int = 32,
+    channels: int = 64,
+    head_depth: int = 2,
+    anchor_sizes: tuple[float | int, ...] = (12, 28, 64),
+    norm: Norm = "batch",
+    box_loss: BoxLoss = "giou",
+    size: tuple[int, int] | None = None,
+    shorter: int = 128,
+    longest: int = 256,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build a RetinaNet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5."""
+    names = category_names(categories)
+    backbone = trunk("resnet18", norm=norm, width=width)
+    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, extra="none", group_norm=True)
+    criterion = RetinaCriterion(named_outputs(names), box_loss)
+    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))

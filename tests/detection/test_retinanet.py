@@ -1,0 +1,383 @@
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from tests.references.retinanet_loss import retinanet_loss
+from vidi.backbones.resnet import trunk
+from vidi.detection.retinanet import (
+    Anchors,
+    Objects,
+    RetinaCriterion,
+    RetinaDecode,
+    RetinaOutputs,
+    frozen_below,
+    retinanet_resnet18_fpn,
+    retinanet_resnet50_fpn,
+    retinanet_tiny,
+)
+from vidi.model import Batch, Placement, Step, evaluating
+from vidi.ops.boxes import box_iou
+
+K = 3
+SIZE = (64, 96)
+MAPS = ((8, 12), (4, 6))
+BOXES = {
+    "none": [],
+    "one": [[20, 10, 52, 40]],
+    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
+    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1]],
+    "around everything": [[0, 0, 96, 64]],
+    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
+}
+
+
+def target(boxes, labels=None, crowd=None):
+    boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
+    labels = torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels)
+    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd)
+    return {"boxes": boxes, "labels": labels, "crowd": crowd}
+
+
+def batch_of(targets):
+    images = torch.zeros(len(targets), 3, *SIZE, dtype=torch.float64)
+    mask = torch.ones(len(targets), *SIZE, dtype=torch.bool)
+    return Batch(images, mask, [Placement(SIZE, SIZE)] * len(targets), targets)
+
+
+def random_outputs(images, seed=0, outputs=K):
+    """Raw outputs that could come from any network, with gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    anchors, levels = Anchors((12, 30), (8, 16), "paper").double()(SIZE, MAPS)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64, requires_grad=True)
+    return RetinaOutputs(draw(images, len(anchors), outputs), draw(images, len(anchors), 4), anchors, levels)
+
+
+def rows(outputs, images):
+    return RetinaOutputs(outputs.class_logits[images], outputs.box_deltas[images], outputs.anchors, outputs.levels)
+
+
+def criterion(**options):
+    return RetinaCriterion(tuple(range(K)), **options)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loss
+
+
+@pytest.mark.system("4.3.4-RETINALOSS")
+def test_the_loss_is_that_of_the_paper_by_slow_loops():
+    targets = [
+        target(BOXES["at the border"] + BOXES["one"], [0, 2, 1]),
+        target([]),
+        target(BOXES["long"] + [[50, 0, 90, 30]], [1, 0, 2], [False, False, True]),
+    ]
+    outputs = random_outputs(3)
+    losses = criterion().compare(outputs, batch_of(targets), Step())
+    expected = retinanet_loss(
+        outputs.class_logits.tolist(),
+        outputs.box_deltas.tolist(),
+        [tuple(anchor) for anchor in outputs.anchors.tolist()],
+        [[tuple(box) for box in t["boxes"][~t["crowd"]].tolist()] for t in targets],
+        [t["labels"][~t["crowd"]].tolist() for t in targets],
+        [[tuple(box) for box in t["boxes"][t["crowd"]].tolist()] for t in targets],
+    )
+    assert losses["classification"].item() == pytest.approx(expected[0], rel=1e-10)
+    assert losses["box"].item() == pytest.approx(expected[1], rel=1e-10)
+
+
+@pytest.mark.system("4.3.4-RETINALOSS")
+def test_two_processes_equal_one():
+    targets = [target(boxes) for boxes in (BOXES["one"], [], BOXES["long"], BOXES["at the border"])]
+    whole, parts = random_outputs(4), (slice(0, 2), slice(2, 4))
+    objects = [Objects.of(t, like=whole.anchors) for t in targets]
+    positives = [(criterion().assign(whole.anchors, o) >= 0).sum() for o in objects]
+    shared = Step(mean=lambda count: torch.stack(positives).double().sum() / 2)
+    expected = criterion().compare(whole, batch_of(targets), Step())
+    shares = [criterion().compare(rows(whole, p), batch_of(targets[p]), shared) for p in parts]
+    for name, value in expected.items():
+        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "l1", "giou"])
+def test_by_image_is_the_mean_of_the_images_alone(box_loss):
+    targets = [target(boxes) for boxes in BOXES.values()]
+    outputs, compare = random_outputs(len(targets)), criterion(normalise="image", box_loss=box_loss).compare
+    together = compare(outputs, batch_of(targets), Step())
+    alone = [compare(rows(outputs, [i]), batch_of([t]), Step()) for i, t in enumerate(targets)]
+    for name, value in together.items():
+        torch.testing.assert_close(value, torch.stack([losses[name] for losses in alone]).mean())
+
+
+@pytest.mark.parametrize("normalise", ["batch", "image"])
+@pytest.mark.parametrize("box_loss", ["smooth_l1", "l1", "giou"])
+@pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES)
+def test_losses_and_gradients_are_finite(boxes, box_loss, normalise):
+    outputs = random_outputs(1)
+    losses = criterion(box_loss=box_loss, normalise=normalise).compare(outputs, batch_of([target(boxes)]), Step())
+    sum(losses.values(), torch.zeros(())).backward()
+    for tensor in outputs[:2]:
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+    assert (losses["box"] > 0) == bool(boxes)
+
+
+def test_every_object_that_an_anchor_touches_has_a_positive_anchor():
+    for boxes in BOXES.values():
+        outputs = random_outputs(1)
+        objects = Objects.of(target(boxes), like=outputs.anchors)
+        matches = criterion().assign(outputs.anchors, objects)
+        best = box_iou(objects.boxes, outputs.anchors).max(0).indices if boxes else matches
+        assert ((matches == best) | (matches < 0)).all()
+        assert (matches >= 0).any() == bool(boxes)
+
+
+def test_three_hundred_objects():
+    corner = torch.rand(300, 2, dtype=torch.float64) * torch.tensor([80, 50])
+    boxes = torch.cat((corner, corner + 2 + 12 * torch.rand(300, 2, dtype=torch.float64)), 1)
+    losses = criterion().compare(random_outputs(1), batch_of([target(boxes)]), Step())
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_crowds_are_no_objects_and_anchors_in_them_are_ignored():
+    outputs = random_outputs(1)
+    crowd = target([[0, 0, 48, 64], [60, 20, 90, 50]], [0, 1], [True, False])
+    matches = criterion().assign(outputs.anchors, Objects.of(crowd, like=outputs.anchors))
+    x1, _, x2, _ = outputs.anchors.unbind(1)
+    inside = (x1 >= 0) & (x2 <= 48) & (outputs.anchors[:, 1] >= 0) & (outputs.anchors[:, 3] <= 64)
+    assert set(matches[inside].tolist()) == {-2}
+    assert set(matches[x1 > 48].tolist()) >= {-1, 0}
+    alone = target([[60, 20, 90, 50]], [1])
+    without = criterion().assign(outputs.anchors, Objects.of(alone, like=outputs.anchors))
+    assert torch.equal(matches >= 0, without >= 0)
+
+
+def test_labels_count_the_outputs_that_have_a_category():
+    outputs = random_outputs(1, outputs=5)
+    losses = RetinaCriterion((1, 2, 4)).compare(outputs, batch_of([target(BOXES["long"], [2, 0])]), Step())
+    kept = outputs._replace(class_logits=outputs.class_logits[..., [1, 2, 4]])
+    expected = criterion().compare(kept, batch_of([target(BOXES["long"], [2, 0])]), Step())
+    assert losses == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (target([[4, 4, 4, 9]]), "x1 < x2"),
+        (target([[4, 4, 8, 2]]), "x1 < x2"),
+        (target([[4, 4, 8, 9]], [K]), "expected 0..2"),
+        (target([[4, 4, 8, 9]], [-1]), "expected 0..2"),
+        ({"boxes": torch.zeros(0, 4)}, "labels"),
+    ],
+)
+def test_targets_that_cannot_be_learnt_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        criterion().compare(random_outputs(1), batch_of([wrong]), Step())
+
+
+@pytest.mark.parametrize("option", [{"box_loss": "l2"}, {"normalise": "class"}])
+def test_unknown_options_are_refused(option):
+    with pytest.raises((ValueError, TypeError)):  # a TypeError where the shape checks look at it first
+        retinanet_tiny(**option) if "box_loss" in option else criterion(**option)
+
+
+def test_the_first_class_loss_is_that_of_the_prior():
+    model: Any = retinanet_tiny(categories=K)
+    images = torch.randn(2, 3, 128, 128)
+    batch = Batch(images, images[:, 0] > -9, [Placement((128, 128), (128, 128))] * 2, [target([]), target([])])
+    with torch.no_grad():
+        outputs = model(images)
+        loss = model.criterion.compare(outputs, batch, Step())["classification"]
+    assert outputs.class_logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.02)
+    per_logit = 0.75 * 0.01**2 * -math.log(0.99)
+    expected = outputs.class_logits.numel() * per_logit
+    assert loss.item() == pytest.approx(expected, rel=0.25)  # the weights add a variance to the logits
+    with torch.no_grad():
+        model.network.class_head.predict.weight.zero_()
+        loss = model.criterion.compare(model(images), batch, Step())["classification"]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network
+
+
+@pytest.mark.system("4.3.4-RETINANET")
+def test_outputs_of_the_paper_s_network():
+    with torch.device("meta"):
+        model: Any = retinanet_resnet50_fpn(categories=80)
+        outputs = model.network(torch.zeros(2, 3, 800, 800))
+    anchors = (100**2 + 50**2 + 25**2 + 13**2 + 7**2) * 9
+    assert anchors == 120_087
+    assert [tuple(value.shape) for value in outputs] == [(2, anchors, 80), (2, anchors, 4), (anchors, 4), (anchors,)]
+    towers = [model.network.class_head.tower, model.network.box_head.tower]
+    assert [sum(p.numel() for p in tower.parameters()) for tower in towers] == [4 * (256 * 256 * 9 + 256)] * 2
+    assert model.network.class_head.predict.weight.shape == (9 * 80, 256, 3, 3)
+
+
+def test_anchors_of_the_paper():
+    sizes = (32.0, 64.0, 128.0, 256.0, 512.0)
+    anchors, levels = Anchors(sizes, (8, 16, 32, 64, 128), "paper").double()(
+        (256, 128), [(32, 16), (16, 8), (8, 4), (4, 2), (2, 1)]
+    )
+    sides = anchors[:, 2:] - anchors[:, :2]
+    centres = (anchors[:, 2:] + anchors[:, :2]) / 2
+    third = anchors[levels == 2].view(8, 4, 9, 4)
+    assert levels.bincount().tolist() == [32 * 16 * 9, 16 * 8 * 9, 8 * 4 * 9, 4 * 2 * 9, 2 * 1 * 9]
+    expected = [128 * 2 ** (i / 3) for _ in range(3) for i in range(3)]
+    torch.testing.assert_close(
+        sides[levels == 2].prod(1).sqrt().view(8, 4, 9),
+        torch.tensor(expected).double().expand(8, 4, 9),
+        rtol=1e-6,
+        atol=0,
+    )
+    ratios = (third[0, 0, :, 3] - third[0, 0, :, 1]) / (third[0, 0, :, 2] - third[0, 0, :, 0])
+    torch.testing.assert_close(ratios, torch.tensor([0.5] * 3 + [1.0] * 3 + [2.0] * 3).double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(centres[levels == 2][0], torch.tensor([16.0, 16.0]).double())
+    torch.testing.assert_close(centres[levels == 2][-1], torch.tensor([112.0, 240.0]).double())
+
+
+def test_layers_are_frozen_from_the_first():
+    backbone = frozen_below(trunk("resnet18", width=16), 2)
+    trained = {name.split(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
+    assert trained == {"stage3", "stage4"}
+    with pytest.raises(ValueError, match=r"expected 0\.\.5"):
+        frozen_below(backbone, 6)
+
+
+def test_each_level_needs_an_anchor_size():
+    with pytest.raises(ValueError, match="one for each of 5 levels"):
+        retinanet_resnet18_fpn(width=16, channels=32, anchor_sizes=(16, 32, 64))
+
+
+@pytest.mark.parametrize("size", [(128, 128), (32, 128), (128, 32), (96, 160)])
+def test_every_parameter_learns_on_any_canvas(size):
+    model: Any = retinanet_tiny(categories=K, width=16, channels=32)
+    boxes = torch.tensor([[2.0, 3.0, 20.0, 28.0]])
+    batch = Batch(
+        torch.randn(2, 3, *size),
+        torch.ones(2, *size, dtype=torch.bool),
+        [Placement(size, size)] * 2,
+        [{"boxes": boxes, "labels": torch.tensor([1])}, {"boxes": boxes[:0], "labels": torch.tensor([1])[:0]}],
+    )
+    sum(model.losses("network", batch, Step()).values(), torch.zeros(())).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_one_batch_is_learnt():
+    model: Any = retinanet_tiny(categories=K, width=16, channels=32)
+    images = torch.rand(2, 3, 128, 128)
+    targets = [{"boxes": torch.tensor([[10.0, 20.0, 60.0, 90.0]]), "labels": torch.tensor([i])} for i in range(2)]
+    for image, t in zip(images, targets, strict=True):
+        x1, y1, x2, y2 = t["boxes"][0].int().tolist()
+        image[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, float(t["labels"])]).view(3, 1, 1)
+    batch = Batch(images, images[:, 0] > -1, [Placement((128, 128), (128, 128))] * 2, targets)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = sum(model.losses("network", batch, Step()).values(), torch.zeros(()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5
+    results = model.decode(model(images), batch.placements)
+    for result, t in zip(results, targets, strict=True):
+        assert result.labels[0] == t["labels"][0]
+        assert box_iou(result.boxes[:1], t["boxes"]) > 0.7
+
+
+EXPORT = """
+import torch
+from vidi.backbones.resnet import trunk
+from vidi.detection.retinanet import retina_network
+
+torch.set_num_threads(1)
+sizes = (32, 64, 128, 256, 512)
+backbone = trunk("resnet18", width=16)
+network = retina_network(backbone, 3, 32, 1, sizes, "torchvision", extra="p6p7_from_c5", group_norm=True).eval()
+B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=5, max=64), torch.export.Dim("w", min=5, max=64)
+shapes = {"images": {0: B, 2: 32 * h, 3: 32 * w}}  # every level has more than one row and column
+program = torch.export.export(network, (torch.randn(2, 3, 160, 192),), dynamic_shapes=shapes).module()
+for size in ((1, 3, 192, 160), (3, 3, 224, 352)):
+    images = torch.randn(size)
+    for ours, exported in zip(network(images), program(images), strict=True):
+        torch.testing.assert_close(ours, exported)
+"""
+
+
+def test_the_network_exports_with_any_batch_height_and_width(run_python):
+    finished = run_python("-c", EXPORT)
+    assert finished.returncode == 0, finished.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoder
+
+
+def test_nothing_is_found_below_the_threshold():
+    outputs = random_outputs(2)
+    outputs = outputs._replace(class_logits=outputs.class_logits - 20)
+    results = RetinaDecode(("a", "b", "c"))(outputs, [Placement(SIZE, SIZE)] * 2)
+    assert [len(result) for result in results] == [0, 0]
+
+
+def test_boxes_lie_in_the_original_image_and_few_are_given():
+    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
+    results = RetinaDecode(("a", "b", "c"), detections_per_image=7)(random_outputs(2), placements)
+    for result, placement in zip(results, placements, strict=True):
+        H, W = placement.original
+        assert len(result) == 7
+        assert (result.scores.diff() <= 0).all()
+        assert (result.boxes >= 0).all()
+        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
+
+
+def test_boxes_of_one_class_do_not_overlap():
+    decode = RetinaDecode(("a", "b", "c"), nms_threshold=0.3, detections_per_image=10_000)
+    (result,) = decode(random_outputs(1), [Placement(SIZE, SIZE)])
+    overlap = box_iou(result.boxes, result.boxes).fill_diagonal_(0)
+    same = result.labels[:, None] == result.labels
+    assert overlap[same].max() <= 0.3
+    assert overlap[~same].max() > 0.3
+
+
+def test_the_best_pairs_of_each_level_are_taken():
+    outputs = random_outputs(2)
+    decode = RetinaDecode(("a", "b", "c"), score_threshold=0.5, candidates_per_level=20)
+    found = decode.candidates(outputs, [SIZE, SIZE])
+    for image in range(2):
+        best = [outputs.class_logits[image, outputs.levels == level].flatten().sort().values[-20:] for level in (0, 1)]
+        best = torch.cat(best).sigmoid().sort().values
+        scores = found.scores[image, found.valid[image]]
+        torch.testing.assert_close(scores.sort().values, best[best > 0.5])
+
+
+def test_outputs_without_a_category_are_dropped_before_they_take_a_place():
+    outputs = random_outputs(1, outputs=4)
+    louder = outputs._replace(class_logits=outputs.class_logits + torch.tensor([0, 9, 0, 0]))
+    (result,) = RetinaDecode(("a", None, "b", "c"))(louder, [Placement(SIZE, SIZE)])
+    kept = outputs._replace(class_logits=outputs.class_logits[..., [0, 2, 3]])
+    (expected,) = RetinaDecode(("a", "b", "c"))(kept, [Placement(SIZE, SIZE)])
+    assert torch.equal(result.scores, expected.scores)
+    assert torch.equal(result.labels, expected.labels)
+    assert result.categories == ("a", "b", "c")
+
+
+def test_a_batch_equals_its_images_alone():
+    model: Any = retinanet_tiny(categories=K, width=16, channels=32, score_threshold=0.005)
+    images = [torch.rand(3, *size) for size in ((128, 128), (100, 150), (128, 128), (40, 160))]
+    together = model.predict(images)
+    for image, result in zip(images, together, strict=True):
+        (alone,) = model.predict([image])
+        assert len(result) == len(alone) > 0
+        torch.testing.assert_close(result.boxes, alone.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(result.scores, alone.scores, atol=1e-6, rtol=0)
+
+
+def test_prediction_leaves_the_mode_as_it_was():
+    model: Any = retinanet_tiny(categories=K, width=16, channels=32).train()
+    with evaluating(model):
+        assert not model.training
+    model.predict(torch.rand(3, 128, 128))
+    assert model.network.backbone.training
