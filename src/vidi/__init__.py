@@ -1,0 +1,48 @@
+"""vidi: machine learning for computer vision. The names below are imported when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidi.api import create, evaluate, load, models, resume, sample, train
+    from vidi.results import AnchorSizes, Classification, Detections, SemanticMap
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "create": "vidi.api",
+    "evaluate": "vidi.api",
+    "load": "vidi.api",
+    "models": "vidi.api",
+    "resume": "vidi.api",
+    "sample": "vidi.api",
+    "train": "vidi.api",
+    "AnchorSizes": "vidi.results",
+    "Classification": "vidi.results",
+    "Detections": "vidi.results",
+    "SemanticMap": "vidi.results",
+}
+
+__all__ = [
+    "AnchorSizes",
+    "Classification",
+    "Detections",
+    "SemanticMap",
+    "create",
+    "evaluate",
+    "load",
+    "models",
+    "resume",
+    "sample",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vidi' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""A training's progress: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+def progress_for(console: Console, *, quiet: bool = False) -> "Bar | Lines":
+    """Return a bar for a terminal and lines for anything else."""
+    if quiet:
+        return Lines(console, every=float("inf"))
+    return Bar(console) if console.is_terminal and sys.stdin is not None else Lines(console)
+
+
+def describe(losses: Mapping[str, float], images_per_second: float) -> str:
+    """Return losses and speed as one line."""
+    terms = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+    return f"{terms}  {images_per_second:.0f} images/s"
+
+
+class Bar:
+    """A bar that moves, with the losses beside it and messages above it."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.bar: Progress | None = None
+        self.task: TaskID | None = None
+
+    def start(self, what: str, done: int, total: int) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, TextColumn("{task.fields[state]}"), console=self.console)
+        self.task = self.bar.add_task(what, total=total, completed=done, state="")
+        self.bar.start()
+
+    def advance(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=step, state=describe(losses, images_per_second))
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+    def stop(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+class Lines:
+    """At most one line of progress every few seconds, and every message."""
+
+    def __init__(self, console: Console, *, every: float = 10.0):
+        self.console, self.every = console, every
+        self.total, self.told = 0, float("-inf")
+
+    def start(self, what: str, done: int, total: int) -> None:
+        self.total = total
+        self.say(f"{what}: {total} steps" + (f", continued after {done}" if done else ""))
+
+    def advance(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
+        if time.monotonic() - self.told >= self.every:
+            self.told = time.monotonic()
+            self.console.print(
+                f"step {step}/{self.total}  {describe(losses, images_per_second)}", highlight=False, soft_wrap=True
+            )
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None: ...

@@ -1,0 +1,51 @@
+"""Recipes of the image classifiers: 2 CPU cores, random weights, minutes; scores are in docs/results."""
+
+from vidi.engine.recipe import Recipe
+
+PHOTOS = Recipe(
+    epochs=30,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=1e-4,
+    warmup=100,
+    augment="flip",
+    world_scenes=4000,
+)
+"""ImageNet networks on class folders: `vidi train resnet18 --data photos/ size=128,128 augment=resized_crop`."""
+
+SMALL_PICTURES = Recipe(
+    epochs=30,
+    batch_size=128,
+    optimizer="sgd",
+    learning_rate=0.1,
+    weight_decay=5e-4,
+    warmup=50,
+    augment="crop",
+    world_scenes=4000,
+    world_size=(32, 32),
+)
+"""CIFAR networks on 32-pixel pictures: `vidi train resnet20 --data cifar10/`."""
+
+LOW_STAGE = Recipe(
+    epochs=8,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=1e-4,
+    warmup=50,
+    augment="flip",
+    world_size=(64, 64),
+)
+"""The cheap stage of `progressive_resnet18`."""
+
+HIGH_STAGE = Recipe(
+    epochs=3,
+    batch_size=64,
+    optimizer="sgd",
+    learning_rate=0.01,
+    weight_decay=1e-4,
+    augment="flip",
+    world_size=(64, 64),
+)
+"""The stage of `progressive_resnet18` at the resolution of use: a tenth of the rate, no warm-up."""

@@ -1,0 +1,25 @@
+"""The recipe of every system, by stage; systems without stages have one, named "".
+
+A recipe's numbers are the defaults of `vidi train NAME key=value`.
+"""
+
+from vidi.catalog import CATALOG
+from vidi.engine.recipe import Recipe
+from vidi.recipes.classification import HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES
+from vidi.recipes.detection import ANCHORS, FROM_SCRATCH, TINY
+from vidi.recipes.generation import GAN
+
+CIFAR = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
+WIDE_CIFAR = ("wide_resnet16_4", "wide_resnet28_10", "wide_resnet40_4")
+OWN: dict[str, dict[str, Recipe]] = {
+    **{name: {"": SMALL_PICTURES} for name in (*CIFAR, *WIDE_CIFAR)},
+    "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
+    "anchor_kmeans": {"": ANCHORS},
+    "retinanet_tiny": {"": TINY},
+    "gan": {"": GAN},
+}
+OF_TASK: dict[str, Recipe] = {"classification": PHOTOS, "detection": FROM_SCRATCH, "generation": GAN}
+
+RECIPES: dict[str, dict[str, Recipe]] = {
+    name: OWN.get(name) or {"": OF_TASK[entry.task]} for name, entry in CATALOG.items()
+}

@@ -1,0 +1,255 @@
+"""What every system of the catalogue promises, whatever it is: written once, run on each entry's tiny variant."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+
+from vidi import api
+from vidi.catalog import CATALOG
+from vidi.engine.recipe import Recipe
+from vidi.engine.scoring import TASKS
+from vidi.model import Adversarial, Fitted, Saved, Staged, Step, Supervised
+from vidi.recipes.table import RECIPES
+from vidi.results import AnchorSizes, Classification, Detections
+
+NAMES = list(CATALOG)
+SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
+RESULTS = {"classification": Classification, "detection": Detections, "anchors": AnchorSizes}
+
+
+def shape_of(name: str) -> type:
+    """Return the shape of a system without building it."""
+    annotation = inspect.signature(inspect.unwrap(CATALOG[name].builder)).return_annotation
+    return next(kind for kind in (Supervised, Adversarial, Staged, Fitted) if issubclass(annotation, kind))
+
+
+def names_of(*shapes: type) -> list[str]:
+    return [name for name in NAMES if shape_of(name) in shapes]
+
+
+def build(name: str, seed: int = 0) -> Any:
+    torch.default_generator.manual_seed(seed)
+    return CATALOG[name].builder(**CATALOG[name].tiny)
+
+
+def pictures(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes]
+
+
+def truths(task: str, sizes: Sequence[tuple[int, int]] = SIZES, *, empty: bool = False) -> list[dict[str, Tensor]]:
+    """Targets of every kind that the task needs; detection has no object, one, and two of which one is a crowd."""
+    if task == "classification":
+        return [{"label": torch.tensor(row % 3)} for row in range(len(sizes))]
+    if task not in ("detection", "anchors"):
+        return [{} for _ in sizes]
+    targets = []
+    for row, size in enumerate(sizes):
+        count = 0 if empty else row % 3
+        boxes = torch.tensor([[4.0, 4.0, 30.0 - row, 28.0], [0.0, 10.0, 12.0, 33.0]])[:count]
+        targets.append(
+            {
+                "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
+                "labels": torch.tensor([1, 2])[:count],
+                "crowd": torch.tensor([False, True])[:count],
+            }
+        )
+    return targets
+
+
+def tensors_of(value: Any) -> list[Tensor]:
+    """Return the tensors of a result."""
+    return [v for v in vars(value).values() if isinstance(v, Tensor)]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Every entry
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_entry_is_complete(name: str) -> None:
+    entry = CATALOG[name]
+    assert inspect.unwrap(entry.builder).__name__ == name
+    assert entry.task in TASKS
+    assert entry.section
+    assert entry.paper
+    assert entry.builder.__doc__
+    parameters = inspect.signature(inspect.unwrap(entry.builder)).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_key_is_both_of_the_recipe_and_of_the_builder(name: str) -> None:
+    of_recipe = {f"{stage}.{f.name}" if stage else f.name for stage in RECIPES[name] for f in fields(Recipe)}
+    assert not of_recipe & set(api.builder_types(name))
+
+
+@pytest.mark.parametrize("name", names_of(Staged))
+def test_stages_have_recipes(name: str) -> None:
+    assert [stage.name for stage in build(name).stages()] == list(RECIPES[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_seeds_build_equal_models(name: str) -> None:
+    one, two = build(name).state_dict(), build(name).state_dict()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_model_loads_and_gives_the_same(name: str, tmp_path: Path) -> None:
+    model: Saved = build(name)
+    if isinstance(model, Fitted):
+        model.fit(list(zip(pictures(), truths("anchors", [(64, 64)] * 3), strict=True)) * 3, generator=seeded())
+    model.save(tmp_path)
+    loaded = api.load(tmp_path)
+    assert loaded.preprocess == model.preprocess
+    saved, read = model.state_dict(), loaded.state_dict()
+    assert saved.keys() == read.keys()
+    assert all(torch.equal(saved[key], read[key]) for key in saved)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Supervised systems
+
+
+@pytest.mark.parametrize("name", names_of(Supervised))
+def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> None:
+    model = build(name)
+    images = torch.randn(2, 3, 64, 64)
+    trained, evaluated = model.train()(images), model.eval()(images)
+    assert type(trained) is type(evaluated)
+    for outputs in (trained, evaluated):
+        assert all(isinstance(value, Tensor) for value in outputs)
+        assert all(value.dtype == torch.float32 for value in outputs if value.is_floating_point())
+    assert [v.shape for v in trained] == [v.shape for v in evaluated]
+
+
+@pytest.mark.parametrize("name", names_of(Supervised))
+def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
+    model = build(name)
+    losses = model.loss(pictures([(64, 64)] * 3), truths(CATALOG[name].task, [(64, 64)] * 3))
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, key
+            assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", names_of(Supervised))
+def test_the_loss_falls_on_one_batch(name: str) -> None:
+    model = build(name).train()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    images, targets = pictures([(64, 64)] * 3), truths(CATALOG[name].task, [(64, 64)] * 3)
+    totals = []
+    for _ in range(8):
+        total = torch.stack(list(model.loss(images, targets).values())).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert min(totals[-3:]) < totals[0]
+
+
+@pytest.mark.parametrize("name", [name for name in names_of(Supervised) if CATALOG[name].task == "detection"])
+def test_images_without_objects_train(name: str) -> None:
+    losses = build(name).loss(pictures(), truths("detection", empty=True))
+    assert all(value.isfinite() for value in losses.values())
+
+
+@pytest.mark.parametrize("name", names_of(Supervised, Staged))
+def test_results_are_typed_and_do_not_depend_on_their_neighbours(name: str) -> None:
+    model = build(name)
+    images = pictures()
+    together = model.predict(images)
+    alone = [model.predict(image)[0] for image in images]
+    assert len(together) == len(images)
+    for result, single, image in zip(together, alone, images, strict=True):
+        assert type(result) is RESULTS[CATALOG[name].task]
+        for a, b in zip(tensors_of(result), tensors_of(single), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+        assert result.to_dict()
+        assert "\n" not in str(result)
+        check_ranges(result, image)
+
+
+def check_ranges(result: Any, image: Tensor) -> None:
+    if isinstance(result, Classification):
+        assert result.probabilities.sum().item() == pytest.approx(1, abs=1e-4)
+    if isinstance(result, Detections):
+        H, W = image.shape[1:]
+        assert (result.boxes >= 0).all()
+        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
+        assert ((result.scores >= 0) & (result.scores <= 1)).all()
+        assert (result.labels < len(result.categories)).all()
+
+
+@pytest.mark.parametrize("name", names_of(Supervised))
+def test_two_predictions_are_equal_and_leave_the_model_as_it_was(name: str) -> None:
+    model = build(name).train()
+    images = pictures([(40, 48)])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    picture = images[0].clone()
+    one, two = model.predict(images)[0], model.predict(images)[0]
+    assert all(torch.equal(a, b) for a, b in zip(tensors_of(one), tensors_of(two), strict=True))
+    assert model.training
+    assert torch.equal(images[0], picture)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The other shapes
+
+
+@pytest.mark.parametrize("name", names_of(Adversarial))
+def test_every_turn_has_finite_losses_and_gradients_of_its_own(name: str) -> None:
+    model = build(name)
+    placed = [model.preprocess.place(image, {}) for image in pictures([(16, 16)] * 4)]
+    batch = model.preprocess.collate(placed)
+    for turn in model.turns:
+        model.zero_grad()
+        losses = model.losses(turn, batch, Step(generator=seeded()))
+        torch.stack(list(losses.values())).sum().backward()
+        gradients = [p.grad for p in model.parameters_of(turn)]
+        assert all(g is not None and g.isfinite().all() for g in gradients)
+
+
+@pytest.mark.parametrize("name", names_of(Adversarial))
+def test_samples_are_images_and_functions_of_the_generator(name: str) -> None:
+    model = build(name)
+    one, two = (model.sample(5, generator=seeded()) for _ in range(2))
+    assert one.shape[:2] == (5, 3)
+    assert torch.equal(one, two)
+    assert 0 <= one.min() <= one.max() <= 1
+
+
+@pytest.mark.parametrize("name", names_of(Staged))
+def test_stages_share_the_parts_and_cover_them(name: str) -> None:
+    model = build(name)
+    own = {id(p) for p in model.parameters()}
+    staged = {id(p) for stage in model.stages() for p in stage.model.parameters()}
+    assert own == staged
+
+
+@pytest.mark.parametrize("name", names_of(Fitted))
+def test_fitting_twice_gives_the_same(name: str) -> None:
+    samples: list[tuple[Tensor, Mapping[str, Tensor]]] = list(
+        zip(pictures([(64, 64)] * 9), truths("anchors", [(64, 64)] * 9), strict=True)
+    )
+    one, two = build(name), build(name)
+    for model in (one, two):
+        model.fit(samples, generator=seeded())
+    assert all(torch.equal(a, b) for a, b in zip(one.buffers(), two.buffers(), strict=True))
+    assert type(one.predict(pictures()[0])[0]) is RESULTS[CATALOG[name].task]
