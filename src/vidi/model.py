@@ -70,9 +70,15 @@ class Placement:
         return corners.minimum(corners.new_tensor([W, H])).clamp(min=0).flatten(-2)
 
     def map_to_original(self, maps: Float[Tensor, "C h w"], *, nearest: bool = False) -> Float[Tensor, "C H W"]:
-        """Cut the image's part out of maps on the canvas and resize it to the original image."""
+        """Cut the image's part out of maps on the canvas and resize it to the original image.
+
+        Raises:
+            ValueError: if the image was cropped, so that the maps do not cover it.
+        """
         (top, left), (h, w) = self.offset, self.resized
-        part = maps[:, max(top, 0) : top + h, max(left, 0) : left + w]
+        if top < 0 or left < 0:
+            raise ValueError("the image was cropped to the canvas, so that no map covers all of it")
+        part = maps[:, top : top + h, left : left + w]
         if nearest:
             return F.interpolate(part[None], self.original, mode="nearest-exact")[0]
         return F.interpolate(part[None], self.original, mode="bilinear", align_corners=False)[0]
@@ -145,7 +151,7 @@ class Preprocess:
             sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
         offset = (0, 0)
         if self.crop is not None:
-            offset = (round((self.crop[0] - resized[0]) / 2), round((self.crop[1] - resized[1]) / 2))
+            offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
             sample = {k: _cropped(v, self.crop) for k, v in sample.items()}
         plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
         return plain.pop(""), plain, Placement(original, resized, offset)
@@ -174,6 +180,11 @@ def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, anti
         return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
     mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
+
+
+def _crop_offset(crop: int, side: int) -> int:
+    """Return where torchvision's centre crop puts a side: it rounds what it cuts off, and floors what it pads."""
+    return (crop - side) // 2 if crop > side else -round((side - crop) / 2)
 
 
 def _cropped(value: Tensor, size: tuple[int, int]) -> Tensor:

@@ -295,7 +295,7 @@ from vidi.detection.retinanet import retina_network
 torch.set_num_threads(1)
 sizes = (32, 64, 128, 256, 512)
 backbone = trunk("resnet18", width=16)
-network = retina_network(backbone, 3, 32, 1, sizes, "torchvision", extra="p6p7_from_c5", group_norm=True).eval()
+network = retina_network(backbone, 3, 32, 1, sizes, "torchvision", "p6p7_from_c5", group_norm=True).eval()
 B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=5, max=64), torch.export.Dim("w", min=5, max=64)
 shapes = {"images": {0: B, 2: 32 * h, 3: 32 * w}}  # every level has more than one row and column
 program = torch.export.export(network, (torch.randn(2, 3, 160, 192),), dynamic_shapes=shapes).module()

@@ -63,10 +63,7 @@ class RetinaOutputs(NamedTuple):
 
 
 class Head(nn.Module):
-    """Give each anchor of each level some numbers: a tower of 3x3 convolutions that the levels share, and one more.
-
-    The notes call it separate heads: class and box predictions have a tower each (figure 3 of the paper).
-    """
+    """A tower of 3x3 convolutions that the levels share, and one more that gives each anchor its numbers (figure 3)."""
 
     def __init__(
         self,
@@ -120,12 +117,7 @@ class Anchors(nn.Module):
         self.strides = tuple(strides)
 
     def forward(self, canvas: Size, sizes: Sequence[Size]) -> tuple[Float[Tensor, "A 4"], Int64[Tensor, " A"]]:
-        """Return the anchors of all levels and each one's level.
-
-        Args:
-            canvas: (H, W) of the images.
-            sizes: (h, w) of each level.
-        """
+        """Return the anchors of all levels and each one's level, given the sizes of the images and of each level."""
         strides = [(canvas[0] // h, canvas[1] // w) for h, w in sizes] if self.as_torchvision else self.strides
         centre = "corner" if self.as_torchvision else "cell"
         anchors = anchor_pyramid(self.base.unbind(), sizes, strides, centre=centre)
@@ -369,17 +361,13 @@ def retina_network(
     channels: int,  # of the pyramid and the heads
     depth: int,  # 3x3 convolutions of each tower
     anchor_sizes: Sequence[float | int],  # of each level, finest first: the smallest of the three
-    anchor_style: AnchorStyle = "paper",
-    *,
+    anchor_style: AnchorStyle,
     extra: Extra,  # where P6 and P7 come from
+    *,
     group_norm: bool = False,  # in the towers
     prior: float = 0.01,  # probability of each class at the start
 ) -> RetinaNet:
-    """Put the network together.
-
-    Raises:
-        ValueError: if there are not as many anchor sizes as levels.
-    """
+    """Put the network together; a ValueError if there are not as many anchor sizes as levels."""
     pyramid = FeaturePyramid(backbone.channels[1:], channels, extra=extra)
     strides = pyramid.strides(backbone.strides[1:])
     if len(anchor_sizes) != len(strides):
@@ -425,13 +413,10 @@ def retinanet_resnet50_fpn(
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
-    network = retina_network(
-        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, extra="p6p7_from_p5"
-    )
+    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_p5")
     criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
-    preprocess = Preprocess(shorter=shorter, longest=longest, exact=size, stride=32, antialias=False)
-    return Supervised(network, criterion, decode, preprocess)
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
 
 
 @builder
@@ -455,18 +440,16 @@ def retinanet_resnet50_fpn_v2(
 ) -> Supervised:
     """Build torchvision's improved RetinaNet: 38.2 M parameters, COCO AP 41.5 with its weights.
 
-    P6 from C5, group normalisation in the towers, GIoU loss (Zhang et al. 2020, arXiv 1912.02424). The weights need
-    `anchor_style="torchvision"`.
+    P6 from C5, group norm in the towers, GIoU loss (arXiv 1912.02424). They need `anchor_style="torchvision"`.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)
     network = retina_network(
-        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, extra="p6p7_from_c5", group_norm=True
+        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_c5", group_norm=True
     )
     criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
-    preprocess = Preprocess(shorter=shorter, longest=longest, exact=size, stride=32, antialias=False)
-    return Supervised(network, criterion, decode, preprocess)
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
 
 
 @builder
@@ -479,7 +462,6 @@ def retinanet_resnet18_fpn(
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
     norm: Norm = "batch",
     box_loss: BoxLoss = "smooth_l1",
-    normalise: Normalise = "batch",
     size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
@@ -491,9 +473,9 @@ def retinanet_resnet18_fpn(
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = retina_network(
-        backbone, len(names), channels, head_depth, anchor_sizes, extra="p6p7_from_c5", group_norm=True
+        backbone, len(names), channels, head_depth, anchor_sizes, "paper", "p6p7_from_c5", group_norm=True
     )
-    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    criterion = RetinaCriterion(named_outputs(names), box_loss)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
 
@@ -505,20 +487,18 @@ def retinanet_tiny(
     width: int = 32,
     channels: int = 64,
     head_depth: int = 2,
-    anchor_sizes: tuple[float | int, ...] = (12, 28, 64),
+    anchor_sizes: tuple[float | int, ...] = (14, 28, 56),
     norm: Norm = "batch",
     box_loss: BoxLoss = "giou",
     size: tuple[int, int] | None = None,
     shorter: int = 128,
     longest: int = 256,
     score_threshold: float = 0.05,
-    nms_threshold: float = 0.5,
-    detections_per_image: int = 100,
 ) -> Supervised:
     """Build a RetinaNet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5."""
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
-    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, extra="none", group_norm=True)
+    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, "paper", "none", group_norm=True)
     criterion = RetinaCriterion(named_outputs(names), box_loss)
-    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
+    decode = RetinaDecode(names, score_threshold)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))

@@ -140,7 +140,9 @@ class Training:
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.compile:
-            model.compile()
+            for name, player in model.named_children():
+                if name != "criterion":
+                    player.compile()
         self.objective = self.accelerator.prepare_model(Objective(model))
         self.optimizers = {
             turn: self.accelerator.prepare_optimizer(make_optimizer(model.parameters_of(turn), recipe))
