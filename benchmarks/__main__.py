@@ -6,6 +6,9 @@ from importlib import import_module
 # name of the module -> item of the performance page; each module has `lines()`, which yields rows of the table
 BENCHMARKS: dict[str, str] = {
     "coco": "COCO's twelve numbers, masks from run lengths",
+    "nms": "non-maximum suppression",
+    "kmeans": "anchor sizes by k-means",
+    "world": "rendering of scenes",
 }
 
 

@@ -71,7 +71,8 @@ def test_a_centre_crop_is_torchvisions_and_its_placement_maps_back(size: tuple[i
 
 
 def test_empty_stacks_of_masks_are_resized_too() -> None:
-    target = {"masks": tv_tensors.Mask(torch.zeros(0, 8, 8, dtype=torch.bool)), "boxes": boxes_on((8, 8)).reshape(0, 4)}
+    masks = tv_tensors.Mask(torch.zeros(0, 8, 8, dtype=torch.bool))
+    target = {"masks": masks, "boxes": boxes_on((8, 8)).reshape(0, 4)}
     _, placed, _ = Preprocess(exact=(4, 6)).place(torch.zeros(3, 8, 8, dtype=torch.uint8), target)
     assert placed["masks"].shape == (0, 4, 6)
 
@@ -99,7 +100,9 @@ def test_images_may_be_paths_pictures_arrays_and_tensors(tmp_path: Path) -> None
     assert len(list(as_images(torch.stack([tensor, tensor])))) == 2
 
 
-@pytest.mark.parametrize(("given", "error"), [(3.5, TypeError), ([object()], TypeError), (np.zeros((4, 4)), ValueError)])
+@pytest.mark.parametrize(
+    ("given", "error"), [(3.5, TypeError), ([object()], TypeError), (np.zeros((4, 4)), ValueError)]
+)
 def test_other_things_are_refused(given: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         list(as_images(given if error is TypeError and isinstance(given, list) else [given]))

@@ -2,7 +2,8 @@
 
 import difflib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,13 +16,15 @@ import torch
 from vidi import files
 from vidi.catalog import CATALOG, Entry
 from vidi.data.faults import OnFault
+from vidi.data.loading import size_of
+from vidi.data.readers.image_set import is_image_name
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate as evaluate_model
-from vidi.engine.overrides import check_overrides
+from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Row, Run
-from vidi.engine.scoring import TASKS
+from vidi.engine.runs import Row, Run, is_main_process
+from vidi.engine.scoring import TASKS, Task
 from vidi.engine.train import Job
 from vidi.engine.train import train as train_job
 from vidi.model import Adversarial, Predicts, Preprocess, Saved
@@ -34,10 +37,14 @@ from vidi.weights.published import PUBLISHED
 # Names
 
 
-class UnknownNameError(ValueError):
-    """There is no model, task or set of weights of this name; the message lists the nearest."""
+class UsageError(ValueError):
+    """What was asked for does not exist or does not go together."""
 
     is_usage = True
+
+
+class UnknownNameError(UsageError):
+    """There is no model, task or set of weights of this name; the message lists the nearest."""
 
 
 def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
@@ -58,8 +65,9 @@ def entry(name: str) -> Entry:
         ValueError: if there is none of this name; names the nearest ones.
     """
     if name not in CATALOG:
-        near = difflib.get_close_matches(name, CATALOG, 3) or list(CATALOG)
-        raise UnknownNameError(f"no model is called {name!r}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(name, CATALOG, 3)
+        advice = f"did you mean {' or '.join(near)}?" if near else "vidi.models(), `vidi models`, lists them"
+        raise UnknownNameError(f"no model is called {name!r}; {advice}")
     return CATALOG[name]
 
 
@@ -107,21 +115,45 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
         weights: `best` by the validation metric, or `last`.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder is not complete.
+        FileNotFoundError, ValueError: if the folder is not complete, or its parts do not fit together.
     """
     run = Run(Path(folder))
-    config = run.config()
-    model = build_from(config)
-    model.load_state_dict(files.read_tensors(run.weights_path(weights)))
+    path = run.weights_path(weights)
+    model = build_from(run.config())
+    tensors = files.read_tensors(path)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:  # torch's list of keys and shapes
+        raise ValueError(f"{path} holds other weights than {run.config_path} describes: {error}") from error
     return model
 
 
 def build_from(config: Mapping[str, Any]) -> Saved:
-    """Build the model that a configuration describes, with random weights."""
+    """Build the model that a configuration describes, with random weights.
+
+    Raises:
+        ValueError: if this version of vidi knows no such model, argument or preprocessing.
+    """
     name = config["model"]
     model = entry(name).builder(**check_overrides(config["arguments"], builder_types(name)))
-    model.preprocess = pydantic.TypeAdapter(Preprocess).validate_python(config["preprocess"])
+    model.preprocess = _recorded("preprocess", Preprocess, config["preprocess"])
     return model
+
+
+def _recorded(what: str, kind: Any, value: Any) -> Any:
+    """Turn a part of a configuration into the dataclass that it was."""
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(value)
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None
+
+
+def _recorded_recipes(config: Mapping[str, Any]) -> dict[str, Recipe]:
+    """Return the recipes that a run was trained by; those of the system for a model that was only saved."""
+    if "recipe" not in config:
+        return RECIPES[config["model"]]
+    return _recorded("recipe", dict[str, Recipe], config["recipe"])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -130,10 +162,10 @@ def build_from(config: Mapping[str, Any]) -> Saved:
 
 def recipe_types(name: str) -> dict[str, Any]:
     """Return every key that `train(name, key=value)` takes, with its type: recipe, stages, builder arguments."""
+    own = {key: kind for key, kind in builder_types(name).items() if key != "categories"}
     hints = get_type_hints(Recipe)
-    stages = RECIPES[name]
-    keys = {f"{stage}.{key}" if stage else key: kind for stage in stages for key, kind in hints.items()}
-    return keys | {key: kind for key, kind in builder_types(name).items() if key != "categories"}
+    keys = {f"{stage}.{key}" if stage else key: kind for stage in RECIPES[name] for key, kind in hints.items()}
+    return keys | own
 
 
 def train(
@@ -158,49 +190,97 @@ def train(
     Raises:
         OverrideError: naming all keys and values that cannot be taken.
         FileExistsError: if `out` already holds a run.
+        FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
     checked = check_overrides(overrides, recipe_types(name))
     recipes = _recipes(name, checked)
     task = TASKS[entry(name).task]
-    source = Source(str(data), faults)
-    folder = Path(out) if out is not None else next_free_folder(name)
-    if (folder / "config.json").exists():
-        raise FileExistsError(f"{folder} already holds a run; continue it with --resume, or choose another folder")
+    _check_numbers(recipes, task)
+    run = Run(Path(out) if out is not None else next_free_folder(name))
+    if is_main_process() and run.config_path.exists():
+        raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
-    categories = _categories(source.open("train", task, list(recipes.values())[-1]))
-    arguments = {key: value for key, value in checked.items() if key in builder_types(name)}
-    if "categories" in builder_types(name) and categories:
-        arguments["categories"] = categories
-    model = entry(name).builder(**arguments)
-    run = Run(folder)
-    run.write_config(
-        {
-            **model.description(),
-            "task": entry(name).task,
-            "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
-            "data": {"source": source.name, "faults": faults, "categories": categories},
-        }
-    )
-    train_job(Job(run, model, task, recipes, source, categories, progress or Silent()))
+    source = Source.of(data, faults)
+    dataset = source.open("train", task, list(recipes.values())[-1])
+    categories = _categories(dataset)
+    model = _build(name, checked, categories)
+    job = Job(run, model, task, recipes, source, categories, progress or Silent(), {"train": dataset})
+    if is_main_process():
+        run.write_config(
+            {
+                **model.description(),
+                "task": entry(name).task,
+                "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
+                "data": _description(source, dataset),
+            }
+        )
+    try:
+        train_job(job)
+    except BaseException:
+        if is_main_process():
+            run.discard_if_empty()
+        raise
     return run
 
 
-def resume(folder: str | Path, *, progress: Progress | None = None) -> Run:
-    """Continue a run that was stopped or killed, from its last state; what it computes is what it would have been."""
+def resume(folder: str | Path, *, data: str | Path | None = None, progress: Progress | None = None) -> Run:
+    """Continue a run that was stopped or killed, from its last state; what it computes is what it would have been.
+
+    Args:
+        folder: of the run.
+        data: where the run's data set is now, if it was moved.
+        progress: receives what happens; silent by default.
+
+    Raises:
+        FileNotFoundError, ValueError: if the run or its data set is not there, or not what it was.
+    """
     run = Run(Path(folder))
     config = run.config()
-    recipes = pydantic.TypeAdapter(dict[str, Recipe]).validate_python(config["recipe"])
-    data = config["data"]
-    source = Source(data["source"], data["faults"])
-    categories = tuple(data["categories"])
-    model = build_from(config)
-    train_job(Job(run, model, TASKS[config["task"]], recipes, source, categories, progress or Silent()))
+    if "recipe" not in config:
+        raise UsageError(f"{folder} is a saved model, not a training that could be continued")
+    recorded, recipes, task = config["data"], _recorded_recipes(config), TASKS[config["task"]]
+    try:
+        source = Source.of(recorded["source"] if data is None else data, recorded["faults"])
+    except FileNotFoundError as error:
+        moved = "" if data is not None else "; if it was moved, say where it is now with --data (data= in Python)"
+        raise FileNotFoundError(f"{error}{moved}") from None
+    dataset = source.open("train", task, list(recipes.values())[-1])
+    _check_same(recorded, _description(source, dataset))
+    if data is not None and is_main_process():
+        run.write_config({**config, "data": _description(source, dataset)})
+    model, told = build_from(config), progress or Silent()
+    train_job(Job(run, model, task, recipes, source, tuple(recorded["categories"]), told, {"train": dataset}))
     return run
+
+
+def _description(source: Source, dataset: Any) -> dict[str, Any]:
+    """Return what a run folder records of its data."""
+    facts = {"categories": list(_categories(dataset)), "samples": size_of(dataset)}
+    return {"source": source.name, "faults": source.faults, **facts}
+
+
+def _check_same(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Refuse to continue a training on other data."""
+    for fact in ("categories", "samples"):
+        if recorded[fact] != found[fact]:
+            changed = f"has {found[fact]} as {fact} now; the run began with {recorded[fact]}"
+            raise ValueError(f"{found['source']} {changed}: a run resumes with its own data")
 
 
 def scores_of(run: Run) -> Row:
     """Return the scores that a finished training ended with."""
     return files.read_json(run.scores_path) if run.scores_path.is_file() else {}
+
+
+# What a number of a recipe may be: a test, and the test in words.
+LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("world_scenes", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("learning_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
+    **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("warmup", "workers", "seed"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("momentum", "betas", "ema", "milestones"), (lambda v: 0 <= v < 1, "at least 0 and less than 1")),
+}
 
 
 def _recipes(name: str, checked: Mapping[str, Any]) -> dict[str, Recipe]:
@@ -213,13 +293,52 @@ def _recipes(name: str, checked: Mapping[str, Any]) -> dict[str, Recipe]:
     return recipes
 
 
+def _check_numbers(recipes: Mapping[str, Recipe], task: Task) -> None:
+    """Refuse numbers that no training can follow, all at once."""
+    faults = []
+    for stage, recipe in recipes.items():
+        prefix = f"{stage}." if stage else ""
+        for key, (holds, limit) in LIMITS.items():
+            value = getattr(recipe, key)
+            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+            if not all(map(holds, numbers)):
+                faults.append(f"{prefix}{key}: received {value}, expected {limit}")
+        if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
+            faults.append(f"{prefix}batch_size: received {recipe.batch_size}, expected a multiple of accumulate")
+        if recipe.mix != "none" and "label" not in task.targets:
+            faults.append(f"{prefix}mix: received {recipe.mix}; pictures are mixed for classification only")
+        if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):
+            faults.append(f"{prefix}precision: received fp16, which needs a GPU; a CPU takes float32 or bf16")
+    if faults:
+        raise OverrideError("\n".join(faults))
+
+
+def _build(name: str, checked: Mapping[str, Any], categories: Categories) -> Saved:
+    """Build a model for a data set's categories; blame the user's arguments, if there are any, for a failure."""
+    given = {key: value for key, value in checked.items() if key in builder_types(name)}
+    known = {"categories": categories} if categories and "categories" in builder_types(name) else {}
+    try:
+        return entry(name).builder(**given, **known)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        if not given:
+            raise
+        arguments = " ".join(f"{key}={value}" for key, value in given.items())
+        raise OverrideError(f"{name} cannot be built with {arguments}: {error}") from error
+
+
 def _categories(dataset: Any) -> Categories:
     names = getattr(dataset, "categories", ())
     return category_names(names) if names else ()
 
 
 def next_free_folder(name: str) -> Path:
-    """Return `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3` ... that does not exist."""
+    """Return `runs/NAME`, or the first of `runs/NAME-2`, `runs/NAME-3` ... that does not exist.
+
+    Raises:
+        ValueError: under torchrun, whose processes would not agree on one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("several processes write one run folder; say which with --out (out= in Python)")
     candidates = (Path("runs") / (name if k == 1 else f"{name}-{k}") for k in range(1, 10**6))
     return next(path for path in candidates if not path.exists())
 
@@ -244,25 +363,47 @@ def evaluate(
     """
     run = Run(Path(folder))
     config = run.config()
-    task = TASKS[config["task"]]
+    kind = config.get("task", entry(config["model"]).task)
+    task = TASKS[kind]
     if task.scorer is None:
-        raise ValueError(f"{config['model']} is a system for {config['task']}, which this command does not score")
-    recipe = list(pydantic.TypeAdapter(dict[str, Recipe]).validate_python(config["recipe"]).values())[-1]
-    own = config["data"]
-    source = Source(str(data), faults) if data is not None else Source(own["source"], own["faults"])
+        raise UsageError(f"{config['model']} is a system for {kind}, which has no score")
+    if data is not None:
+        source = Source.of(data, faults)
+    elif "data" in config:
+        source = Source.of(config["data"]["source"], config["data"]["faults"])
+    else:
+        raise UsageError(f"{folder} is a saved model without a data set of its own; say which with --data (data=)")
+    recipe = list(_recorded_recipes(config).values())[-1]
     dataset = source.open(split, task, recipe)
-    categories = tuple(own["categories"])
-    if _categories(dataset) != categories:
-        raise ValueError(f"{source.name} has the categories {_categories(dataset)}, the model knows {categories}")
+    model = load(folder, weights=weights)
+    categories = category_names(config["arguments"]["categories"])
+    _check_categories(source.name, _categories(dataset), categories)
     scorer = task.scorer(categories)
-    scores = evaluate_model(load(folder, weights=weights), dataset, scorer, batch_size=recipe.batch_size)
+    scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
     if out is not None:
         scorer.write_plots(Path(out))
     return scores
 
 
+def _check_categories(source: str, found: Categories, known: Categories) -> None:
+    """Refuse to score a model by the labels of another vocabulary."""
+    if found == known:
+        return
+    more, fewer = [str(n) for n in found if n not in known], [str(n) for n in known if n not in found]
+    differences = [f"the model does not know {', '.join(more)}"] if more else []
+    differences += [f"the data set lacks {', '.join(fewer)}"] if fewer else []
+    reason = "; ".join(differences) or "they come in another order"
+    raise ValueError(f"{source} has other categories than the model: {reason}")
+
+
 def predict_files(model: Predicts, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, result) in order, reading a few files ahead; the result of an unreadable file is its error."""
+    """Yield (path, result) in order, reading a few files ahead; the result of an unreadable file is its error.
+
+    Raises:
+        ValueError: if the model gives no results for pictures.
+    """
+    if not isinstance(model, Predicts):
+        raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
     for start in range(0, len(paths), ahead):
         images, errors = {}, {}
         for path in paths[start : start + ahead]:
@@ -283,7 +424,7 @@ def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:
 def sample(model: Adversarial, count: int, *, seed: int = 0) -> torch.Tensor:
     """Draw images (N C H W in [0, 1]) from a generative model; equal seeds give equal images."""
     if not isinstance(model, Adversarial):
-        raise ValueError(f"a {type(model).__name__} does not generate; expected a generative model")
+        raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
     return model.sample(count, generator=torch.Generator(model.device).manual_seed(seed)).cpu()
 
 
@@ -297,7 +438,7 @@ def image_paths(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in files.IMAGE_SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if is_image_name(p.name))
             if not inside:
                 raise ValueError(f"{path} holds no images ({', '.join(files.IMAGE_SUFFIXES)})")
             found += inside

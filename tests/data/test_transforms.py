@@ -46,7 +46,7 @@ def test_boxes_and_masks_follow_the_pixels(name: str, seed: int) -> None:
     assert shown > image.float().mean()
 
 
-@pytest.mark.parametrize("name", ["crop", "resized_crop"])
+@pytest.mark.parametrize("name", ["shift", "crop", "resized_crop"])
 def test_crops_have_the_size_of_the_network(name: str) -> None:
     image, _ = scene()
     cropped, target = Augmentation(name, (24, 32))((image, {"label": torch.tensor(2)}))
@@ -79,7 +79,7 @@ def test_equal_draws_give_equal_samples_and_leave_the_input() -> None:
 
 
 def test_an_unknown_name_is_refused_with_the_choices() -> None:
-    with pytest.raises(ValueError, match="flip, crop"):
+    with pytest.raises(ValueError, match="flip, shift, crop"):
         Augmentation("wobble", (8, 8))
 
 

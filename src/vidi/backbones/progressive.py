@@ -34,7 +34,7 @@ class Progressive(Staged):
         ]
 
     def predict_batch(self, batch: Batch) -> list[Classification]:
-        return self.stages()[-1].model.predict_batch(batch)
+        return self.decode(self.parts["network"](batch.to(self.device).images), batch.placements)
 
 
 @builder

@@ -1,24 +1,43 @@
 """A training's progress: a bar on a terminal, a line now and then elsewhere."""
 
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from vidi.engine.progress import Progress as Told
+from vidi.engine.progress import Silent
 
-def progress_for(console: Console, *, quiet: bool = False) -> "Bar | Lines":
-    """Return a bar for a terminal and lines for anything else."""
+
+def progress_for(console: Console, *, quiet: bool = False) -> Told:
+    """Return a bar for a terminal, lines for anything else, and nothing for those who want to hear nothing."""
     if quiet:
-        return Lines(console, every=float("inf"))
-    return Bar(console) if console.is_terminal and sys.stdin is not None else Lines(console)
+        return Silent()
+    return Bar(console) if console.is_terminal else Lines(console)
 
 
 def describe(losses: Mapping[str, float], images_per_second: float) -> str:
     """Return losses and speed as one line."""
     terms = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
     return f"{terms}  {images_per_second:.0f} images/s"
+
+
+@contextmanager
+def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Give a function of (what, done, total) that moves a bar on a terminal, one for each `what`, and else nothing."""
+    if not console.is_terminal:
+        yield lambda what, done, total: None
+        return
+    with Progress(console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def count(what: str, done: int, total: int) -> None:
+            task = tasks[what] if what in tasks else tasks.setdefault(what, bar.add_task(what, total=total))
+            bar.update(task, completed=done)
+
+        yield count
 
 
 class Bar:
@@ -40,7 +59,7 @@ class Bar:
             self.bar.update(self.task, completed=step, state=describe(losses, images_per_second))
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def stop(self) -> None:
         if self.bar is not None:
@@ -61,11 +80,9 @@ class Lines:
     def advance(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
         if time.monotonic() - self.told >= self.every:
             self.told = time.monotonic()
-            self.console.print(
-                f"step {step}/{self.total}  {describe(losses, images_per_second)}", highlight=False, soft_wrap=True
-            )
+            self.say(f"step {step}/{self.total}  {describe(losses, images_per_second)}")
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def stop(self) -> None: ...

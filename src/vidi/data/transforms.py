@@ -58,9 +58,12 @@ class Rescaled(v2.Transform):
         return v2.functional.affine(inpt, angle=0, shear=[0, 0], fill=[fill], **params)
 
 
+def _shift(size: tuple[int, int]) -> v2.Transform:
+    return v2.RandomCrop(size, padding=max(1, size[0] // 8), padding_mode="reflect")
+
+
 def _crop(size: tuple[int, int]) -> v2.Transform:
-    pad = max(1, size[0] // 8)
-    return v2.Compose([v2.RandomCrop(size, padding=pad, padding_mode="reflect"), v2.RandomHorizontalFlip()])
+    return v2.Compose([_shift(size), v2.RandomHorizontalFlip()])
 
 
 def _resized_crop(size: tuple[int, int]) -> v2.Transform:
@@ -79,6 +82,7 @@ def _scaled(size: tuple[int, int]) -> v2.Transform:
 
 PIPELINES: dict[str, Callable[[tuple[int, int]], v2.Transform]] = {
     "flip": lambda size: v2.RandomHorizontalFlip(),
+    "shift": _shift,  # for what is not its mirror image, such as digits
     "crop": _crop,
     "resized_crop": _resized_crop,
     "boxes": _scaled,

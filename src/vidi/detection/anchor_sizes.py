@@ -34,6 +34,7 @@ class LearntAnchors(Fitted):
             ValueError: if there are fewer boxes than anchors.
         """
         sizes = torch.cat([self._sizes(*dataset[index]) for index in range(size_of(dataset))])  # M 2
+        generator = generator or torch.Generator().manual_seed(0)
         found = cluster_sizes(sizes.double(), self.count, generator=generator)
         self.sizes, self.mean_iou = found.centroids.float(), torch.tensor(found.mean_iou, dtype=torch.float32)
 

@@ -14,9 +14,6 @@ Differs from the notes: the loss is divided by the number of positive anchors, a
 squared error of R-CNN. alpha = 0.25 gives the *positives* the smaller weight, because gamma = 2 already silences the
 easy negatives. Starting at the prior p is approximate: the logit is b + w.x with a variance of 0.01^2 |x|^2, and
 E[sigmoid(b + w.x)] is near sigmoid(b) = p only as this is small.
-
-torchvision's numbers need its options: `anchor_style="torchvision"`, `normalise="image"`, and `box_loss="l1"` (v1) or
-"giou" (v2).
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,6 +43,7 @@ Normalise = Literal["batch", "image"]
 ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width; section 4 of the paper
 OCTAVES = 3  # anchor sizes a level, 2^(1/3) apart
 GROUP = 8  # channels that are normalised together: torchvision's 32 groups of 256 channels
+PRIOR = 0.01  # probability of each class at the start
 COCO_OUTPUTS = 91  # torchvision's: background, then COCO's ids 1..90
 
 
@@ -119,8 +117,7 @@ class Anchors(nn.Module):
     def forward(self, canvas: Size, sizes: Sequence[Size]) -> tuple[Float[Tensor, "A 4"], Int64[Tensor, " A"]]:
         """Return the anchors of all levels and each one's level, given the sizes of the images and of each level."""
         strides = [(canvas[0] // h, canvas[1] // w) for h, w in sizes] if self.as_torchvision else self.strides
-        centre = "corner" if self.as_torchvision else "cell"
-        anchors = anchor_pyramid(self.base.unbind(), sizes, strides, centre=centre)
+        anchors = anchor_pyramid(self.base.unbind(), sizes, strides, centre="corner" if self.as_torchvision else "cell")
         rows = self.base.shape[1]
         levels = [self.base.new_full((h * w * rows,), i, dtype=torch.int64) for i, (h, w) in enumerate(sizes)]
         return anchors, torch.cat(levels)
@@ -131,11 +128,9 @@ class RetinaNet(nn.Module):
 
     def __init__(self, backbone: ResNet, pyramid: FeaturePyramid, anchors: Anchors, class_head: Head, box_head: Head):
         super().__init__()
-        self.backbone = backbone
-        self.pyramid = pyramid
+        self.backbone, self.pyramid = backbone, pyramid
         self.anchors = anchors
-        self.class_head = class_head
-        self.box_head = box_head
+        self.class_head, self.box_head = class_head, box_head
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> RetinaOutputs:
         _, *features = self.backbone.features(images)  # C3, C4, C5
@@ -180,8 +175,7 @@ class RetinaCriterion:
     def compare(self, outputs: RetinaOutputs, batch: Batch, step: Step) -> Losses:
         """Return the losses "classification" and "box" of a batch whose targets hold boxes, labels and maybe crowd.
 
-        Raises:
-            ValueError: if boxes or labels are missing, a box has no area, or a label is not that of a category.
+        Boxes or labels that are missing, a box without area and a label without category are a ValueError.
         """
         logits = with_category(outputs.class_logits, self.named)
         objects = [Objects.of(target, like=outputs.anchors) for target in batch.targets]
@@ -365,7 +359,6 @@ def retina_network(
     extra: Extra,  # where P6 and P7 come from
     *,
     group_norm: bool = False,  # in the towers
-    prior: float = 0.01,  # probability of each class at the start
 ) -> RetinaNet:
     """Put the network together; a ValueError if there are not as many anchor sizes as levels."""
     pyramid = FeaturePyramid(backbone.channels[1:], channels, extra=extra)
@@ -373,7 +366,7 @@ def retina_network(
     if len(anchor_sizes) != len(strides):
         raise ValueError(f"received {len(anchor_sizes)} anchor sizes, expected one for each of {len(strides)} levels")
     shapes = OCTAVES * len(ASPECT_RATIOS)
-    class_head = Head(channels, shapes, outputs, depth=depth, group_norm=group_norm, bias=prior_bias(prior))
+    class_head = Head(channels, shapes, outputs, depth=depth, group_norm=group_norm, bias=prior_bias(PRIOR))
     box_head = Head(channels, shapes, 4, depth=depth, group_norm=group_norm)
     return RetinaNet(backbone, pyramid, Anchors(anchor_sizes, strides, anchor_style), class_head, box_head)
 
@@ -409,7 +402,8 @@ def retinanet_resnet50_fpn(
 ) -> Supervised:
     """Build the paper's RetinaNet with ResNet-50: 34.0 M parameters, COCO AP 36.4 with torchvision's weights.
 
-    P6 comes from P5, as in those weights. They need `anchor_style="torchvision"`, `norm="frozen"`, `norm_eps=0.0`.
+    P6 comes from P5, as in those weights. They need `anchor_style="torchvision"`, `norm="frozen"`, `norm_eps=0.0`, and
+    were trained with `box_loss="l1"`, `normalise="image"`.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
@@ -440,7 +434,8 @@ def retinanet_resnet50_fpn_v2(
 ) -> Supervised:
     """Build torchvision's improved RetinaNet: 38.2 M parameters, COCO AP 41.5 with its weights.
 
-    P6 from C5, group norm in the towers, GIoU loss (arXiv 1912.02424). They need `anchor_style="torchvision"`.
+    P6 from C5, group norm in the towers, GIoU loss (arXiv 1912.02424). The weights need `anchor_style="torchvision"`,
+    and were trained with `normalise="image"`.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)

@@ -7,10 +7,12 @@ from typing import Any
 from vidi.data.faults import OnFault
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.world.dataset import World
+from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.scoring import Task
 
 WORLD = "world"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -18,6 +20,20 @@ class Source:
 
     name: str
     faults: OnFault = "raise"
+
+    @classmethod
+    def of(cls, data: str | Path, faults: OnFault = "raise") -> "Source":
+        """Return the source that a user named; a path is made absolute, so that a run finds it from anywhere.
+
+        Raises:
+            FileNotFoundError: if there is nothing at the path.
+        """
+        if str(data) == WORLD:
+            return cls(WORLD, faults)
+        path = Path(data)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such data set; expected the path of one, or `{WORLD}`")
+        return cls(str(path.resolve()), faults)
 
     def describe(self) -> str:
         """Say what the source was recognised as, and why."""
@@ -31,21 +47,22 @@ class Source:
 
         Raises:
             FileNotFoundError, ValueError: if there is no such data set, or it lacks what the task needs.
+            OverrideError: if the world does not come in the recipe's size.
         """
         if self.name == WORLD:
-            scenes = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
-            targets = (*task.targets, *task.optional)
-            kinds = frozenset(World.kinds)
-            return World(
-                split,
-                count=scenes,
-                size=recipe.world_size,
-                seed=recipe.seed,
-                targets=[kind for kind in targets if kind in kinds],
-            )
+            return _world(split, task, recipe)
         dataset = open_dataset(Path(self.name), split, on_fault=self.faults)
         missing = sorted(set(task.targets) - set(dataset.kinds))
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"
             raise ValueError(f"{self.name} has {has}; this task needs {', '.join(missing)}")
         return dataset
+
+
+def _world(split: str, task: Task, recipe: Recipe) -> World:
+    scenes = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
+    targets = [kind for kind in (*task.targets, *task.optional) if kind in World.kinds]
+    try:
+        return World(split, count=scenes, size=recipe.world_size, seed=recipe.seed, targets=targets)
+    except ValueError as error:
+        raise OverrideError(f"{WORLD}: {error}") from None

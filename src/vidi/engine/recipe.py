@@ -38,7 +38,7 @@ class Recipe:
     device: Literal["auto", "cpu"] = "auto"
 
     # data
-    augment: Literal["none", "flip", "crop", "resized_crop", "boxes", "dihedral_boxes"] = "none"
+    augment: Literal["none", "flip", "shift", "crop", "resized_crop", "boxes", "dihedral_boxes"] = "none"
     mix: Literal["none", "mixup", "cutmix"] = "none"
     world_scenes: int = 2000  # training scenes when the data is the world
     world_size: tuple[int, int] = (128, 128)

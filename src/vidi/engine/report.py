@@ -1,6 +1,6 @@
 """The pictures and the page that a run folder ends with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from vidi import files
 from vidi.engine import plots
 from vidi.engine.runs import Row, Run
-from vidi.engine.scoring import Task
+from vidi.engine.scoring import TASKS, Task
 from vidi.model import Adversarial, Predicts
 from vidi.results import Categories
 
@@ -36,14 +36,31 @@ def write_samples(run: Run, model: Adversarial, *, seed: int, count: int = 64) -
 
 
 def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], scores: Mapping[str, Any]) -> None:
-    """Write `curves.png` and `report.md`: how the training went, how it was started, how to use what it made."""
-    plots.curves(run.folder / "curves.png", rows)
-    lines = [f"# {config['model']}", "", f"Trained on `{config['data']['source']}`.", ""]
+    """Write `curves.png` and `report.md`: what came out, how to use it, and all numbers that it came from."""
+    if rows:
+        plots.curves(run.folder / "curves.png", rows)
+    source = config["data"]["source"]
+    lines = [f"# {config['model']}", "", f"Trained on `{source}`.", ""]
     if scores:
         lines += ["| score | value |", "|---|---|"]
         lines += [f"| {name} | {value:.4f} |" for name, value in scores.items() if isinstance(value, float)] + [""]
-    changed = {**config["recipe"], **config["arguments"]}
-    lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in changed.items()), ""]
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
+    lines += ["```", *_commands(run, config), "```", ""]
+    lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in _keys(config)), ""]
     files.write_text(run.folder / "report.md", "\n".join(lines))
+
+
+def _commands(run: Run, config: Mapping[str, Any]) -> list[str]:
+    """Return the commands that use the run."""
+    if config["task"] == "generation":
+        return [f"vidi sample {run.folder} --count 64 --seed 0"]
+    scored = [f"vidi eval {run.folder} --split test"] if TASKS[config["task"]].scorer is not None else []
+    return [*scored, f"vidi predict {run.folder} PHOTOS"]
+
+
+def _keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield every key=value that the training followed, as the command line spells them."""
+    for stage, recipe in config["recipe"].items():
+        yield from ((f"{stage}.{key}" if stage else key, value) for key, value in recipe.items())
+    yield from config["arguments"].items()

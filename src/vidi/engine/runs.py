@@ -7,8 +7,11 @@ state.pt             what an exact resume needs
 metrics.csv          one row a log point, one a validation
 scores.json          the scores of the best weights on the validation split
 report.md, *.png     what people of the task look at
+
+A folder that `model.save` wrote has the first two, without recipe, data and task.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,19 @@ from typing import Any
 from vidi import files
 
 Row = dict[str, float | int | str]
+
+WEIGHTS = {"best": "weights.safetensors", "last": "last.safetensors"}
+
+
+class NotARunError(FileNotFoundError):
+    """A path given as a run folder is none."""
+
+    is_usage = True
+
+
+def is_main_process() -> bool:
+    """Tell whether this process is the one that writes: the first under torchrun, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass(frozen=True)
@@ -42,26 +58,36 @@ class Run:
         return self.folder / "scores.json"
 
     def weights_path(self, which: str = "best") -> Path:
-        """Return the file of the best or the last weights."""
-        return self.folder / {"best": "weights.safetensors", "last": "last.safetensors"}[which]
+        """Return the file of the best or the last weights.
+
+        Raises:
+            ValueError: for any other word.
+        """
+        if which not in WEIGHTS:
+            raise ValueError(f"received weights={which!r}, expected one of {', '.join(WEIGHTS)}")
+        return self.folder / WEIGHTS[which]
 
     def config(self) -> dict[str, Any]:
         """Read the run's configuration.
 
         Raises:
-            FileNotFoundError: if the folder does not exist or is not a run.
+            NotARunError: if the folder does not exist or is not a run.
+            ValueError: if config.json is damaged, or somebody else's.
         """
         if not self.config_path.is_file():
             found = "does not exist" if not self.folder.exists() else "has no config.json"
-            raise FileNotFoundError(f"{self.folder} {found}; expected a run folder, as `vidi train` makes")
-        return files.read_json(self.config_path)
+            raise NotARunError(f"{self.folder} {found}; expected a run folder, as `vidi train` makes")
+        config = files.read_json(self.config_path)
+        if not isinstance(config, dict) or not {"model", "arguments", "preprocess"} <= config.keys():
+            raise ValueError(f"{self.config_path} does not describe a model; expected a run folder's or `model.save`'s")
+        return config
 
     def metrics(self) -> list[Row]:
         """Read metrics.csv; an empty list if nothing was logged yet."""
         if not self.metrics_path.is_file():
             return []
         rows = files.read_csv(self.metrics_path)
-        return [{name: _number(value) for name, value in row.items() if value != ""} for row in rows]
+        return [{name: _number(value) for name, value in row.items() if name and value} for row in rows]
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Rewrite metrics.csv from all rows so far, so that a resumed run leaves no row of a lost step behind."""
@@ -71,15 +97,23 @@ class Run:
         """Write the run's configuration, making the folder."""
         files.write_json(self.config_path, config)
 
+    def discard_if_empty(self) -> None:
+        """Remove a configuration that no training has followed, so that the folder is free for the next attempt."""
+        if any(path.suffix in (".pt", ".safetensors") for path in self.folder.rglob("*")):
+            return
+        self.config_path.unlink(missing_ok=True)
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
 
 def find_runs(root: Path) -> list[Run]:
-    """Return the runs below a folder, in the order of their paths; stages inside a run are not listed.
+    """Return the runs in a folder, in the order of their paths; stages inside a run are not listed.
 
     Raises:
-        FileNotFoundError: if the folder does not exist.
+        NotARunError: if the folder does not exist.
     """
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; expected one that holds runs")
+        raise NotARunError(f"{root} is not a folder; expected one that holds runs, as `vidi train` makes")
     found = sorted({path.parent for pattern in ("config.json", "*/config.json") for path in root.glob(pattern)})
     return [Run(folder) for folder in found]
 

@@ -1,11 +1,12 @@
 """One way to train each shape: supervised and adversarial by gradients, staged in order, fitted at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed
 
 from vidi import files
 from vidi.data.loading import derived_seed
@@ -16,7 +17,7 @@ from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Processes, Training
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Row, Run
+from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
 from vidi.engine.scoring import Scorer, Task
 from vidi.model import Adversarial, Fitted, Predicts, Preprocess, Saved, Staged, Trainable
 from vidi.results import Categories
@@ -33,19 +34,23 @@ class Job:
     source: Source
     categories: Categories
     progress: Progress
+    datasets: dict[str, Any] = field(default_factory=dict)  # by split, those that are open already
 
     def recipe(self) -> Recipe:
         """Return the recipe that data, seed and evaluation follow: the last stage's."""
         return list(self.recipes.values())[-1]
 
     def dataset(self, split: str) -> Any:
-        """Open a split of the job's data."""
-        return self.source.open(split, self.task, self.recipe())
+        """Return a split of the job's data, opened once."""
+        if split not in self.datasets:
+            self.datasets[split] = self.source.open(split, self.task, self.recipe())
+        return self.datasets[split]
 
 
 def train(job: Job) -> Row:
     """Train, score the best weights on the validation split, and write plots and report; return the scores."""
-    files.remove_temporaries(job.run.folder)
+    if is_main_process():
+        files.remove_temporaries(job.run.folder)
     training = job.dataset("train")
     if isinstance(job.model, Fitted):
         _fit(job, job.model, training)
@@ -88,12 +93,13 @@ def _train_stages(job: Job, model: Staged, dataset: Any) -> list[Row]:
             _fit(job, stage.model, prepared)
             continue
         done = _train_stage(job, stage.model, prepared, run, job.recipes[stage.name])
+        _wait_for_all()
         model.load_state_dict(files.read_tensors(run.weights_path("best")))
         first = max((int(row["step"]) for row in rows), default=0)
         rows += [{**row, "step": int(row["step"]) + first, "stage": stage.name} for row in done]
-    files.write_tensors(job.run.weights_path("best"), model.state_dict())
-    files.write_tensors(job.run.weights_path("last"), model.state_dict())
-    job.run.write_metrics(rows)
+    if is_main_process():
+        _write_weights(job)
+        job.run.write_metrics(rows)
     return rows
 
 
@@ -101,8 +107,19 @@ def _fit(job: Job, model: Fitted, dataset: Any) -> None:
     seed = derived_seed(job.recipe().seed)
     job.progress.say(f"fitting to {len(dataset)} samples")
     model.fit(dataset, generator=torch.Generator().manual_seed(seed))
-    for which in ("best", "last"):
+    if is_main_process():
+        _write_weights(job)
+
+
+def _write_weights(job: Job) -> None:
+    for which in WEIGHTS:
         files.write_tensors(job.run.weights_path(which), job.model.state_dict())
+
+
+def _wait_for_all() -> None:
+    """Let the other processes read what the main one writes."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def _augmentation(recipe: Recipe, preprocess: Preprocess, dataset: Any) -> Augmentation | None:
@@ -151,7 +168,10 @@ def _draw_progress(run: Run, recipe: Recipe, model: Trainable, row: Row) -> None
 
 
 def _finish(job: Job, rows: list[Row]) -> Row:
-    """Score the best weights, and write what a run folder ends with."""
+    """Score the best weights, and write what a run folder ends with; the main process does it alone."""
+    _wait_for_all()
+    if not is_main_process():
+        return {}
     model, recipe = job.model, job.recipe()
     model.load_state_dict(files.read_tensors(job.run.weights_path("best")))
     scores: Row = {}
@@ -161,6 +181,8 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         scores = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
         scorer.write_plots(job.run.folder)
         report.write_mosaic(job.run, model, validation, job.task, job.categories)
+    elif isinstance(model, Fitted):
+        scores = {name: value.item() for name, value in model.named_buffers() if value.ndim == 0}
     if isinstance(model, Adversarial):
         report.write_samples(job.run, model, seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)

@@ -67,7 +67,6 @@ def test_a_sample_keeps_the_contract(size):
     assert 0 <= int(target["label"]) < len(world.categories)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [(512, 512), (512, 32), (32, 512)])
 def test_the_largest_sizes_render(size):
     image, target = World(count=1, size=size, targets=sorted(KINDS))[0]
@@ -97,9 +96,10 @@ def test_asking_for_less_gives_the_same_values():
 
 
 def test_sizes_show_the_same_scene():
-    small, large = World(count=1, size=(64, 64), targets=["boxes", "labels"])[0], World(
-        count=1, size=(256, 256), targets=["boxes", "labels"]
-    )[0]
+    small, large = (
+        World(count=1, size=(64, 64), targets=["boxes", "labels"])[0],
+        World(count=1, size=(256, 256), targets=["boxes", "labels"])[0],
+    )
     assert torch.equal(small[1]["labels"], large[1]["labels"])
     assert (4 * small[1]["boxes"] - large[1]["boxes"]).abs().max() <= 8
     means = [torch.nn.functional.avg_pool2d(image.float(), image.shape[-1] // 16) for image in (small[0], large[0])]
@@ -130,7 +130,7 @@ def test_there_are_count_samples():
     for index in (3, -4):
         with pytest.raises(IndexError):
             world[index]
-    assert len(list(world)) == 3
+    assert sum(1 for _ in iter(world)) == 3
 
 
 def test_a_loader_with_workers_gives_what_the_data_set_gives():
@@ -145,9 +145,9 @@ def test_a_loader_with_workers_gives_what_the_data_set_gives():
 
 @pytest.mark.system("0-DATA-CLS")
 def test_labels_are_balanced():
-    world = World(count=200, size=(32, 32), targets=["label"])
+    world = World(count=150, size=(32, 32), targets=["label"])
     counts = torch.bincount(torch.stack([target["label"] for _, target in world]), minlength=5)
-    assert counts.min() > 15
+    assert counts.min() > 12
 
 
 def test_transforms_move_boxes_masks_and_points_with_the_pixels():

@@ -32,7 +32,9 @@ def test_each_argument_matters(other):
     assert make_scene(3, "val", 17).camera != make_scene(*other).camera
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((0, "valid", 0), "train, val, test"), ((0, "val", -1), "negative")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((0, "valid", 0), "train, val, test"), ((0, "val", -1), "negative")]
+)
 def test_wrong_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         make_scene(*arguments)
@@ -83,9 +85,15 @@ def test_an_identity_keeps_shape_and_colour_in_all_scenes():
             assert scene.categories[thing] == member.category
             if member.category != PERSON:
                 np.testing.assert_allclose(scene.boxes_3d[thing, 3:6], 2 * np.array(member.half))
-                np.testing.assert_array_equal(scene.solids.colour[first], [COLOURS[member.colour], COLOURS[member.second]])
+                np.testing.assert_array_equal(
+                    scene.solids.colour[first], [COLOURS[member.colour], COLOURS[member.second]]
+                )
             solids = slice(scene.starts[thing], scene.starts[thing + 1])
-            look = (scene.solids.half[solids].tobytes(), scene.solids.colour[solids].tobytes(), scene.solids.pattern[solids].tobytes())
+            look = (
+                scene.solids.half[solids].tobytes(),
+                scene.solids.colour[solids].tobytes(),
+                scene.solids.pattern[solids].tobytes(),
+            )
             looks.setdefault(number, set()).add(look)
     assert all(len(ways) == 1 for ways in looks.values())
     assert len({next(iter(ways)) for ways in looks.values()}) == len(looks)

@@ -51,7 +51,10 @@ def test_joints_lie_inside_a_solid_of_their_own_part():
         solids = body.solids
         for joint, name in enumerate(JOINTS):
             own = (solids.part == PARTS.index(name)).any(1)
-            q = np.einsum("pij,pi->pj", solids.rotation[own], body.joints[joint] - solids.centre[own]) / solids.half[own]
+            q = (
+                np.einsum("pij,pi->pj", solids.rotation[own], body.joints[joint] - solids.centre[own])
+                / solids.half[own]
+            )
             q[:, 1] -= q[:, 1].clip(-solids.ratio[own], solids.ratio[own])
             assert (q**2).sum(1).min() <= 1.0 + 1e-9
 

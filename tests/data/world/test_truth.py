@@ -59,14 +59,16 @@ def test_depth_of_the_ground_follows_from_the_height_of_the_camera():
     expected = matrix[1, 1] * camera.height / (row - matrix[1, 2])
     ground = truth["semantic"] == SEMANTIC_CATEGORIES.index("ground")
     assert ground.sum() > 1000
-    np.testing.assert_allclose(truth["depth"][ground], np.broadcast_to(expected[:, None], ground.shape)[ground], rtol=1e-5)
+    np.testing.assert_allclose(
+        truth["depth"][ground], np.broadcast_to(expected[:, None], ground.shape)[ground], rtol=1e-5
+    )
     assert truth["depth"].max() <= 80.0
 
 
 def test_points_of_things_lie_on_their_surfaces():
     met = set()
     for index in range(20):
-        seen, truth = observe(index, (128, 128))
+        _, truth = observe(index, (128, 128))
         matrix = truth["intrinsics"].astype(np.float64)
         for mask, box, label in zip(truth["masks"], truth["boxes_3d"], truth["labels"], strict=True):
             i, j = np.nonzero(mask)

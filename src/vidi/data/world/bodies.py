@@ -1,10 +1,12 @@
-"""Depth images of articulated bodies for body-part recognition (Shotton et al. 2011, section 2: synthetic depth images).
+"""Depth images of articulated bodies, to learn body parts from (synthetic data of Shotton et al. 2011, section 2).
 
-One person of varied build, in a pose of the pose bank, before a camera with the intrinsics of the first Kinect; nothing else has a depth.
+One person of varied build, in a pose of the pose bank, before a camera with the intrinsics of the first Kinect;
+nothing else has a depth.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +28,18 @@ KINECT = Camera(focal=585.0 / 480.0, shift=0.0, height=0.95)
 NEAREST, FARTHEST = 2.7, 3.9  # metres
 LARGEST_TURN = 1.3  # radians away from facing the camera
 
-_SHARED = ("image_id", "boxes", "masks", "keypoints", "visibility", "parts", "depth", "depth_valid", "intrinsics", "identity")
+_SHARED = (
+    "image_id",
+    "boxes",
+    "masks",
+    "keypoints",
+    "visibility",
+    "parts",
+    "depth",
+    "depth_valid",
+    "intrinsics",
+    "identity",
+)
 TRUTHS: Mapping[str, Callable[[Observation], object]] = {
     **{key: VIEW_TRUTHS[key] for key in _SHARED},
     "joints": lambda seen: torch.from_numpy(seen.joints.astype(np.float32)),
@@ -34,7 +47,7 @@ TRUTHS: Mapping[str, Callable[[Observation], object]] = {
 
 
 def make_body_scene(seed: int, split: str, index: int) -> Scene:
-    """Make a scene with one person and nothing else, a function of the arguments alone; an unknown split is a ValueError."""
+    """Make a scene of one person, a function of the arguments alone; an unknown split is a ValueError."""
     check_choices("split", [split], SPLITS)
     rng = np.random.default_rng((seed, SPLITS.index(split), index, 2))
     light, _ = draw_daylight(rng)
@@ -46,10 +59,11 @@ def make_body_scene(seed: int, split: str, index: int) -> Scene:
 
 
 class Bodies(Dataset):
-    """Depth images of one person each, with body parts and joints; sample i is a function of (seed, split, i) and the size.
+    """Depth images of one person each, with body parts and joints; sample i depends on (seed, split, i) and size alone.
 
-    A sample is (image, target): image uint8 3 H W (colours, for looking at), target a dict with `image_id` and the keys named in `targets`:
-    those of the world for one person, and `joints` (float32 1 14 3), metres in the camera's frame. The background has no depth.
+    A sample is (image, target): image uint8 3 H W (colours, for looking at), target a dict with `image_id` and the
+    keys named in `targets`: those of the world for one person, and `joints` (float32 1 14 3), metres in the camera's
+    frame. The background has no depth.
     """
 
     categories: tuple[str, ...] = ("person",)
@@ -83,13 +97,11 @@ class Bodies(Dataset):
         """Give the number of samples."""
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, object]]:
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Render sample `index` (an IndexError if there is none) with the targets asked for."""
         if not -self.count <= index < self.count:
             raise IndexError(f"sample {index} of {self.count}")
         return self._observe(Observation(make_body_scene(self.seed, self.split, int(index) % self.count), self.size))
 
-    def _observe(self, seen: Observation) -> tuple[tv_tensors.Image, dict[str, object]]:
-        picture = seen.view.image
-        assert picture is not None
-        return image(picture), {key: TRUTHS[key](seen) for key in self.targets}
+    def _observe(self, seen: Observation) -> tuple[tv_tensors.Image, dict[str, Any]]:
+        return image(seen.view.image), {key: TRUTHS[key](seen) for key in self.targets}

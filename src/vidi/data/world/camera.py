@@ -1,8 +1,8 @@
 """The camera: intrinsics that scale with the picture, poses, and the rays that the renderer casts.
 
-The target camera of a scene is level (its y axis points straight down), so the boxes of things have one angle, the yaw. The ground is
-brought into view by a vertical shift of the lens, not by tilting. Lengths of the image plane are given in short sides of the picture:
-the central square shows the same at every resolution and aspect ratio.
+The target camera of a scene is level (its y axis points straight down), so the boxes of things have one angle, the
+yaw. The ground is brought into view by a vertical shift of the lens, not by tilting. Lengths of the image plane are
+given in short sides of the picture: the central square shows the same at every resolution and aspect ratio.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,10 @@ class Camera:
 
 
 class View(NamedTuple):
-    """One picture to cast: pixel (i, j) looks along rotation @ ((j + .5 - cx) / focal, (i + .5 - cy) / focal, 1) from position."""
+    """One picture to cast.
+
+    Pixel (i, j) looks from `position` along rotation @ ((j + 0.5 - cx) / focal, (i + 0.5 - cy) / focal, 1).
+    """
 
     rotation: Float64[np.ndarray, "3 3"]  # camera to world
     position: Float64[np.ndarray, " 3"]  # world, metres

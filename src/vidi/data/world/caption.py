@@ -1,6 +1,6 @@
 """Captions: the facts of a picture in words, and the dirt that alternative texts of the web carry.
 
-    "A large red striped sphere left of a person in a blue shirt, on grass. One sphere, two boxes and one person."
+"A large red striped sphere left of a person in a blue shirt, on grass. One sphere, two boxes and one person."
 """
 
 from dataclasses import dataclass
@@ -33,8 +33,8 @@ class Facts:
 def find_facts(seen: Observation) -> Facts:
     """Read the facts off an observation.
 
-    Left and right are said if the middles of the two boxes are further apart than a sixth of the picture's width, otherwise in front of and
-    behind if their distances differ by more than 0.7 m, otherwise next to.
+    Left and right are said if the middles of the two boxes are further apart than a sixth of the picture's width,
+    otherwise in front of and behind if their distances differ by more than 0.7 m, otherwise next to.
     """
     scene, order = seen.scene, seen.rows[np.argsort(-seen.areas, kind="stable")]
     counts = np.bincount(scene.categories[seen.rows], minlength=len(CATEGORIES))
@@ -45,7 +45,8 @@ def find_facts(seen: Observation) -> Facts:
 
 
 def _relate(seen: Observation, main: int, second: int) -> str:
-    columns = seen.masks[[int(np.flatnonzero(seen.rows == thing)[0]) for thing in (main, second)]].any(1)
+    rows = np.searchsorted(seen.rows, (main, second))
+    columns = np.any(seen.masks[rows], axis=1)
     width = seen.size[1]
     middles = 0.5 * (columns.argmax(1) + width - columns[:, ::-1].argmax(1))
     right = middles[0] - middles[1]

@@ -1,7 +1,7 @@
 """Casting rays on solids: the nearest hit of every pixel, and whether something stands between two points.
 
-A ray is origin + t * direction in the coordinates of the unit shape. For camera rays the direction is (x, y, 1) in the camera's frame,
-so t is the depth.
+A ray is origin + t * direction in the coordinates of the unit shape. For camera rays the direction is (x, y, 1) in
+the camera's frame, so t is the depth.
 """
 
 import math
@@ -10,7 +10,8 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
-from vidi.data.world.solids import BOX, CAPSULE, CONE, CYLINDER, SPHERE
+from vidi.data.world.compiling import CALLED_FROM_PYTHON, INNER
+from vidi.data.world.solids import BOX, CAPSULE, CYLINDER, SPHERE
 
 NEAR = 0.05  # metres; nothing nearer is drawn
 
@@ -24,7 +25,7 @@ class Frames(NamedTuple):
     window: np.ndarray  # P 4: rows and columns that may see the solid: top, bottom, left, right (ends exclusive)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **CALLED_FROM_PYTHON)
 @no_type_check
 def hit(kind, ratio, ox, oy, oz, dx, dy, dz):
     """Give the t at which a ray enters a unit shape, or infinity; negative when the origin lies inside or beyond."""
@@ -48,7 +49,7 @@ def hit(kind, ratio, ox, oy, oz, dx, dy, dz):
     return _hit_cone(ox, oy, oz, dx, dy, dz)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _slab(origin, direction, enter, leave):
     inverse = 1.0 / direction
@@ -56,7 +57,7 @@ def _slab(origin, direction, enter, leave):
     return max(enter, min(first, second)), min(leave, max(first, second))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _hit_ball(ox, oy, oz, dx, dy, dz):
     a, b = dx * dx + dy * dy + dz * dz, ox * dx + oy * dy + oz * dz
@@ -66,7 +67,7 @@ def _hit_ball(ox, oy, oz, dx, dy, dz):
     return (-b - math.sqrt(square)) / a
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _hit_capsule(ratio, ox, oy, oz, dx, dy, dz):
     a, b, c = dx * dx + dz * dz, ox * dx + oz * dz, ox * ox + oz * oz - 1.0
@@ -79,7 +80,7 @@ def _hit_capsule(ratio, ox, oy, oz, dx, dy, dz):
     return _hit_ball(ox, oy - math.copysign(ratio, height), oz, dx, dy, dz)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _hit_cone(ox, oy, oz, dx, dy, dz):
     """Enter through the mantle x^2 + z^2 = ((y + 1) / 2)^2 with |y| <= 1, or through the base y = 1."""
@@ -102,20 +103,21 @@ def _hit_cone(ox, oy, oz, dx, dy, dz):
     return nearest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
-def bounding_radius(kind, half, ratio):
-    """Give the radius of a ball around a solid, metres."""
+def bounding_radius(solids, p):
+    """Give the radius of a ball around solid p, metres."""
+    kind, right, down, forward = solids.kind[p], solids.half[p, 0], solids.half[p, 1], solids.half[p, 2]
     if kind == SPHERE:
-        return max(half[0], half[1], half[2])
+        return max(right, down, forward)
     if kind == CAPSULE:
-        return max(half[0], half[1], half[2]) + ratio * half[1]
+        return max(right, down, forward) + solids.ratio[p] * down
     if kind == BOX:
-        return math.sqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2)
-    return math.sqrt(max(half[0], half[2]) ** 2 + half[1] ** 2)
+        return math.sqrt(right * right + down * down + forward * forward)
+    return math.sqrt(max(right, forward) ** 2 + down * down)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def frame_solids(solids, view):
     """Express the camera and its rays in the coordinates of every solid, and bound the solid's pixels."""
@@ -137,7 +139,7 @@ def frame_solids(solids, view):
     return Frames(to_unit, origin, ray, window)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _bound_pixels(solids, p, view, window):
     """Bound the pixels of a solid by the projected corners of the box around it."""
@@ -160,17 +162,17 @@ def _bound_pixels(solids, p, view, window):
         column, row = view.cx + view.focal * cx / cz, view.cy + view.focal * cy / cz
         left, right, top, bottom = min(left, column), max(right, column), min(top, row), max(bottom, row)
     if behind == 8:
-        window[p] = 0
+        window[p, 0], window[p, 1], window[p, 2], window[p, 3] = 0, 0, 0, 0
     elif behind > 0:  # the box crosses the plane of the camera: look everywhere
         window[p, 0], window[p, 1], window[p, 2], window[p, 3] = 0, view.height, 0, view.width
     else:
-        window[p, 0] = min(max(int(math.floor(top - 0.5)), 0), view.height)
-        window[p, 1] = min(max(int(math.ceil(bottom + 0.5)), 0), view.height)
-        window[p, 2] = min(max(int(math.floor(left - 0.5)), 0), view.width)
-        window[p, 3] = min(max(int(math.ceil(right + 0.5)), 0), view.width)
+        window[p, 0] = min(max(math.floor(top - 0.5), 0), view.height)
+        window[p, 1] = min(max(math.ceil(bottom + 0.5), 0), view.height)
+        window[p, 2] = min(max(math.floor(left - 0.5), 0), view.width)
+        window[p, 3] = min(max(math.ceil(right + 0.5), 0), view.width)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def trace(solids, frames, view, first, last, depth, nearest):
     """Draw solids first..last-1 into a depth buffer (H, W; infinity = empty) and a buffer of their numbers."""
@@ -187,7 +189,7 @@ def trace(solids, frames, view, first, last, depth, nearest):
                     nearest[i, j] = p
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **CALLED_FROM_PYTHON)
 @no_type_check
 def count_pixels(solids, starts, view):
     """Count for every thing the pixels that show it and those that would if it stood alone: (N,), (N,)."""
@@ -197,7 +199,7 @@ def count_pixels(solids, starts, view):
     depth, owner = np.full((view.height, view.width), np.inf), np.full((view.height, view.width), -1)
     single, number = np.empty((view.height, view.width)), np.empty((view.height, view.width), np.int64)
     for n in range(things):
-        single[:] = np.inf
+        single.fill(np.inf)
         trace(solids, frames, view, starts[n], starts[n + 1], single, number)
         for i in range(view.height):
             for j in range(view.width):
@@ -213,7 +215,7 @@ def count_pixels(solids, starts, view):
     return visible, alone
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def enter(kind, ratio, to_unit, p, x, y, z, dx, dy, dz):
     """Give the t at which a ray enters solid p: from its centre to the origin is (x, y, z)."""
@@ -229,14 +231,14 @@ def enter(kind, ratio, to_unit, p, x, y, z, dx, dy, dz):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def block_rays(solids, to_unit, eye, direction, last, blocked):
-    """Mark the rays (K 3, from one eye) on which a solid is entered at 0 < t < last (K); rays already marked are left out."""
+    """Mark the rays (K 3, from one eye) that enter a solid at 0 < t < last (K); marked ones are left out."""
     for p in range(len(solids.kind)):
         kind, ratio = solids.kind[p], solids.ratio[p]
         x, y, z = eye[0] - solids.centre[p, 0], eye[1] - solids.centre[p, 1], eye[2] - solids.centre[p, 2]
-        radius = bounding_radius(kind, solids.half[p], ratio)
+        radius = bounding_radius(solids, p)
         beyond = x * x + y * y + z * z - radius * radius
         for k in range(len(blocked)):
             dx, dy, dz = direction[k, 0], direction[k, 1], direction[k, 2]
@@ -247,12 +249,12 @@ def block_rays(solids, to_unit, eye, direction, last, blocked):
             blocked[k] = 0.0 < enter(kind, ratio, to_unit, p, x, y, z, dx, dy, dz) < last[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **CALLED_FROM_PYTHON)
 @no_type_check
 def find_hidden(solids, view, depth, other):
-    """Mark the pixels of `view` (with its depth, H W; infinity = sky) that the other view does not show: hidden or outside."""
+    """Mark the pixels of `view` (depth H W; infinity = sky) that the other view does not show: hidden or outside."""
     count = view.height * view.width
-    hidden, last = np.zeros(count, np.bool_), np.empty(count)
+    hidden, last = np.zeros((view.height, view.width), np.bool_), np.empty(count)
     direction = np.empty((count, 3))
     r, s, start, end = view.rotation, other.rotation, view.position, other.position
     for k in range(count):
@@ -267,6 +269,6 @@ def find_hidden(solids, view, depth, other):
         z = s[0, 2] * dx + s[1, 2] * dy + s[2, 2] * dz
         column = other.cx + other.focal * (s[0, 0] * dx + s[1, 0] * dy + s[2, 0] * dz) / z
         row = other.cy + other.focal * (s[0, 1] * dx + s[1, 1] * dy + s[2, 1] * dz) / z
-        hidden[k] = not (z > 0.0 and 0.0 <= column < other.width and 0.0 <= row < other.height)
-    block_rays(solids, frame_solids(solids, view).to_unit, end, direction, last, hidden)
-    return hidden.reshape((view.height, view.width))
+        hidden[i, j] = not (z > 0.0 and 0.0 <= column < other.width and 0.0 <= row < other.height)
+    block_rays(solids, frame_solids(solids, view).to_unit, end, direction, last, hidden.ravel())
+    return hidden

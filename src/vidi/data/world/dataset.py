@@ -1,6 +1,7 @@
 """The world as a data set: samples by index, rendered when asked for, with those ground truths that are asked for."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -38,10 +39,12 @@ def check_choices(what: str, names: Sequence[str], choices: Sequence[str] | froz
 class World(Dataset):
     """Rendered scenes with every ground truth; sample i is a function of (seed, split, i), the size and the targets.
 
-    A sample is (image, target): image uint8 3 H W, target a dict with `image_id` and the keys named in `targets`, rows in the same order.
-    Left and right of persons are their own. Beyond the keys of every data set there is `occluded` (bool S H W): pixels of the image that
-    neighbour s does not show. Segment ids of `panoptic`: row + 1 for things, then ground, then sky; `semantic` tells the category.
-    `parts` is len(parts) off the persons. Keypoints of things without joints are absent (visibility 0).
+    A sample is (image, target): image uint8 3 H W, target a dict with `image_id` and the keys named in `targets`.
+    Row i of boxes, labels, masks, keypoints, boxes_3d and identity is one visible thing. Segment ids of `panoptic`:
+    row + 1 for things, then ground, then sky; `semantic` tells the category. `parts` is len(parts) off the persons,
+    whose left and right are their own. Keypoints of things without joints are absent (visibility 0). Neighbours are
+    the previous and the next frame; beyond the keys of every data set there is `occluded` (bool S H W): pixels of the
+    image that neighbour s does not show.
     """
 
     categories: tuple[str, ...] = CATEGORIES
@@ -70,7 +73,8 @@ class World(Dataset):
         check_size(size)
         if count < 0 or seed < 0 or not 0.0 <= caption_noise <= 1.0:
             raise ValueError(
-                f"count and seed must not be negative and caption_noise must be in [0, 1], got {count}, {seed}, {caption_noise}"
+                "count and seed must not be negative and caption_noise must be in [0, 1], "
+                f"got {count}, {seed} and {caption_noise}"
             )
         self.split, self.count, self.size, self.seed = split, count, (int(size[0]), int(size[1])), seed
         self.targets = tuple(dict.fromkeys(("image_id", *targets)))
@@ -82,7 +86,7 @@ class World(Dataset):
         """Give the number of samples."""
         return self.count
 
-    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, object]]:
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, Any]]:
         """Render sample `index` (an IndexError if there is none) with the targets asked for."""
         return self._observe(Observation(self.scene(index), self.size))
 
@@ -92,11 +96,9 @@ class World(Dataset):
             raise IndexError(f"sample {index} of {self.count}")
         return make_scene(self.seed, self.split, int(index) % self.count)
 
-    def _observe(self, seen: Observation) -> tuple[tv_tensors.Image, dict[str, object]]:
-        picture = seen.view.image
-        assert picture is not None
+    def _observe(self, seen: Observation) -> tuple[tv_tensors.Image, dict[str, Any]]:
         target = {key: self._caption(seen) if key == "caption" else TRUTHS[key](seen) for key in self.targets}
-        return image(picture), target
+        return image(seen.view.image), target
 
     def _caption(self, seen: Observation) -> str:
         caption, scene = write_caption(find_facts(seen)), seen.scene

@@ -18,13 +18,33 @@ if TYPE_CHECKING:
 
 CELL = 192  # pixels
 GAP = 6
-HEADINGS = ("image, boxes", "masks", "semantic", "panoptic", "depth", "disparity", "keypoints, 3-D boxes", "parts", "right view", "next frame", "occluded there")  # fmt: skip
+HEADINGS = (
+    "image, boxes",
+    "masks",
+    "semantic",
+    "panoptic",
+    "depth",
+    "disparity",
+    "keypoints, 3-D boxes",
+    "parts",
+    "right view",
+    "next frame",
+    "occluded there",
+)
 # One colour per semantic category; ground and sky last.
-SEMANTIC_COLOURS = ((231, 76, 60), (52, 120, 219), (241, 196, 15), (155, 89, 182), (46, 204, 113), (139, 118, 90), (176, 216, 240))
+SEMANTIC_COLOURS = (
+    (231, 76, 60),
+    (52, 120, 219),
+    (241, 196, 15),
+    (155, 89, 182),
+    (46, 204, 113),
+    (139, 118, 90),
+    (176, 216, 240),
+)
 
 
 def gallery(seed: int = 0, rows: int = 4) -> "Image.Image":
-    """Draw `rows` scenes of the test split (a ValueError if less than one), one a row, with every ground truth and the caption."""
+    """Draw `rows` scenes of the test split (a ValueError if less than 1), one a row, with every truth and a caption."""
     from PIL import Image, ImageDraw
 
     if rows < 1:
@@ -43,18 +63,18 @@ def gallery(seed: int = 0, rows: int = 4) -> "Image.Image":
 
 
 def _cells(seen: Observation) -> list["Image.Image"]:
-    truth = {key: np.asarray(VIEW_TRUTHS[key](seen)) for key in ("semantic", "panoptic", "depth", "depth_valid", "parts")}
+    truth = {
+        key: np.asarray(VIEW_TRUTHS[key](seen)) for key in ("semantic", "panoptic", "depth", "depth_valid", "parts")
+    }
     stereo = {key: np.asarray(OTHER_VIEW_TRUTHS[key](seen)) for key in ("disparity", "disparity_valid", "occluded")}
     picture, following = _photo(seen), render(seen.scene, seen.size, seen.scene.motions[1]).image
     right = render(seen.scene, seen.size, right_pose()).image
-    assert right is not None
-    assert following is not None
     grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2)
-    occluded = np.where(stereo["occluded"][1][..., None], np.uint8((230, 40, 40)), grey // 2 + 96)
+    occluded = np.where(stereo["occluded"][1][..., None], np.array((230, 40, 40)), grey // 2 + 96)
     return [
         _draw_boxes(seen, picture),
         _cell(_tint(picture, seen.masks)),
-        _cell(np.uint8(SEMANTIC_COLOURS)[truth["semantic"]]),
+        _cell(np.array(SEMANTIC_COLOURS, dtype=np.uint8)[truth["semantic"]]),
         _cell(_paint_ids(truth["panoptic"], truth["panoptic"] > 0)),
         _cell(_paint_heat(1.0 / np.maximum(truth["depth"], 1e-3), truth["depth_valid"])),
         _cell(_paint_heat(stereo["disparity"], stereo["disparity_valid"])),
@@ -67,9 +87,7 @@ def _cells(seen: Observation) -> list["Image.Image"]:
 
 
 def _photo(seen: Observation) -> UInt8[np.ndarray, "H W 3"]:
-    picture = seen.view.image
-    assert picture is not None
-    return np.ascontiguousarray(picture.transpose(1, 2, 0))
+    return np.ascontiguousarray(seen.view.image.transpose(1, 2, 0))
 
 
 def _cell(pixels: UInt8[np.ndarray, "H W 3"]) -> "Image.Image":
@@ -144,7 +162,10 @@ def _draw_joints(seen: Observation, grey: UInt8[np.ndarray, "H W 3"]) -> "Image.
 
 
 def box_corners(box: np.ndarray) -> np.ndarray:
-    """Give the corners (8 3) of a box (centre, size, yaw) in the camera's frame; bits 1, 2, 4 of the row: right, down, forward end."""
+    """Give the corners (8 3) of a box (centre, size, yaw) in the camera's frame.
+
+    Bits 1, 2 and 4 of the row number stand for the right, the lower and the forward end.
+    """
     from vidi.data.world.rotations import about_y
 
     ends = np.array([[corner & 1, corner >> 1 & 1, corner >> 2 & 1] for corner in range(8)]) - 0.5

@@ -1,7 +1,7 @@
 """The pool of identities: what an object looks like wherever it is met.
 
-Shape, size, colours and texture are functions of the identity alone; a scene adds position, turn and (for a person) pose.
-Identity i belongs to category i mod 5, so each category has 50 of the 250.
+Shape, size, colours and texture are functions of the identity alone; a scene adds position, turn and (for a person)
+pose. Identity i belongs to category i mod 5, so each category has 50 of the 250.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ class Identity:
     colour: str
     second: str
     pattern: str
-    frequency: float  # periods of the pattern across the object; whole or half, so that opposite faces of a box look alike
+    frequency: (
+        float  # periods of the pattern across the object; whole or half, so that opposite faces of a box look alike
+    )
     half: tuple[
         float, float, float
     ]  # half extents along right, down, forward in metres; a person's stature / 2 is half[1]

@@ -1,8 +1,8 @@
 """The ground truths that need a second view: the rectified stereo pair and the neighbouring frames.
 
-Stereo: a point at depth z that the left camera sees at column x is seen by the right one at x - d, d = focal * baseline / z.
-Frames: a point X of the target's frame is T_neighbour_target X in the neighbour's.
-A pixel is occluded if the other view does not show its point, because something stands in the way or because it is out of the picture.
+Stereo: a point at depth z that the left camera sees at column x is seen by the right one at x - d, d = focal *
+baseline / z. Frames: a point X of the target's frame is T_neighbour_target X in the neighbour's. A pixel is occluded
+if the other view does not show its point, because something stands in the way or because it is out of the picture.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,14 +13,12 @@ from jaxtyping import Bool, Float32, Float64
 from torchvision import tv_tensors
 
 from vidi.data.world.camera import BASELINE, right_pose, view
-from vidi.data.world.renderer import render
+from vidi.data.world.renderer import cast_surfaces, render
 from vidi.data.world.truth import Observation, image, mask
 
 
 def _picture(seen: Observation, pose: Float64[np.ndarray, "4 4"]) -> np.ndarray:
-    picture = render(seen.scene, seen.size, pose).image
-    assert picture is not None
-    return picture
+    return render(seen.scene, seen.size, pose).image
 
 
 def _disparity(seen: Observation, depth: Float32[np.ndarray, "H W"]) -> tv_tensors.Mask:
@@ -42,7 +40,7 @@ def _occluded(
 
 
 def _right_depth(seen: Observation) -> Float32[np.ndarray, "H W"]:
-    return render(seen.scene, seen.size, right_pose(), with_colour=False).depth
+    return cast_surfaces(seen.scene, seen.size, right_pose()).depth
 
 
 def _disparity_valid(seen: Observation) -> tv_tensors.Mask:

@@ -1,6 +1,7 @@
 """Patterns painted on the unit shapes, and the noise of ground and clouds.
 
-A pattern loses its contrast as the footprint of a pixel nears its period, so that no picture aliases and two views of a point agree.
+A pattern loses its contrast as the footprint of a pixel nears its period, so that no picture aliases and two views of
+a point agree.
 """
 
 import math
@@ -9,6 +10,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from vidi.data.world.compiling import INNER
 from vidi.data.world.names import PATTERNS
 from vidi.data.world.solids import BOX, CAPSULE, CONE, CYLINDER
 
@@ -16,14 +18,14 @@ NOISE = np.random.default_rng(64).random((64, 64))
 STRIPED, CHECKED, DOTTED, MARBLED, FACE = range(1, len(PATTERNS))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def clip(value):
     """Clip to [0, 1]."""
     return min(max(value, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def noise_2d(x, y):
     """Smooth noise in [0, 1] with cells of side 1."""
@@ -36,26 +38,29 @@ def noise_2d(x, y):
     return top * (1.0 - v) + bottom * v
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def noise_3d(x, y, z):
     """Smooth noise in [0, 1] with cells of side 1: two layers of the plane noise, far apart, blended."""
     layer = math.floor(z)
     w = z - layer
     w = w * w * (3.0 - 2.0 * w)
-    return noise_2d(x + 17.0 * layer, y + 29.0 * layer) * (1.0 - w) + noise_2d(x + 17.0 * (layer + 1.0), y + 29.0 * (layer + 1.0)) * w
+    return (
+        noise_2d(x + 17.0 * layer, y + 29.0 * layer) * (1.0 - w)
+        + noise_2d(x + 17.0 * (layer + 1.0), y + 29.0 * (layer + 1.0)) * w
+    )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _edge(wave, footprint):
-    """Turn a wave (slope 1 at its zeros, per radian) into two colours: sharp to a pixel, grey where a pixel spans its period."""
+    """Turn a wave (slope 1 at its zeros) into two colours, sharp to a pixel; grey where a pixel spans its period."""
     gain = min(4.0, 1.0 / footprint)
     fade = clip((2.2 - footprint) / 1.4)
     return 0.5 + fade * (clip(0.5 + wave * gain) - 0.5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def pattern_share(pattern, frequency, x, y, z, footprint):
     """Give the share of the second colour at a point of the unit shape; the footprint of the pixel is in its units."""
@@ -81,7 +86,7 @@ def pattern_share(pattern, frequency, x, y, z, footprint):
     return 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def unit_normal(kind, ratio, x, y, z):
     """Give the outward normal at a point of the surface of a unit shape (not normalised)."""

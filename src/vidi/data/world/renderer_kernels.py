@@ -1,7 +1,7 @@
 """The one pass that draws a view: depth, solid, instance and part at every pixel centre, then its colour.
 
-Truth is taken at pixel centres. The colour is too, but where it changes abruptly between neighbours four more rays are averaged, so that
-outlines, shadows and corners are smooth.
+Truth is taken at pixel centres. The colour is too, but where it changes abruptly between neighbours four more rays
+are averaged, so that outlines, shadows and corners are smooth.
 """
 
 from typing import no_type_check
@@ -10,19 +10,22 @@ import numpy as np
 from numba import njit
 
 from vidi.data.world.cast_kernels import NEAR, hit, trace
+from vidi.data.world.compiling import CALLED_FROM_PYTHON, INNER
 from vidi.data.world.names import NO_PART
 from vidi.data.world.shading_kernels import ground_depth, set_stage, shade
 
 SKY_INSTANCE, GROUND_INSTANCE = -2, -1
 ABRUPT = 0.12  # difference of a colour channel (of 1) between neighbours that calls for more rays
-CHUNK = 1024  # rays shaded together: few enough to stay in the cache
 RAYS = ((-0.375, -0.125), (0.125, -0.375), (-0.125, 0.375), (0.375, 0.125))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **CALLED_FROM_PYTHON)
 @no_type_check
 def draw(solids, starts, light, view, with_colour):
-    """Draw a view: image (uint8 3 H W, empty without colour), depth (float32 H W, infinity = sky), instance (int16 H W), part (uint8 H W)."""
+    """Draw a view: image (uint8 3 H W, empty without colour), depth (float32 H W, infinity = sky), instance, part.
+
+    Instance (int16 H W): index of the thing, -1 ground, -2 sky. Part (uint8 H W): body part, NO_PART off the persons.
+    """
     height, width = view.height, view.width
     stage = set_stage(solids, starts, light, view)
     depth, nearest = np.full((height, width), np.float32(np.inf), np.float32), np.full((height, width), -1, np.int64)
@@ -35,7 +38,7 @@ def draw(solids, starts, light, view, with_colour):
     return image, depth, instance, part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _name_surfaces(stage, view, depth, nearest, instance, part):
     """Fill in thing and body part, and the depth of the ground."""
@@ -58,7 +61,7 @@ def _name_surfaces(stage, view, depth, nearest, instance, part):
                 part[i, j] = parts[p, 0 if along < -cut else (2 if along > cut else 1)]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _colour(stage, view, depth, nearest, image):
     height, width = depth.shape
@@ -66,76 +69,65 @@ def _colour(stage, view, depth, nearest, image):
     for i in range(height):
         for j in range(width):
             x[i, j], y[i, j] = (j + 0.5 - view.cx) / view.focal, (i + 0.5 - view.cy) / view.focal
-    colour, shine = _shade_chunks(stage, view, x.ravel(), y.ravel(), nearest.ravel(), depth.ravel())
-    colour = colour.reshape((height, width, 3))
-    _smooth_edges(stage, view, _find_abrupt(nearest, shine.reshape((height, width)), colour), colour)
-    for i in range(height):
-        for j in range(width):
-            for a in range(3):
-                image[a, i, j] = int(255.0 * colour[i, j, a] + 0.5)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
-def _shade_chunks(stage, view, x, y, nearest, depth):
-    colour, shine = np.empty((len(x), 3)), np.empty(len(x))
-    for first in range(0, len(x), CHUNK):
-        last = min(first + CHUNK, len(x))
-        colour[first:last], shine[first:last] = shade(
-            stage, view, x[first:last], y[first:last], nearest[first:last], depth[first:last]
-        )
-    return colour, shine
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-@no_type_check
-def _smooth_edges(stage, view, pixels, colour):
-    """Replace the colour of the listed pixels (E 2) by the mean of four rays."""
-    count = len(RAYS) * len(pixels)
-    x, y, depth, nearest = np.empty(count), np.empty(count), np.empty(count, np.float32), np.empty(count, np.int64)
-    for k in range(count):
-        i, j = pixels[k // len(RAYS), 0], pixels[k // len(RAYS), 1]
-        right, down = RAYS[k % len(RAYS)]
-        x[k], y[k] = (j + 0.5 + right - view.cx) / view.focal, (i + 0.5 + down - view.cy) / view.focal
-    _cast(stage, view, pixels, x, y, nearest, depth)
-    rays, _ = _shade_chunks(stage, view, x, y, nearest, depth)
+    colour, shine = shade(stage, view, x.ravel(), y.ravel(), nearest.ravel(), depth.ravel())
+    for k in range(height * width):
+        for a in range(3):
+            image[a, k // width, k % width] = int(255.0 * colour[k, a] + 0.5)
+    pixels = _find_abrupt(nearest, shine, colour)
+    x, y, near, far = _cast(stage, view, pixels)
+    colour, _ = shade(stage, view, x, y, near, far)
     for e in range(len(pixels)):
         for a in range(3):
             total = 0.0
             for r in range(len(RAYS)):
-                total += rays[len(RAYS) * e + r, a]
-            colour[pixels[e, 0], pixels[e, 1], a] = total / len(RAYS)
+                total += colour[len(RAYS) * e + r, a]
+            image[a, pixels[e] // width, pixels[e] % width] = int(255.0 / len(RAYS) * total + 0.5)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _find_abrupt(nearest, shine, colour):
-    """List the pixels (E 2: row, column) that differ much from a neighbour of another solid or in another light.
+    """List the pixels (E, numbered row by row) that differ much from a neighbour of another solid or in another light.
 
     The edges of patterns are left out: these are smooth already.
     """
-    height, width, _ = colour.shape
-    abrupt = np.zeros((height, width), np.bool_)
+    height, width = nearest.shape
+    abrupt = np.zeros(height * width, np.bool_)
+    count = 0
     for i in range(height):
         for j in range(width):
-            red, green, blue = colour[i, j, 0], colour[i, j, 1], colour[i, j, 2]
-            for a, b in ((min(i + 1, height - 1), j), (i, min(j + 1, width - 1))):
-                change = max(abs(red - colour[a, b, 0]), abs(green - colour[a, b, 1]), abs(blue - colour[a, b, 2]))
-                if change > ABRUPT and (nearest[i, j] != nearest[a, b] or abs(shine[i, j] - shine[a, b]) > ABRUPT):
-                    abrupt[i, j] = abrupt[a, b] = True
-    rows, columns = np.nonzero(abrupt)
-    return np.stack((rows, columns), 1)
+            k = i * width + j
+            for step in (width if i + 1 < height else 0, 1 if j + 1 < width else 0):
+                change = 0.0
+                for a in range(3):
+                    change = max(change, abs(colour[k, a] - colour[k + step, a]))
+                if change < ABRUPT:
+                    continue
+                u, v = (k + step) // width, (k + step) % width
+                if nearest[i, j] != nearest[u, v] or abs(shine[k] - shine[k + step]) > ABRUPT:
+                    count += (not abrupt[k]) + (not abrupt[k + step])
+                    abrupt[k] = abrupt[k + step] = True
+    pixels = np.empty(count, np.int64)
+    for k in range(height * width - 1, -1, -1):
+        if abrupt[k]:
+            count -= 1
+            pixels[count] = k
+    return pixels
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
-def _cast(stage, view, pixels, x, y, nearest, depth):
-    """Find what the rays through the listed pixels meet: solid (-1 = none) and depth (infinity = sky)."""
+def _cast(stage, view, pixels):
+    """Cast the rays through the listed pixels (E): x, y, solid (-1 = none) and depth (infinity = sky) of each (4 E)."""
     kind, ratio, has_ground = stage.solids.kind, stage.solids.ratio, stage.light.has_ground
     window, origin, ray = stage.frames.window, stage.frames.origin, stage.frames.ray
+    count = len(RAYS) * len(pixels)
+    x, y, nearest, depth = np.empty(count), np.empty(count), np.empty(count, np.int64), np.empty(count, np.float32)
     for e in range(len(pixels)):
-        i, j, first = pixels[e, 0], pixels[e, 1], e * len(RAYS)
-        for k in range(first, first + len(RAYS)):
+        i, j, first = pixels[e] // view.width, pixels[e] % view.width, e * len(RAYS)
+        for r in range(len(RAYS)):
+            k, (right, down) = first + r, RAYS[r]
+            x[k], y[k] = (j + 0.5 + right - view.cx) / view.focal, (i + 0.5 + down - view.cy) / view.focal
             nearest[k], depth[k] = -1, np.inf
         for p in range(len(kind)):
             # A ray off the centre may meet a solid whose window ends one pixel before.
@@ -148,6 +140,7 @@ def _cast(stage, view, pixels, x, y, nearest, depth):
                 t = hit(kind[p], ratio[p], origin[p, 0], origin[p, 1], origin[p, 2], dx, dy, dz)
                 if NEAR < t < depth[k]:
                     nearest[k], depth[k] = p, t
-    for k in range(len(x)):
+    for k in range(count):
         if nearest[k] < 0 and has_ground:
             depth[k] = ground_depth(view, x[k], y[k])
+    return x, y, nearest, depth

@@ -1,7 +1,8 @@
 """A scene: a function of (seed, split, index) alone.
 
-One to six things of the pool of identities stand on the ground before a level camera, in daylight. Whatever would be too small or too
-hidden to be called visible is taken out here, by a small trial view, so that every truth at every resolution speaks of the same things.
+One to six things of the pool of identities stand on the ground before a level camera, in daylight. Whatever would be
+too small or too hidden to be called visible is taken out here, by a small trial view, so that every truth at every
+resolution speaks of the same things.
 """
 
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene
 
 
 def _draw_motion(rng: np.random.Generator, way: float) -> np.ndarray:
-    """Draw T_neighbour_target: the camera rolls forward (way = 1) or came from behind (way = -1), turning and swaying a little."""
+    """Draw T_neighbour_target: the camera rolls on (way = 1) or came from behind (way = -1), swaying a little."""
     centre = way * np.array((rng.uniform(-0.14, 0.14), rng.uniform(-0.03, 0.03), rng.uniform(0.15, 0.4)))
     yaw, pitch, roll = np.deg2rad((rng.uniform(-2.0, 2.0), rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.4)))
     rotation = (about_y(yaw) @ about_x(pitch) @ about_z(roll)).T

@@ -1,7 +1,7 @@
 """The colour of rays: reflectance of solids and ground, Lambertian light with cast shadows, haze and sky.
 
-Rays are given by (x, y) on the plane at depth 1 before the camera, the solid they meet (-1 = none) and its depth; K of them at a time.
-Colours are linear RGB in [0, 1], clipped at the end.
+Rays are given by (x, y) on the plane at depth 1 before the camera, the solid they meet (-1 = none) and its depth; K
+of them at a time. Colours are linear RGB in [0, 1], clipped at the end.
 """
 
 import math
@@ -11,12 +11,14 @@ import numpy as np
 from numba import njit
 
 from vidi.data.world.cast_kernels import Frames, bounding_radius, enter, frame_solids
+from vidi.data.world.compiling import INNER
 from vidi.data.world.daylight import Daylight
 from vidi.data.world.pattern_kernels import clip, noise_2d, noise_3d, pattern_share, unit_normal
 from vidi.data.world.solids import Solids
 
 GROUND_RADIUS = 80.0  # metres; beyond lies the sky
 OCTAVES = ((7.0, 0.7), (2.4, 0.7), (0.75, 0.7), (0.22, 0.6))  # of the ground: cells in a metre, weight
+CHUNK = 1024  # rays shaded together: few enough to stay in the cache
 HAZE = 36.0  # metres at which half of the ground's colour is the horizon's
 
 
@@ -27,40 +29,44 @@ class Stage(NamedTuple):
     starts: np.ndarray  # N + 1: first solid of each thing
     frames: Frames
     light: Daylight
-    discs: np.ndarray  # P 4: the ball around each solid, seen from the sun: centre right, down, height towards the sun; radius
+    discs: (
+        np.ndarray
+    )  # P 4: the ball around each solid, seen from the sun: centre right, down, height towards the sun; radius
     thing_discs: np.ndarray  # N 4: the same of each thing
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def set_stage(solids, starts, light, view):
     """Make a scene ready for one view."""
     discs, thing_discs = np.empty((len(solids.kind), 4)), np.zeros((len(starts) - 1, 4))
     for p in range(len(discs)):
-        c = solids.centre[p]
-        discs[p, 0], discs[p, 1], discs[p, 2] = see_from_sun(light.sun, c[0], c[1], c[2])
-        discs[p, 3] = bounding_radius(solids.kind[p], solids.half[p], solids.ratio[p])
+        x, y, z = solids.centre[p, 0], solids.centre[p, 1], solids.centre[p, 2]
+        discs[p, 0], discs[p, 1], discs[p, 2] = see_from_sun(light.sun, x, y, z)
+        discs[p, 3] = bounding_radius(solids, p)
     for n in range(len(thing_discs)):
-        members, disc = discs[starts[n] : starts[n + 1]], thing_discs[n]
-        for a in range(3):
-            disc[a] = members[:, a].mean()
-        for member in members:
-            away = (member[0] - disc[0]) ** 2 + (member[1] - disc[1]) ** 2 + (member[2] - disc[2]) ** 2
-            disc[3] = max(disc[3], math.sqrt(away) + member[3])
+        for p in range(starts[n], starts[n + 1]):
+            for a in range(3):
+                thing_discs[n, a] += discs[p, a] / (starts[n + 1] - starts[n])
+        for p in range(starts[n], starts[n + 1]):
+            away = 0.0
+            for a in range(3):
+                away += (discs[p, a] - thing_discs[n, a]) ** 2
+            thing_discs[n, 3] = max(thing_discs[n, 3], math.sqrt(away) + discs[p, 3])
     return Stage(solids, starts, frame_solids(solids, view), light, discs, thing_discs)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def see_from_sun(sun, x, y, z):
-    """Turn a point to axes of which the third runs towards the sun (the sun is never straight overhead of the x axis: sun[1] < 0)."""
+    """Turn a point to axes of which the third runs towards the sun (above the horizon: sun[1] < 0)."""
     level = math.sqrt(sun[0] * sun[0] + sun[1] * sun[1])
     right = (sun[0] * y - sun[1] * x) / level
     height = sun[0] * x + sun[1] * y + sun[2] * z
     return right, (z - sun[2] * height) / level, height
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def ground_depth(view, x, y):
     """Give the depth at which the camera ray (x, y, 1) meets the ground, or infinity."""
@@ -74,13 +80,24 @@ def ground_depth(view, x, y):
     return t if px * px + pz * pz < GROUND_RADIUS * GROUND_RADIUS else math.inf
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def shade(stage, view, x, y, nearest, depth):
     """Give the colours (K 3) of K rays, and the cosine between sun and surface (K), 0 in the shade."""
     count = len(x)
-    colour, point, normal = np.empty((count, 3)), np.empty((count, 3)), np.zeros((count, 3))
-    is_sky, shine = np.zeros(count, np.bool_), np.empty(count)
+    colour, shine = np.empty((count, 3)), np.empty(count)
+    point, normal, is_sky = np.empty((CHUNK, 3)), np.empty((CHUNK, 3)), np.empty(CHUNK, np.bool_)
+    for k in range(0, count, CHUNK):
+        e = min(k + CHUNK, count)
+        _shade_chunk(
+            stage, view, x[k:e], y[k:e], nearest[k:e], depth[k:e], point, normal, is_sky, colour[k:e], shine[k:e]
+        )
+    return colour, shine
+
+
+@njit(cache=True, **INNER)
+@no_type_check
+def _shade_chunk(stage, view, x, y, nearest, depth, point, normal, is_sky, colour, shine):
     _place(view, x, y, depth, point)
     _paint_solids(stage.solids, stage.frames, view, x, y, nearest, depth, point, normal, colour)
     _paint_ground(stage.light, view, nearest, depth, point, normal, colour)
@@ -88,10 +105,9 @@ def shade(stage, view, x, y, nearest, depth):
     _shine(stage, point, normal, is_sky, shine)
     _light(stage.light, normal, is_sky, shine, colour)
     _blur_distance(stage.light, nearest, depth, colour)
-    return colour, shine
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _place(view, x, y, depth, point):
     c, position = view.rotation, view.position
@@ -100,7 +116,7 @@ def _place(view, x, y, depth, point):
             point[k, a] = position[a] + depth[k] * (c[a, 0] * x[k] + c[a, 1] * y[k] + c[a, 2])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _paint_solids(solids, frames, view, x, y, nearest, depth, point, normal, colour):
     """Fill in normal and reflectance of the rays that meet a solid."""
@@ -134,10 +150,10 @@ def _paint_solids(solids, frames, view, x, y, nearest, depth, point, normal, col
             colour[k, a] = grain * (paint[p, 0, a] + share * (paint[p, 1, a] - paint[p, 0, a]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _paint_ground(light, view, nearest, depth, point, normal, colour):
-    """Fill in normal and reflectance of the rays that meet the ground: noise of five cell sizes between its two shades."""
+    """Fill in normal and reflectance of the rays that meet the ground: noise of four sizes between its two shades."""
     east, north, bright, dark = light.offset[0], light.offset[1], light.ground[0], light.ground[1]
     stretch = -1.0 / (view.position[1] * view.focal)
     for k in range(len(nearest)):
@@ -149,20 +165,20 @@ def _paint_ground(light, view, nearest, depth, point, normal, colour):
             if fade > 0.0:
                 share += weight * fade * (noise_2d(point[k, 0] * cells + east, point[k, 2] * cells + north) - 0.5)
         share = clip(share)
-        normal[k, 1] = -1.0
+        normal[k, 0], normal[k, 1], normal[k, 2] = 0.0, -1.0, 0.0
         for a in range(3):
             colour[k, a] = dark[a] + share * (bright[a] - dark[a])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _paint_sky(light, view, x, y, depth, is_sky, colour):
     """Fill in the colour of the rays that meet nothing: a gradient and soft clouds."""
     c, east = view.rotation, light.offset[2]
     for k in range(len(x)):
-        if depth[k] < math.inf:
+        is_sky[k] = depth[k] == math.inf
+        if not is_sky[k]:
             continue
-        is_sky[k] = True
         dx = c[0, 0] * x[k] + c[0, 1] * y[k] + c[0, 2]
         dy = c[1, 0] * x[k] + c[1, 1] * y[k] + c[1, 2]
         dz = c[2, 0] * x[k] + c[2, 1] * y[k] + c[2, 2]
@@ -181,11 +197,17 @@ def _paint_sky(light, view, x, y, depth, is_sky, colour):
             colour[k, a] = blue + cloud * (1.0 - blue)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _shine(stage, point, normal, is_sky, shine):
     """Fill in the cosine between sun and normal (K), 0 where the sun does not reach."""
-    solids, starts, to_unit, discs, things = stage.solids, stage.starts, stage.frames.to_unit, stage.discs, stage.thing_discs
+    solids, starts, to_unit, discs, things = (
+        stage.solids,
+        stage.starts,
+        stage.frames.to_unit,
+        stage.discs,
+        stage.thing_discs,
+    )
     kind, ratio, centre, sun = solids.kind, solids.ratio, solids.centre, stage.light.sun
     for k in range(len(shine)):
         shine[k] = 0.0
@@ -193,7 +215,11 @@ def _shine(stage, point, normal, is_sky, shine):
         if is_sky[k] or facing <= 0.0:
             continue
         shine[k] = facing
-        x, y, z = point[k, 0] + 1e-3 * normal[k, 0], point[k, 1] + 1e-3 * normal[k, 1], point[k, 2] + 1e-3 * normal[k, 2]
+        x, y, z = (
+            point[k, 0] + 1e-3 * normal[k, 0],
+            point[k, 1] + 1e-3 * normal[k, 1],
+            point[k, 2] + 1e-3 * normal[k, 2],
+        )
         right, down, height = see_from_sun(sun, x, y, z)
         for n in range(len(things)):
             if not _is_under(things, n, right, down, height):
@@ -207,14 +233,14 @@ def _shine(stage, point, normal, is_sky, shine):
                     shine[k] = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _is_under(discs, n, right, down, height):
     right, down = right - discs[n, 0], down - discs[n, 1]
     return right * right + down * down < discs[n, 3] * discs[n, 3] and height < discs[n, 2] + discs[n, 3]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _light(light, normal, is_sky, shine, colour):
     """Multiply reflectance by the light that falls on it: the sky's and the sun's."""
@@ -227,7 +253,7 @@ def _light(light, normal, is_sky, shine, colour):
             colour[k, a] *= skylight[a] * open_sky + sunlight[a] * shine[k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _blur_distance(light, nearest, depth, colour):
     """Let the far ground fade into the horizon, and clip the colours."""

@@ -1,6 +1,7 @@
-"""Jointed persons: a procedural pose bank, body shapes and forward kinematics (Shotton et al. 2011, section 2, on a small scale).
+"""Jointed persons: a procedural pose bank, body shapes and forward kinematics (after Shotton et al. 2011, section 2).
 
-pose (17 angles) + identity (stature, girth, clothes)  ->  14 joints and 17 solids, feet on the ground (y = 0), facing +z:
+pose (17 angles) + identity (stature, girth, clothes) -> 14 joints and 17 solids, feet on the ground (y = 0), facing
++z:
 
     pelvis -> trunk -> neck -> head
                     -> shoulder -> elbow -> wrist      (left, right)
@@ -86,7 +87,10 @@ def pose_body(person: Identity, angles: Float64[np.ndarray, " 17"]) -> Body:
 
 
 def _frames(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotations to the body's frame of the trunk, the head and the limbs (upper 4, lower 4; left arm, right arm, left leg, right leg)."""
+    """Give the rotations to the body's frame of trunk, head and 8 limbs.
+
+    Limbs: the upper and then the lower of left arm, right arm, left leg and right leg.
+    """
     lean, sway, turn = angles[:3]
     trunk = about_z(sway) @ about_x(-lean)
     head = trunk @ about_y(turn) @ about_x(0.5 * lean)
@@ -174,8 +178,14 @@ _PART_ROWS = np.array(
     )
 )
 _SHIRT, _TROUSERS, _SKIN, _SHOES = range(4)
-_CLOTHES = np.array((_SKIN, _SKIN, _SHIRT, _SHIRT, _TROUSERS, _SHIRT, _SHIRT, _TROUSERS, _TROUSERS, *(_SKIN,) * 2, *(_TROUSERS,) * 2,
-                     *(_SKIN,) * 2, *(_SHOES,) * 2))  # fmt: skip
+_CLOTHES = np.array(
+    (
+        *(_SKIN, _SKIN, _SHIRT, _SHIRT, _TROUSERS),  # head, neck, trunk, shoulders, pelvis
+        *(_SHIRT, _SHIRT, _TROUSERS, _TROUSERS),  # upper limbs
+        *(_SKIN, _SKIN, _TROUSERS, _TROUSERS),  # lower limbs
+        *(_SKIN, _SKIN, _SHOES, _SHOES),  # hands, feet
+    )
+)
 _FOREARMS = (9, 10)
 _KINDS = np.array((SPHERE, *(CAPSULE,) * 12, *(SPHERE,) * 4))
 

@@ -1,8 +1,8 @@
 """Solids: the primitive bodies that things are made of, as flat arrays.
 
-A solid is a unit shape, stretched by three half extents, turned and moved. Unit shapes (y points down):
-sphere |q| <= 1; box |q|_inf <= 1; cylinder x^2 + z^2 <= 1, |y| <= 1; cone with its apex at y = -1 and its base of radius 1 at y = 1;
-capsule: the points within 1 of the segment |y| <= ratio.
+A solid is a unit shape, stretched by three half extents, turned and moved. Unit shapes (y points down): sphere |q| <=
+1; box |q|_inf <= 1; cylinder x^2 + z^2 <= 1, |y| <= 1; cone with its apex at y = -1 and its base of radius 1 at y =
+1; capsule: the points within 1 of the segment |y| <= ratio.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The ground truths of one view of a scene, each a function of an observation.
 
-Everything is read off the same instance, part and depth maps, so all of it agrees exactly at pixel centres. Row i of `boxes`, `labels`,
-`masks`, `keypoints`, `boxes_3d` and `identity` is the i-th thing of which a pixel is visible.
+Everything is read off the same instance, part and depth maps, so all of it agrees exactly at pixel centres. Row i of
+`boxes`, `labels`, `masks`, `keypoints`, `boxes_3d` and `identity` is the i-th thing of which a pixel is visible.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ class Observation:
     @cached_property
     def masks(self) -> Bool[np.ndarray, "R H W"]:
         """Give the visible pixels of each visible thing."""
-        return self.view.instance == self.rows[:, None, None]
+        return np.asarray(self.view.instance == self.rows[:, None, None])
 
     @cached_property
     def main(self) -> int:
@@ -67,11 +67,11 @@ class Observation:
 
     @cached_property
     def points(self) -> tuple[Float64[np.ndarray, "R 14 2"], Int64[np.ndarray, "R 14"]]:
-        """Project the joints: pixels (0 where absent) and visibility (0 outside the picture or without joints, 1 hidden, 2 visible)."""
+        """Project the joints: pixels (0 where absent) and visibility (0 absent or outside, 1 hidden, 2 visible)."""
         height, width = self.size
         pixels = self.joints @ self.matrix.T
         pixels = pixels[..., :2] / pixels[..., 2:]
-        is_inside = ((pixels >= 0.0) & (pixels < (width, height))).all(-1)  # NaN compares false
+        is_inside = np.all((pixels >= 0.0) & (pixels < (width, height)), axis=-1)  # NaN compares false
         pixels = np.where(is_inside[..., None], pixels, 0.0)
         column, row = np.moveaxis(pixels.astype(np.int64), -1, 0)
         # The joint lies inside the body: its own surface hides it by no more than its reach, anything else by more.
@@ -91,7 +91,7 @@ def image(values: np.ndarray) -> tv_tensors.Image:
 
 
 def _boxes(seen: Observation) -> tv_tensors.BoundingBoxes:
-    columns, rows = seen.masks.any(1), seen.masks.any(2)
+    columns, rows = np.any(seen.masks, axis=1), np.any(seen.masks, axis=2)
     height, width = seen.size
     corners = (columns.argmax(1), rows.argmax(1), width - columns[:, ::-1].argmax(1), height - rows[:, ::-1].argmax(1))
     boxes = torch.from_numpy(np.stack(corners, 1).astype(np.float32))
