@@ -36,7 +36,9 @@ if os.environ.get("VIDI_NO_HOOK") != "1":
 
     import tests.architecture.shape_checker  # noqa: F401 - the hook looks it up by name
 
-    install_import_hook("vidi", "tests.architecture.shape_checker.check")
+    # not the command line: typer hands None to options that have a default
+    parts = [path.stem for path in (ROOT / "src" / "vidi").iterdir() if path.stem not in ("cli", "__init__")]
+    install_import_hook([f"vidi.{part}" for part in parts], "tests.architecture.shape_checker.check")
 
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, database=None)

@@ -11,7 +11,7 @@ import torchvision.transforms.v2.functional as geometry
 from torchvision import tv_tensors
 
 from tests.engine.tiny import tiny
-from vidi.model import Placement, Preprocess, Supervised, as_images, builder, evaluating, widened
+from vidi.model import Placement, Preprocess, Supervised, as_images, builder, evaluating, typed, widened
 
 
 def boxes_on(size: tuple[int, int], *rows: list[float]) -> Any:
@@ -148,3 +148,12 @@ def test_placements_of_an_untouched_image_change_nothing() -> None:
     assert placement.boxes_to_original(boxes).tolist() == [[1.0, 2.0, 20.0, 9.0]]
     with pytest.raises(ValueError, match="cropped"):
         Placement((10, 20), (10, 20), (-1, 0)).map_to_original(torch.zeros(1, 10, 20))
+
+
+def test_plain_tensors_of_a_target_follow_the_pixels() -> None:
+    plain = {"boxes": torch.tensor([[2.0, 4.0, 6.0, 8.0]]), "masks": torch.ones(1, 8, 8, dtype=torch.bool)}
+    target = typed({**plain, "labels": torch.tensor([1])}, (8, 8))
+    _, placed, _ = Preprocess(exact=(4, 8)).place(torch.zeros(3, 8, 8, dtype=torch.uint8), target)
+    assert placed["boxes"].tolist() == [[2.0, 2.0, 6.0, 4.0]]
+    assert placed["masks"].shape == (1, 4, 8)
+    assert placed["labels"].tolist() == [1]

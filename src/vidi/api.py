@@ -16,7 +16,7 @@ import torch
 from vidi import files
 from vidi.catalog import CATALOG, Entry
 from vidi.data.faults import OnFault
-from vidi.data.loading import size_of
+from vidi.data.loading import seeded_draws, size_of
 from vidi.data.readers.image_set import is_image_name
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate as evaluate_model
@@ -123,9 +123,21 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
     tensors = files.read_tensors(path)
     try:
         model.load_state_dict(tensors)
-    except RuntimeError as error:  # torch's list of keys and shapes
-        raise ValueError(f"{path} holds other weights than {run.config_path} describes: {error}") from error
+    except RuntimeError as error:  # torch lists all keys and shapes
+        differences = _differences(model.state_dict(), tensors)
+        raise ValueError(f"{path} holds other weights than {run.config_path} describes: {differences}") from error
     return model
+
+
+def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """Say how two sets of weights differ, with the first names of each kind."""
+    rows = {
+        "missing": [name for name in expected if name not in found],
+        "unknown": [name for name in found if name not in expected],
+        "of another shape": [n for n in expected if n in found and expected[n].shape != found[n].shape],
+    }
+    kinds = ((kind, names) for kind, names in rows.items() if names)
+    return "; ".join(f"{len(names)} {kind} ({', '.join(names[:2])}...)" for kind, names in kinds)
 
 
 def build_from(config: Mapping[str, Any]) -> Saved:
@@ -201,25 +213,21 @@ def train(
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
     source = Source.of(data, faults)
-    dataset = source.open("train", task, list(recipes.values())[-1])
-    categories = _categories(dataset)
-    model = _build(name, checked, categories)
-    job = Job(run, model, task, recipes, source, categories, progress or Silent(), {"train": dataset})
+    datasets = source.open_for_training(task, list(recipes.values())[-1])
+    categories = _categories(datasets["train"])
+    with seeded_draws(_seed(recipes)):
+        model = _build(name, checked, categories)
+    job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
             {
                 **model.description(),
                 "task": entry(name).task,
                 "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
-                "data": _description(source, dataset),
+                "data": _description(source, datasets["train"]),
             }
         )
-    try:
-        train_job(job)
-    except BaseException:
-        if is_main_process():
-            run.discard_if_empty()
-        raise
+    _run(job)
     return run
 
 
@@ -239,18 +247,38 @@ def resume(folder: str | Path, *, data: str | Path | None = None, progress: Prog
     if "recipe" not in config:
         raise UsageError(f"{folder} is a saved model, not a training that could be continued")
     recorded, recipes, task = config["data"], _recorded_recipes(config), TASKS[config["task"]]
+    source = _recorded_source(recorded, data)
+    datasets = source.open_for_training(task, list(recipes.values())[-1])
+    found = _description(source, datasets["train"])
+    _check_same(recorded, found)
+    if data is not None and is_main_process():
+        run.write_config({**config, "data": found})
+    with seeded_draws(_seed(recipes)):  # a run that was killed before its first state begins again
+        model = build_from(config)
+    categories = tuple(recorded["categories"])
+    _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets))
+    return run
+
+
+def _run(job: Job) -> None:
+    """Train; if that fails, leave a folder that a next attempt can use, and say how to find out more."""
     try:
-        source = Source.of(recorded["source"] if data is None else data, recorded["faults"])
+        train_job(job)
+    except BaseException as error:
+        if is_main_process():
+            job.run.discard_if_empty()
+        if isinstance(error, ValueError | OSError) and job.source.name in str(error):  # an image could not be read
+            error.add_note(f"`vidi data check {job.source.name}` lists all faults of the data set")
+        raise
+
+
+def _recorded_source(recorded: Mapping[str, Any], data: str | Path | None) -> Source:
+    """Return a run's own data, or where the user says that it is now."""
+    try:
+        return Source.of(recorded["source"] if data is None else data, recorded["faults"])
     except FileNotFoundError as error:
         moved = "" if data is not None else "; if it was moved, say where it is now with --data (data= in Python)"
         raise FileNotFoundError(f"{error}{moved}") from None
-    dataset = source.open("train", task, list(recipes.values())[-1])
-    _check_same(recorded, _description(source, dataset))
-    if data is not None and is_main_process():
-        run.write_config({**config, "data": _description(source, dataset)})
-    model, told = build_from(config), progress or Silent()
-    train_job(Job(run, model, task, recipes, source, tuple(recorded["categories"]), told, {"train": dataset}))
-    return run
 
 
 def _description(source: Source, dataset: Any) -> dict[str, Any]:
@@ -291,6 +319,11 @@ def _recipes(name: str, checked: Mapping[str, Any]) -> dict[str, Recipe]:
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
         recipes[stage] = replace(recipe, **own)
     return recipes
+
+
+def _seed(recipes: Mapping[str, Recipe]) -> int:
+    """Return the seed of the random weights that a training begins with: the first stage's."""
+    return next(iter(recipes.values())).seed
 
 
 def _check_numbers(recipes: Mapping[str, Recipe], task: Task) -> None:
@@ -370,7 +403,7 @@ def evaluate(
     if data is not None:
         source = Source.of(data, faults)
     elif "data" in config:
-        source = Source.of(config["data"]["source"], config["data"]["faults"])
+        source = _recorded_source(config["data"], None)
     else:
         raise UsageError(f"{folder} is a saved model without a data set of its own; say which with --data (data=)")
     recipe = list(_recorded_recipes(config).values())[-1]

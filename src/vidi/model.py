@@ -34,6 +34,9 @@ Losses = dict[str, Tensor]
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
 
+MAPS = ("masks", "semantic", "panoptic", "parts", "depth", "depth_valid", "disparity", "disparity_valid")
+"""The keys of a target that hold a value for every pixel."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -131,7 +134,7 @@ class Preprocess:
         if self.longest is not None:
             limit = self.longest / max(size)
             scale = min(scale, limit) if self.shorter is not None else limit
-        # torchvision's floor; the small number guards sizes such as 800 that float division misses by one bit
+        # rounded down as in torchvision, but 97 * (800 / 97) is 800 here, where a last bit makes it 799 there
         return max(1, int(size[0] * scale + 1e-6)), max(1, int(size[1] * scale + 1e-6))
 
     def place(self, image: Tensor, target: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor], Placement]:
@@ -180,6 +183,20 @@ def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, anti
         return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
     mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
+
+
+def typed(target: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """Give the plain tensors of a target the types by which they follow the pixels of an image of `size` (H, W)."""
+    typed_target = dict(target)
+    for name, value in target.items():
+        if isinstance(value, Tensor) and not isinstance(value, tv_tensors.TVTensor):
+            if name == "boxes":
+                typed_target[name] = tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=tuple(size))  # type: ignore[call-overload]
+            elif name == "keypoints":
+                typed_target[name] = tv_tensors.KeyPoints(value, canvas_size=tuple(size))  # type: ignore[call-arg]
+            elif name in MAPS:
+                typed_target[name] = tv_tensors.Mask(value)
+    return typed_target
 
 
 def _crop_offset(crop: int, side: int) -> int:
@@ -320,7 +337,8 @@ class Supervised(Trainable, Predicts):
     def loss(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> Losses:
         """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""
         samples = zip(as_images(images), targets, strict=True)
-        batch = self.preprocess.collate([self.preprocess.place(image, target) for image, target in samples])
+        placed = [self.preprocess.place(image, typed(target, image.shape[-2:])) for image, target in samples]
+        batch = self.preprocess.collate(placed)
         return self.losses("network", batch.to(self.device), Step())
 
     def predict_batch(self, batch: Batch) -> list[Any]:

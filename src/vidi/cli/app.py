@@ -215,12 +215,17 @@ def evaluate(
 
 
 def print_scores(scores: Mapping[str, Any]) -> None:
-    """Print the numbers of an evaluation as a table; COCO's -1 means that there was no object to score."""
+    """Print the numbers of an evaluation as a table."""
     table = Table("score", "value", box=None)
     for name, value in scores.items():
-        table.add_row(name, "-" if value == -1 else f"{value:.4f}" if isinstance(value, float) else str(value))
+        table.add_row(name, shown(value, digits=4))
     if scores:
         out.print(table)
+
+
+def shown(value: Any, *, digits: int) -> str:
+    """Return a score as text; COCO's -1 means that there was no object to score."""
+    return "-" if value == -1 else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -362,7 +367,7 @@ def runs(
     elif rows:
         table = Table("run", "model", "data", "epoch", "finished", "latest scores", box=None)
         for row in rows:
-            scores = ", ".join(f"{name} {value:.3f}" for name, value in list(row["scores"].items())[:3])
+            scores = ", ".join(f"{name} {shown(value, digits=3)}" for name, value in list(row["scores"].items())[:3])
             finished = "yes" if row["finished"] else "no"
             table.add_row(row["run"], row["model"], Path(row["data"]).name, f"{row['epoch']:g}", finished, scores)
         out.print(table)

@@ -46,7 +46,7 @@ def told() -> Iterator[None]:
         if not foreseen or os.environ.get("VIDI_TRACEBACK"):
             traceback.print_exception(error)
         if foreseen:
-            fail(exit_code(error), origin.message)
+            fail(exit_code(error), "\n".join([origin.message, *getattr(error, "__notes__", ())]))
         advice = "Please report it, with the lines above and what `vidi doctor` prints."
         fail(INTERNAL, f"this is a fault of vidi, not of what you did. {advice}")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidi.data.faults import OnFault
+from vidi.data.faults import DataFaults, OnFault
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.world.dataset import World
 from vidi.engine.overrides import OverrideError
@@ -56,7 +56,26 @@ class Source:
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"
             raise ValueError(f"{self.name} has {has}; this task needs {', '.join(missing)}")
+        if len(dataset) == 0:
+            raise ValueError(f"{self.name}: the split {split!r} holds no images")
         return dataset
+
+    def open_for_training(self, task: Task, recipe: Recipe) -> dict[str, Any]:
+        """Return the splits that a training needs, by name.
+
+        Raises:
+            DataFaults: with the faults of all of them.
+            FileNotFoundError, ValueError: as `open` does.
+        """
+        opened, faults = {}, []
+        for split in ("train", "val") if task.scorer is not None else ("train",):
+            try:
+                opened[split] = self.open(split, task, recipe)
+            except DataFaults as error:
+                faults += error.faults
+        if faults:
+            raise DataFaults(self.name, dict.fromkeys(faults))
+        return opened
 
 
 def _world(split: str, task: Task, recipe: Recipe) -> World:

@@ -7,6 +7,7 @@ resolution speaks of the same things.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -25,6 +26,8 @@ NEAREST, FARTHEST = 3.3, 11.0  # metres
 TRIAL_SIDE = 64  # pixels of the trial view
 LEAST_PIXELS = 14  # of the trial view
 LEAST_SHARE = 0.35  # of the pixels that the thing would fill alone
+
+_NO_JOINTS, _NO_REACH = np.full((len(JOINTS), 3), np.nan), np.zeros(len(JOINTS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
         focal=float(rng.uniform(0.95, 1.2)), shift=float(rng.uniform(0.05, 0.14)), height=float(rng.uniform(1.3, 1.7))
     )
     light, ground = draw_daylight(rng)
-    motions = np.stack((_draw_motion(rng, -1.0), _draw_motion(rng, 1.0)))
+    motions = _draw_motions(rng)
     things = [_make_thing(number, place, rng) for number, place in _place_identities(camera, rng)]
     scene = assemble(things, camera, light)
     return _keep_visible(replace(scene, seed=seed, split=split, index=index, motions=motions, ground=ground))
@@ -94,15 +97,14 @@ def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene
     )
 
 
-def _draw_motion(rng: np.random.Generator, way: float) -> np.ndarray:
-    """Draw T_neighbour_target: the camera rolls on (way = 1) or came from behind (way = -1), swaying a little."""
-    centre = way * np.array((rng.uniform(-0.14, 0.14), rng.uniform(-0.03, 0.03), rng.uniform(0.15, 0.4)))
-    yaw, pitch, roll = np.deg2rad((rng.uniform(-2.0, 2.0), rng.uniform(-0.5, 0.5), rng.uniform(-0.4, 0.4)))
-    rotation = (about_y(yaw) @ about_x(pitch) @ about_z(roll)).T
-    motion = np.eye(4)
-    motion[:3, :3] = rotation
-    motion[:3, 3] = -rotation @ centre
-    return motion
+def _draw_motions(rng: np.random.Generator) -> np.ndarray:
+    """Draw T_neighbour_target of the frames before and after: the camera rolls forward, swaying and turning a little."""
+    centres = np.array(((-1.0,), (1.0,))) * rng.uniform((-0.14, -0.03, 0.15), (0.14, 0.03, 0.4), (2, 3))
+    yaw, pitch, roll = np.deg2rad(rng.uniform((-2.0, -0.5, -0.4), (2.0, 0.5, 0.4), (2, 3))).T
+    motions = np.tile(np.eye(4), (2, 1, 1))
+    motions[:, :3, :3] = (about_y(yaw) @ about_x(pitch) @ about_z(roll)).transpose(0, 2, 1)
+    motions[:, :3, 3] = -(motions[:, :3, :3] @ centres[..., None])[..., 0]
+    return motions
 
 
 def _footprint(member: Identity) -> float:
@@ -155,31 +157,36 @@ def make_person(number: int, place: Float64[np.ndarray, " 3"], pose: Float64[np.
 
 
 def _make_shape(number: int, place: np.ndarray) -> _Thing:
-    member = identity(number)
     x, z, yaw = place
-    half = np.array(member.half)
-    centre = np.array((x, -half[1], z))
-    has_front = CATEGORIES[member.category] == "box"
-    solids = Solids(
+    template = _shape(number)
+    centre = np.array((x, -template.half[0, 1], z))
+    # A box looks the same after half a turn; round things have no front at all.
+    has_front = CATEGORIES[identity(number).category] == "box"
+    heading = (yaw + 0.5 * np.pi) % np.pi - 0.5 * np.pi if has_front else 0.0
+    return _Thing(
+        number=number,
+        solids=template._replace(centre=centre[None], rotation=about_y(yaw)[None]),
+        box=np.array((*centre, *(2.0 * template.half[0]), heading)),
+        joints=_NO_JOINTS,
+        reach=_NO_REACH,
+    )
+
+
+@lru_cache(maxsize=IDENTITIES)
+def _shape(number: int) -> Solids:
+    """Give the solid of an identity that is no person, at no place yet."""
+    member = identity(number)
+    return Solids(
         kind=np.array([member.category]),
-        centre=centre[None],
-        rotation=about_y(np.array([yaw])),
-        half=half[None],
+        centre=np.zeros((1, 3)),
+        rotation=np.zeros((1, 3, 3)),
+        half=np.array([member.half]),
         ratio=np.zeros(1),
         owner=np.zeros(1, dtype=np.int64),
         part=np.full((1, 3), NO_PART),
         colour=np.array([[COLOURS[member.colour], COLOURS[member.second]]]),
         pattern=np.array([PATTERNS.index(member.pattern)]),
         frequency=np.array([member.frequency]),
-    )
-    # A box looks the same after half a turn; round things have no front at all.
-    heading = (yaw + 0.5 * np.pi) % np.pi - 0.5 * np.pi if has_front else 0.0
-    return _Thing(
-        number=number,
-        solids=solids,
-        box=np.concatenate((centre, 2.0 * half, (heading,))),
-        joints=np.full((len(JOINTS), 3), np.nan),
-        reach=np.zeros(len(JOINTS)),
     )
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from vidi.data.world.build import dress
 from vidi.data.world.identities import Identity
-from vidi.data.world.names import COLOURS, JOINTS, PARTS, PATTERNS
+from vidi.data.world.names import JOINTS
 from vidi.data.world.rotations import about_x, about_y, about_z
-from vidi.data.world.solids import CAPSULE, SPHERE, Solids, extents
+from vidi.data.world.solids import Solids, extents
 
 # Angles in degrees: lean forward, sway to the right, turn of the head to the right;
 # per arm: flexion forward, abduction outward, twist inward, elbow; per leg: flexion forward, abduction outward, knee.
@@ -75,7 +76,8 @@ def pose_body(person: Identity, angles: Float64[np.ndarray, " 17"]) -> Body:
     stature = 2.0 * person.half[1]
     trunk, head, limbs = _frames(angles)
     joints = _joints(trunk, head, limbs)
-    solids = _dress(person, *_flesh(joints, trunk, head, limbs, person.girth), stature)
+    centre, rotation = _flesh(joints, trunk, head, limbs)
+    solids = dress(person)._replace(centre=centre * stature, rotation=rotation)
     reach = extents(solids)
     floor = (solids.centre[:, 1] + reach[:, 1]).max()
     solids.centre[:, 1] -= floor
@@ -117,103 +119,16 @@ def _joints(trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray) -> np.ndarra
     return joints
 
 
-def _flesh(
-    joints: np.ndarray, trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray, girth: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Centres, rotations, half extents and half segment lengths of the 17 solids, for stature 1."""
+def _flesh(joints: np.ndarray, trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give centres and rotations of the 17 solids, for stature 1."""
     across = about_z(-0.5 * np.pi)  # a solid whose y axis runs from left to right
-    upright = np.eye(3)
-    rotation = np.stack(
-        (head, trunk, trunk, trunk @ across, upright @ across, *limbs, limbs[4], limbs[5], limbs[6], limbs[7])
-    )
-    centre = np.empty((17, 3))
+    rotation = np.concatenate((np.stack((head, trunk, trunk, trunk @ across, across)), limbs, limbs[4:]))
+    centre = np.zeros((17, 3))
     centre[0] = joints[0]
     centre[1] = joints[1] - 0.015 * trunk[:, 1]
     centre[2] = trunk @ (0.0, -0.145, 0.0)
     centre[3] = trunk @ (0.0, -0.272, 0.0)
-    centre[4] = 0.0
-    tops, ends = joints[[2, 3, 8, 9, 4, 5, 10, 11]], joints[[4, 5, 10, 11, 6, 7, 12, 13]]
-    centre[5:13] = 0.5 * (tops + ends)
+    centre[5:13] = 0.5 * (joints[[2, 3, 8, 9, 4, 5, 10, 11]] + joints[[4, 5, 10, 11, 6, 7, 12, 13]])
     centre[13:15] = joints[6:8] + 0.035 * limbs[4:6, :, 1]
     centre[15:17] = joints[12:14] + 0.018 * limbs[6:8, :, 1] + 0.038 * limbs[6:8, :, 2]
-    g = girth
-    half = np.array(
-        (
-            (0.052, 0.070, 0.060),  # head
-            (0.030 * g, 0.030, 0.030 * g),  # neck
-            (0.090 * g, 0.050, 0.060 * g),  # trunk
-            (0.040 * g, 0.042, 0.042 * g),  # shoulders
-            (0.062 * g, 0.056 * g, 0.066 * g),  # pelvis
-            *((0.031 * g,) * 3,) * 2,  # upper arms
-            *((0.049 * g,) * 3,) * 2,  # thighs
-            *((0.026 * g,) * 3,) * 2,  # forearms
-            *((0.036 * g,) * 3,) * 2,  # shins
-            *((0.018, 0.042, 0.030),) * 2,  # hands
-            *((0.032, 0.026, 0.074),) * 2,  # feet
-        )
-    )
-    segment = np.array(
-        (0.0, 0.02, 0.10, 0.085, 0.045, *(0.0825,) * 2, *(0.1225,) * 2, *(0.075,) * 2, *(0.12,) * 2, *(0.0,) * 4)
-    )
-    return centre, rotation, half, segment
-
-
-def _part(low: str, middle: str | None = None, high: str | None = None) -> tuple[int, int, int]:
-    return PARTS.index(low), PARTS.index(middle or low), PARTS.index(high or low)
-
-
-_PART_ROWS = np.array(
-    (
-        _part("head"),
-        _part("neck"),
-        _part("torso"),
-        _part("left_shoulder", "torso", "right_shoulder"),
-        _part("left_hip", "torso", "right_hip"),
-        *(_part(f"{side}_shoulder", f"{side}_upper_arm", f"{side}_elbow") for side in ("left", "right")),
-        *(_part(f"{side}_hip", f"{side}_thigh", f"{side}_knee") for side in ("left", "right")),
-        *(_part(f"{side}_elbow", f"{side}_forearm", f"{side}_wrist") for side in ("left", "right")),
-        *(_part(f"{side}_knee", f"{side}_shin", f"{side}_ankle") for side in ("left", "right")),
-        *(_part(f"{side}_wrist") for side in ("left", "right")),
-        *(_part(f"{side}_ankle") for side in ("left", "right")),
-    )
-)
-_SHIRT, _TROUSERS, _SKIN, _SHOES = range(4)
-_CLOTHES = np.array(
-    (
-        *(_SKIN, _SKIN, _SHIRT, _SHIRT, _TROUSERS),  # head, neck, trunk, shoulders, pelvis
-        *(_SHIRT, _SHIRT, _TROUSERS, _TROUSERS),  # upper limbs
-        *(_SKIN, _SKIN, _TROUSERS, _TROUSERS),  # lower limbs
-        *(_SKIN, _SKIN, _SHOES, _SHOES),  # hands, feet
-    )
-)
-_FOREARMS = (9, 10)
-_KINDS = np.array((SPHERE, *(CAPSULE,) * 12, *(SPHERE,) * 4))
-
-
-def _dress(
-    person: Identity, centre: np.ndarray, rotation: np.ndarray, half: np.ndarray, segment: np.ndarray, stature: float
-) -> Solids:
-    """Scale the solids to the stature and paint them: shirt, trousers, skin, shoes, hair."""
-    clothes = _CLOTHES.copy()
-    if person.has_long_sleeves:
-        clothes[list(_FOREARMS)] = _SHIRT
-    shirt, trousers = np.array(COLOURS[person.colour]), np.array(COLOURS[person.second])
-    skin, hair = np.array(person.skin), np.array(person.hair)
-    shoes = np.array((0.16, 0.13, 0.12))
-    first = np.stack((shirt, trousers, skin, shoes))[clothes]
-    second = np.stack((0.55 * shirt + 0.45 * trousers, 0.8 * trousers, 0.9 * skin, shoes))[clothes]
-    second[0] = hair
-    pattern = np.where(clothes == _SHIRT, PATTERNS.index(person.pattern), PATTERNS.index("plain"))
-    pattern[0] = PATTERNS.index("face")
-    return Solids(
-        kind=_KINDS.astype(np.int64),
-        centre=centre * stature,
-        rotation=np.ascontiguousarray(rotation),
-        half=half * stature,
-        ratio=segment / half[:, 1],
-        owner=np.zeros(17, dtype=np.int64),
-        part=_PART_ROWS.astype(np.int64),
-        colour=np.stack((first, second), axis=1),
-        pattern=pattern.astype(np.int64),
-        frequency=np.full(17, 1.5),
-    )
+    return centre, rotation
