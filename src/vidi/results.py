@@ -197,7 +197,8 @@ class Detections:
             draw_box(picture, box, class_colour(found.label))
         tags: list[Area | None] = []
         for row, (found, box) in enumerate(zip(shown, boxes, strict=True)):
-            text, told = f"{found.name} {found.score:.2f}", any(other.label == found.label for other in shown[:row])
+            text = found.name if found.score == 1 else f"{found.name} {found.score:.2f}"  # only a truth is certain
+            told = any(other.label == found.label for other in shown[:row])
             taken = [tag for tag in tags if tag is not None]
             tags.append(draw_tag(picture, box, text, class_colour(found.label), taken, optional=told))
         return picture

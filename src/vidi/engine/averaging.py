@@ -18,11 +18,10 @@ def moving_average(decay: float):
     def update(averages: Sequence[Tensor], currents: Sequence[Tensor], updates: Tensor | int) -> None:
         n = float(updates)
         weight = 1.0 - min(decay, (1.0 + n) / (10.0 + n))
-        for average, current in zip(averages, currents, strict=True):
-            if average.is_floating_point():
-                average.lerp_(current, weight)
-            else:
-                average.copy_(current)  # counters, such as the batches that a batch norm has seen
+        if averages[0].is_floating_point():  # AveragedModel groups tensors by type
+            torch._foreach_lerp_(list(averages), list(currents), weight)
+        else:  # counters, such as the batches that a batch norm has seen
+            torch._foreach_copy_(list(averages), list(currents))
 
     return update
 

@@ -3,17 +3,16 @@
 from vidi.engine.recipe import Recipe
 
 TINY = Recipe(
-    epochs=10,
+    epochs=5,
     batch_size=16,
     optimizer="adamw",
     learning_rate=2e-3,
     weight_decay=1e-2,
-    warmup=100,
+    warmup=50,
     clip=1.0,
-    ema=0.998,
+    ema=0.99,
     augment="flip",
     world_scenes=2000,
-    validate_every=2,
 )
 """`vidi train retinanet_tiny` on the world: under five minutes on 2 cores, AP50 above 0.6 on held-out scenes."""
 
@@ -23,13 +22,13 @@ FROM_SCRATCH = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
     weight_decay=1e-2,
-    warmup=200,
+    warmup=100,
     clip=1.0,
-    ema=0.998,
+    ema=0.99,
     augment="boxes",
     validate_every=2,
 )
-"""`vidi train retinanet_resnet18_fpn --data cells/ size=240,320 augment=dihedral_boxes`: see docs/results/bccd.md."""
+"""`vidi train retinanet_resnet18_fpn --data cells/ size=240,320`: AP50 0.9 on blood cells, see docs/results/bccd.md."""
 
 ANCHORS = Recipe(world_scenes=500)
 """`vidi train anchor_kmeans --data photos/`: fitted at once; seconds."""

@@ -6,7 +6,7 @@ import pytest
 from vidi.data.world.camera import BASELINE, right_pose
 from vidi.data.world.other_views import OTHER_VIEW_TRUTHS
 from vidi.data.world.renderer import cast_surfaces
-from vidi.data.world.scene import make_scene
+from vidi.data.world.scene import draw_motions, make_scene
 from vidi.data.world.truth import VIEW_TRUTHS, Observation
 
 MOST_BAD = 0.005  # share of the pixels that may disagree, at edges
@@ -68,7 +68,7 @@ def test_depth_and_pose_move_a_frame_onto_its_neighbours(size):
             pose = poses[neighbour].astype(np.float64)
             where = project(seen.view.depth, seen.matrix, pose)
             visible = np.isfinite(seen.view.depth) & ~occluded[neighbour]
-            other = cast_surfaces(seen.scene, size, seen.scene.motions[neighbour]).depth
+            other = cast_surfaces(seen.scene, size, seen.motions[neighbour]).depth
             wrong.append(share_of_wrong_depths(where, other, visible, seen.matrix[0, 0]))
             bad, mean = colour_errors(seen.view.image, images[neighbour], where, visible)
             wrong_colours.append(bad)
@@ -86,9 +86,9 @@ def test_what_is_called_occluded_is_behind_something_or_outside(size):
     for index in range(8):
         seen = Observation(make_scene(2, "train", index), size)
         occluded = np.asarray(OTHER_VIEW_TRUTHS["occluded"](seen))[1]
-        where = project(seen.view.depth, seen.matrix, seen.scene.motions[1])
+        where = project(seen.view.depth, seen.matrix, seen.motions[1])
         inside = (where[..., 0] >= 0) & (where[..., 0] < size[1]) & (where[..., 1] >= 0) & (where[..., 1] < size[0])
-        other = cast_surfaces(seen.scene, size, seen.scene.motions[1]).depth
+        other = cast_surfaces(seen.scene, size, seen.motions[1]).depth
         behind = occluded & inside & np.isfinite(seen.view.depth)
         four, _ = taps(other[..., None], where[behind])
         wrong.append((four.min(0)[:, 0] > where[behind][:, 2] - 0.01).sum() / occluded.size)
@@ -135,7 +135,7 @@ def test_the_right_camera_stands_a_baseline_to_the_right():
 
 def test_neighbours_are_the_frames_before_and_after():
     for index in range(10):
-        motions = make_scene(0, "train", index).motions
+        motions = draw_motions(make_scene(0, "train", index))
         centres = [-motion[:3, :3].T @ motion[:3, 3] for motion in motions]
         assert centres[0][2] < -0.1 < 0.1 < centres[1][2]
         for motion in motions:

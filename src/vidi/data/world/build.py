@@ -11,6 +11,7 @@ from vidi.data.world.identities import IDENTITIES, Identity
 from vidi.data.world.names import COLOURS, PARTS, PATTERNS
 from vidi.data.world.solids import CAPSULE, SPHERE, Solids
 
+
 def _part(low: str, middle: str | None = None, high: str | None = None) -> tuple[int, int, int]:
     return PARTS.index(low), PARTS.index(middle or low), PARTS.index(high or low)
 

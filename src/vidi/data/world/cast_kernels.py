@@ -105,13 +105,12 @@ def _hit_cone(ox, oy, oz, dx, dy, dz):
 
 @njit(cache=True, **INNER)
 @no_type_check
-def bounding_radius(solids, p):
-    """Give the radius of a ball around solid p, metres."""
-    kind, right, down, forward = solids.kind[p], solids.half[p, 0], solids.half[p, 1], solids.half[p, 2]
+def bounding_radius(kind, right, down, forward, ratio):
+    """Give the radius of a ball around a solid with these half extents, metres."""
     if kind == SPHERE:
         return max(right, down, forward)
     if kind == CAPSULE:
-        return max(right, down, forward) + solids.ratio[p] * down
+        return max(right, down, forward) + ratio * down
     if kind == BOX:
         return math.sqrt(right * right + down * down + forward * forward)
     return math.sqrt(max(right, forward) ** 2 + down * down)
@@ -236,9 +235,9 @@ def enter(kind, ratio, to_unit, p, x, y, z, dx, dy, dz):
 def block_rays(solids, to_unit, eye, direction, last, blocked):
     """Mark the rays (K 3, from one eye) that enter a solid at 0 < t < last (K); marked ones are left out."""
     for p in range(len(solids.kind)):
-        kind, ratio = solids.kind[p], solids.ratio[p]
+        kind, ratio, half = solids.kind[p], solids.ratio[p], solids.half[p]
         x, y, z = eye[0] - solids.centre[p, 0], eye[1] - solids.centre[p, 1], eye[2] - solids.centre[p, 2]
-        radius = bounding_radius(solids, p)
+        radius = bounding_radius(kind, half[0], half[1], half[2], ratio)
         beyond = x * x + y * y + z * z - radius * radius
         for k in range(len(blocked)):
             dx, dy, dz = direction[k, 0], direction[k, 1], direction[k, 2]

@@ -67,7 +67,7 @@ def _cells(seen: Observation) -> list["Image.Image"]:
         key: np.asarray(VIEW_TRUTHS[key](seen)) for key in ("semantic", "panoptic", "depth", "depth_valid", "parts")
     }
     stereo = {key: np.asarray(OTHER_VIEW_TRUTHS[key](seen)) for key in ("disparity", "disparity_valid", "occluded")}
-    picture, following = _photo(seen), render(seen.scene, seen.size, seen.scene.motions[1]).image
+    picture, following = _photo(seen), render(seen.scene, seen.size, seen.motions[1]).image
     right = render(seen.scene, seen.size, right_pose()).image
     grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2)
     occluded = np.where(stereo["occluded"][1][..., None], np.array((230, 40, 40)), grey // 2 + 96)

@@ -54,11 +54,11 @@ def _disparity_right_valid(seen: Observation) -> tv_tensors.Mask:
 
 
 def _neighbours(seen: Observation) -> tv_tensors.Image:
-    return image(np.stack([_picture(seen, pose) for pose in seen.scene.motions]))
+    return image(np.stack([_picture(seen, pose) for pose in seen.motions]))
 
 
 def _occluded_frames(seen: Observation) -> tv_tensors.Mask:
-    return mask(np.stack([_occluded(seen, seen.view.depth, np.eye(4), pose) for pose in seen.scene.motions]))
+    return mask(np.stack([_occluded(seen, seen.view.depth, np.eye(4), pose) for pose in seen.motions]))
 
 
 # One entry per key of the target that needs another view.
@@ -69,6 +69,6 @@ OTHER_VIEW_TRUTHS: Mapping[str, Callable[[Observation], object]] = {
     "disparity_right": lambda seen: _disparity(seen, _right_depth(seen)),
     "disparity_right_valid": _disparity_right_valid,
     "neighbours": _neighbours,
-    "poses": lambda seen: torch.from_numpy(seen.scene.motions.astype(np.float32)),
+    "poses": lambda seen: torch.from_numpy(seen.motions.astype(np.float32)),
     "occluded": _occluded_frames,
 }

@@ -15,7 +15,7 @@ from vidi.data.world.names import NO_PART
 from vidi.data.world.shading_kernels import ground_depth, set_stage, shade
 
 SKY_INSTANCE, GROUND_INSTANCE = -2, -1
-ABRUPT = 0.12  # difference of a colour channel (of 1) between neighbours that calls for more rays
+ABRUPT = 0.15  # difference of a colour channel (of 1) between neighbours that calls for more rays
 RAYS = ((-0.375, -0.125), (0.125, -0.375), (-0.125, 0.375), (0.375, 0.125))
 
 
@@ -70,9 +70,10 @@ def _colour(stage, view, depth, nearest, image):
         for j in range(width):
             x[i, j], y[i, j] = (j + 0.5 - view.cx) / view.focal, (i + 0.5 - view.cy) / view.focal
     colour, shine = shade(stage, view, x.ravel(), y.ravel(), nearest.ravel(), depth.ravel())
-    for k in range(height * width):
+    count, flat = height * width, image.ravel()
+    for k in range(count):
         for a in range(3):
-            image[a, k // width, k % width] = int(255.0 * colour[k, a] + 0.5)
+            flat[a * count + k] = int(255.0 * colour[k, a] + 0.5)
     pixels = _find_abrupt(nearest, shine, colour)
     x, y, near, far = _cast(stage, view, pixels)
     colour, _ = shade(stage, view, x, y, near, far)
@@ -81,7 +82,7 @@ def _colour(stage, view, depth, nearest, image):
             total = 0.0
             for r in range(len(RAYS)):
                 total += colour[len(RAYS) * e + r, a]
-            image[a, pixels[e] // width, pixels[e] % width] = int(255.0 / len(RAYS) * total + 0.5)
+            flat[a * count + pixels[e]] = int(255.0 / len(RAYS) * total + 0.5)
 
 
 @njit(cache=True, **INNER)

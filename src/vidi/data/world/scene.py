@@ -38,7 +38,6 @@ class Scene:
     split: str
     index: int
     camera: Camera
-    motions: Float64[np.ndarray, "2 4 4"]  # T_neighbour_target of the previous and the next frame
     light: Daylight
     ground: str  # its name
     solids: Solids
@@ -70,10 +69,9 @@ def make_scene(seed: int, split: str, index: int) -> Scene:
         focal=float(rng.uniform(0.95, 1.2)), shift=float(rng.uniform(0.05, 0.14)), height=float(rng.uniform(1.3, 1.7))
     )
     light, ground = draw_daylight(rng)
-    motions = _draw_motions(rng)
     things = [_make_thing(number, place, rng) for number, place in _place_identities(camera, rng)]
     scene = assemble(things, camera, light)
-    return _keep_visible(replace(scene, seed=seed, split=split, index=index, motions=motions, ground=ground))
+    return _keep_visible(replace(scene, seed=seed, split=split, index=index, ground=ground))
 
 
 def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene:
@@ -84,21 +82,21 @@ def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene
         split=SPLITS[0],
         index=0,
         camera=camera,
-        motions=np.stack((np.eye(4), np.eye(4))),
         light=light,
         ground="",
         solids=join([thing.solids for thing in things]),
         starts=np.cumsum([0, *counts]),
         categories=np.array([identity(thing.number).category for thing in things]),
         identities=np.array([thing.number for thing in things]),
-        boxes_3d=np.stack([thing.box for thing in things]),
-        joints=np.stack([thing.joints for thing in things]),
-        joint_reach=np.stack([thing.reach for thing in things]),
+        boxes_3d=np.array([thing.box for thing in things]),
+        joints=np.array([thing.joints for thing in things]),
+        joint_reach=np.array([thing.reach for thing in things]),
     )
 
 
-def _draw_motions(rng: np.random.Generator) -> np.ndarray:
+def draw_motions(scene: Scene) -> Float64[np.ndarray, "2 4 4"]:
     """Draw T_neighbour_target of the frames before and after: the camera rolls forward, swaying and turning a little."""
+    rng = np.random.default_rng((scene.seed, SPLITS.index(scene.split), scene.index, 3))
     centres = np.array(((-1.0,), (1.0,))) * rng.uniform((-0.14, -0.03, 0.15), (0.14, 0.03, 0.4), (2, 3))
     yaw, pitch, roll = np.deg2rad(rng.uniform((-2.0, -0.5, -0.4), (2.0, 0.5, 0.4), (2, 3))).T
     motions = np.tile(np.eye(4), (2, 1, 1))
@@ -124,7 +122,7 @@ def _place_identities(camera: Camera, rng: np.random.Generator) -> list[tuple[in
     for n in range(count):
         number = int(numbers[n])
         radius = _footprint(identity(number))
-        for x, z in zip(across[n], depths[n], strict=True):
+        for x, z in zip(across[n].tolist(), depths[n].tolist(), strict=True):
             if all((x - a) ** 2 + (z - b) ** 2 > (radius + other + 0.1) ** 2 for a, b, other in taken):
                 taken.append((x, z, radius))
                 placed.append((number, np.array((x, z, turns[n]))))

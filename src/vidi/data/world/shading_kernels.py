@@ -43,7 +43,8 @@ def set_stage(solids, starts, light, view):
     for p in range(len(discs)):
         x, y, z = solids.centre[p, 0], solids.centre[p, 1], solids.centre[p, 2]
         discs[p, 0], discs[p, 1], discs[p, 2] = see_from_sun(light.sun, x, y, z)
-        discs[p, 3] = bounding_radius(solids, p)
+        half = solids.half[p]
+        discs[p, 3] = bounding_radius(solids.kind[p], half[0], half[1], half[2], solids.ratio[p])
     for n in range(len(thing_discs)):
         for p in range(starts[n], starts[n + 1]):
             for a in range(3):
@@ -86,18 +87,18 @@ def shade(stage, view, x, y, nearest, depth):
     """Give the colours (K 3) of K rays, and the cosine between sun and surface (K), 0 in the shade."""
     count = len(x)
     colour, shine = np.empty((count, 3)), np.empty(count)
-    point, normal, is_sky = np.empty((CHUNK, 3)), np.empty((CHUNK, 3)), np.empty(CHUNK, np.bool_)
     for k in range(0, count, CHUNK):
         e = min(k + CHUNK, count)
-        _shade_chunk(
-            stage, view, x[k:e], y[k:e], nearest[k:e], depth[k:e], point, normal, is_sky, colour[k:e], shine[k:e]
-        )
+        colour[k:e], shine[k:e] = _shade_chunk(stage, view, x[k:e], y[k:e], nearest[k:e], depth[k:e])
     return colour, shine
 
 
 @njit(cache=True, **INNER)
 @no_type_check
-def _shade_chunk(stage, view, x, y, nearest, depth, point, normal, is_sky, colour, shine):
+def _shade_chunk(stage, view, x, y, nearest, depth):
+    count = len(x)
+    colour, shine = np.empty((count, 3)), np.empty(count)
+    point, normal, is_sky = np.empty((count, 3)), np.empty((count, 3)), np.empty(count, np.bool_)
     _place(view, x, y, depth, point)
     _paint_solids(stage.solids, stage.frames, view, x, y, nearest, depth, point, normal, colour)
     _paint_ground(stage.light, view, nearest, depth, point, normal, colour)
@@ -105,6 +106,7 @@ def _shade_chunk(stage, view, x, y, nearest, depth, point, normal, is_sky, colou
     _shine(stage, point, normal, is_sky, shine)
     _light(stage.light, normal, is_sky, shine, colour)
     _blur_distance(stage.light, nearest, depth, colour)
+    return colour, shine
 
 
 @njit(cache=True, **INNER)

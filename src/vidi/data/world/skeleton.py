@@ -96,13 +96,11 @@ def _frames(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     lean, sway, turn = angles[:3]
     trunk = about_z(sway) @ about_x(-lean)
     head = trunk @ about_y(turn) @ about_x(0.5 * lean)
-    arms, legs = angles[3:11].reshape(2, 4), angles[11:].reshape(2, 3)
-    flexion, abduction = np.r_[arms[:, 0], legs[:, 0]], np.r_[arms[:, 1], legs[:, 1]]
-    twist, hinge = np.r_[arms[:, 2], 0.0, 0.0], np.r_[arms[:, 3], -legs[:, 2]]
-    outward = np.array((1.0, -1.0, 1.0, -1.0))
-    upper = about_z(outward * abduction) @ about_x(flexion) @ about_y(outward * twist)
-    upper[:2] = trunk @ upper[:2]
-    return trunk, head, np.concatenate((upper, upper @ about_x(hinge)))
+    # Left and right arm, left and right leg; thighs do not twist, and knees bend the other way than elbows.
+    flexion, abduction, hinge = angles[[3, 7, 11, 14]], angles[[4, 8, 12, 15]], angles[[6, 10, 13, 16]]
+    upper = about_z(abduction * (1.0, -1.0, 1.0, -1.0)) @ about_x(flexion)
+    upper[:2] = trunk @ upper[:2] @ about_y(angles[[5, 9]] * (1.0, -1.0))
+    return trunk, head, np.concatenate((upper, upper @ about_x(hinge * (1.0, 1.0, -1.0, -1.0))))
 
 
 def _joints(trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray) -> np.ndarray:

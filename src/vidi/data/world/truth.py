@@ -15,7 +15,7 @@ from torchvision import tv_tensors
 from vidi.data.world.camera import intrinsics
 from vidi.data.world.names import GROUND, SKY
 from vidi.data.world.renderer import Render, render
-from vidi.data.world.scene import Scene
+from vidi.data.world.scene import Scene, draw_motions
 
 
 class Observation:
@@ -59,6 +59,11 @@ class Observation:
     def matrix(self) -> Float64[np.ndarray, "3 3"]:
         """Give the camera matrix in pixels."""
         return intrinsics(self.scene.camera, self.size)
+
+    @cached_property
+    def motions(self) -> Float64[np.ndarray, "2 4 4"]:
+        """Give T_neighbour_target of the previous and the next frame."""
+        return draw_motions(self.scene)
 
     @cached_property
     def joints(self) -> Float64[np.ndarray, "R 14 3"]:

@@ -1,0 +1,227 @@
+"""Every command does what its help says, on tiny inputs, for people and for programs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, cast
+
+import PIL.Image
+import pytest
+import typer
+
+from tests.cli.command import vidi
+from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_picture
+from tests.conftest import Run
+from vidi.catalog import CATALOG
+from vidi.cli.app import app
+
+COMMANDS = ("train", "eval", "predict", "sample", "models", "runs", "doctor", "data check", "data world")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Help
+
+
+def test_these_are_all_commands() -> None:
+    root = cast(Any, typer.main.get_command(app))
+    names = {name for name in root.commands if name != "data"}
+    assert names | {f"data {name}" for name in root.commands["data"].commands} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_a_command_does_and_shows_an_example(command: str) -> None:
+    done = vidi(*command.split(), "--help", env={"COLUMNS": "160"})
+    assert done.code == 0
+    lines = [line.strip() for line in done.out.splitlines()]
+    assert any(line.startswith(f"vidi {command}") for line in lines)
+    assert any(line.endswith(".") and len(line) > 20 for line in lines)
+
+
+def test_the_help_of_vidi_names_the_exit_codes() -> None:
+    done = vidi("--help", env={"COLUMNS": "160"})
+    assert "Exit codes: 0 done, 1 findings" in done.out
+    assert all(name in done.out for name in ("train", "eval", "predict", "sample", "models", "runs", "doctor"))
+    assert vidi("--version").out.count(".") == 2
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training and scoring
+
+
+def test_a_training_leaves_a_complete_run_folder(detector: Path) -> None:
+    names = {path.name for path in detector.iterdir()}
+    tables = {"config.json", "metrics.csv", "scores.json", "report.md"}
+    pictures = {"curves.png", "precision_recall.png", "mosaic.png"}
+    assert names == tables | pictures | {"weights.safetensors", "last.safetensors", "state.pt"}
+    report = (detector / "report.md").read_text()
+    assert f"vidi predict {detector} PHOTOS" in report
+    assert "| batch_size | 8 |" in report
+    assert "| channels | 16 |" in report
+
+
+def test_a_training_prints_plain_lines_where_there_is_no_terminal(classes: Path) -> None:
+    done = vidi("train", *SMALL_CLASSIFIER, "--data", classes)
+    assert done.code == 0
+    assert done.err == ""
+    lines = done.out.splitlines()
+    assert lines[0] == "resnet18: 6 steps"
+    assert lines[1].startswith("step 2/6  cross_entropy ")
+    assert lines[1].endswith(" images/s")
+    assert "\x1b" not in done.out
+    assert lines[-1].startswith("runs/resnet18: config.json, ")
+
+
+def test_a_quiet_training_prints_its_scores_only(classes: Path) -> None:
+    done = vidi("train", *SMALL_CLASSIFIER, "--data", classes, "--quiet", "--json", "--out", "run")
+    assert done.err == ""
+    assert done.json() == {"run": "run", "scores": json.loads(Path("run/scores.json").read_text())}
+
+
+def test_json_is_alone_on_the_standard_output(classes: Path) -> None:
+    done = vidi("train", *SMALL_CLASSIFIER, "--data", classes, "--json")
+    assert done.json()["run"] == "runs/resnet18"
+    assert "resnet18: 6 steps" in done.err
+
+
+def test_eval_gives_what_the_training_ended_with(detector: Path, classifier: Path) -> None:
+    for run in (detector, classifier):
+        assert vidi("eval", run, "--json").json() == pytest.approx(json.loads((run / "scores.json").read_text()))
+
+
+def test_eval_prints_a_table_and_writes_plots_where_asked(classifier: Path) -> None:
+    done = vidi("eval", classifier, "--split", "all", "--weights", "last", "--out", "plots")
+    assert done.code == 0
+    assert [line.split()[0] for line in done.out.splitlines()] == ["score", "top1", "val/cross_entropy"]
+    assert [path.name for path in Path("plots").iterdir()] == ["confusion_matrix.png"]
+
+
+def test_a_score_of_nothing_is_a_dash(detector: Path) -> None:
+    rows = dict(line.split() for line in vidi("eval", detector).out.splitlines())
+    assert rows["ap_large"] == "-"  # a picture of 64 pixels has no room for a large object
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Using a model
+
+
+def test_predict_prints_a_line_a_picture_and_draws_it(detector: Path) -> None:
+    photos = [write_picture(Path(f"photos/{name}.jpg"), (40, 60)) for name in "ab"]
+    done = vidi("predict", detector, "photos", "--threshold", "0.01")
+    assert done.code == 0
+    *results, where = done.out.splitlines()
+    assert [line.split(":")[0] for line in results] == [str(photo) for photo in photos]
+    assert where == f"drawn in {detector / 'predictions'}"
+    for photo in photos:
+        with PIL.Image.open(detector / "predictions" / f"{photo.stem}.png") as drawn:
+            assert drawn.width / drawn.height == pytest.approx(1.5, rel=0.02)
+
+
+def test_predict_gives_records_to_a_program(classifier: Path) -> None:
+    photos = [write_picture(Path("x/1.jpg")), write_picture(Path("y/1.png"))]
+    records = vidi("predict", classifier, *photos, "--json", "--out", "drawn").json()
+    assert [record["image"] for record in records] == ["x/1.jpg", "y/1.png"]
+    assert [record["drawn"] for record in records] == ["drawn/1.png", "drawn/1-2.png"]  # neither is overwritten
+    assert all(Path(record["drawn"]).is_file() for record in records)
+    assert all(record["name"] in ("green", "red") and 0.5 <= record["score"] <= 1 for record in records)
+
+
+def test_predict_draws_nothing_unasked(classifier: Path) -> None:
+    photo = write_picture(Path("1.png"))
+    (record,) = vidi("predict", classifier, photo, "--json", "--no-draw", "--out", "drawn").json()
+    assert "drawn" not in record
+    assert not Path("drawn").exists()
+
+
+@pytest.mark.system("8.0-TASK")
+def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
+    done = vidi("sample", generator, "--count", "64", "--seed", "0")
+    first = Path(done.out.strip())
+    assert first == generator / "samples-0.png"
+    again = vidi("sample", generator, "--count", "64", "--seed", "0", "--out", "again.png")
+    other = vidi("sample", generator, "--count", "64", "--seed", "1", "--out", "folder")
+    assert again.out.strip() == "again.png"
+    assert other.out.strip() == "folder/samples-1.png"
+    assert Path("again.png").read_bytes() == first.read_bytes()
+    assert Path("folder/samples-1.png").read_bytes() != first.read_bytes()
+    with PIL.Image.open(first) as grid:
+        assert grid.width == grid.height  # 8 rows of 8
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Looking around
+
+
+def test_models_takes_wildcards_and_tasks() -> None:
+    assert [row["name"] for row in vidi("models", "--json").json()] == list(CATALOG)
+    rows = vidi("models", "retina*", "--task", "detection", "--json").json()
+    assert rows
+    assert all(row["name"].startswith("retina") and row["task"] == "detection" for row in rows)
+    assert set(rows[0]) == {"name", "task", "section", "paper"}
+    table = vidi("models", "resnet18", env={"COLUMNS": "60"}).out.splitlines()
+    assert table[1].split()[:3] == ["resnet18", "classification", "2.2.1"]
+    assert "He et al. 2016, 1512.03385" in table[1]  # one line a row, however narrow the pipe claims to be
+    assert len(vidi("models", "--markdown").out.splitlines()) == len(CATALOG) + 2
+
+
+def test_runs_lists_models_data_progress_and_scores(classifier: Path, detector: Path) -> None:
+    shutil.copytree(classifier, "runs/a")
+    shutil.copytree(detector, "runs/b")
+    Path("runs/b/scores.json").unlink()
+    first, second = vidi("runs", "--json").json()
+    assert first["run"] == "runs/a"
+    assert first["model"] == "resnet18"
+    assert Path(first["data"]).name == "colours"
+    assert (first["epoch"], first["finished"]) == (2, True)
+    assert set(first["scores"]) == {"top1"}
+    assert (second["data"], second["finished"]) == ("world", False)
+    lines = vidi("runs").out.splitlines()
+    assert lines[0].split() == ["run", "model", "data", "epoch", "finished", "latest", "scores"]
+    assert lines[1].split()[:5] == ["runs/a", "resnet18", "colours", "2", "yes"]
+
+
+def test_a_damaged_run_does_not_hide_the_others(classifier: Path) -> None:
+    shutil.copytree(classifier, "runs/a")
+    Path("runs/b").mkdir()
+    Path("runs/b/config.json").write_text('{"model"')
+    Path("runs/c").mkdir()
+    Path("runs/c/config.json").write_text('{"hidden_size": 768}')
+    done = vidi("runs", "--json")
+    assert done.code == 1
+    assert [row["run"] for row in json.loads(done.out)] == ["runs/a"]
+    assert "runs/b/config.json, line 1" in done.err
+    assert "runs/c/config.json does not describe a model" in done.err
+
+
+def test_runs_and_help_import_no_torch(run_python: Run, classifier: Path) -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from vidi.cli.app import app\n"
+        "for words in (['--help'], ['train', '--help'], ['runs', sys.argv[1]], ['eval', 'nothing']):\n"
+        "    print(CliRunner().invoke(app, words).exit_code)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = run_python("-c", code, classifier.parent)
+    assert done.stdout.split() == ["0", "0", "0", "2", "False"], done.stderr
+
+
+def test_doctor_names_versions_device_and_threads() -> None:
+    facts = vidi("doctor", "--json").json()
+    assert {"python", "vidi", "torch", "torchvision", "device", "threads"} <= set(facts)
+    assert all(name in vidi("doctor").out for name in facts)
+
+
+def test_data_check_says_what_a_data_set_is(classes: Path) -> None:
+    done = vidi("data", "check", classes, "--out", "checked")
+    assert done.code == 0
+    assert "recognised as class_folders" in done.out
+    assert done.err.split() == ["checked/train.png", "checked/val.png"]
+    assert all(Path(name).is_file() for name in done.err.split())
+    report = vidi("data", "check", classes, "--json").json()
+    assert report["splits"]["train"]["classes"] == {"green": 11, "red": 11}
+    assert report["faults"] == []
+
+
+def test_data_world_draws_a_page(tmp_path: Path) -> None:
+    done = vidi("data", "world", "--out", "pages", "--rows", "1")
+    assert done.out.strip() == "pages/world.png"
+    with PIL.Image.open("pages/world.png") as page:
+        assert page.width > page.height
