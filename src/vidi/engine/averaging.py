@@ -19,9 +19,9 @@ def moving_average(decay: float):
         n = float(updates)
         weight = 1.0 - min(decay, (1.0 + n) / (10.0 + n))
         if averages[0].is_floating_point():  # AveragedModel groups tensors by type
-            torch._foreach_lerp_(list(averages), list(currents), weight)
+            torch._foreach_lerp_(list(averages), list(currents), weight)  # type: ignore[attr-defined]
         else:  # counters, such as the batches that a batch norm has seen
-            torch._foreach_copy_(list(averages), list(currents))
+            torch._foreach_copy_(list(averages), list(currents))  # type: ignore[attr-defined]
 
     return update
 

@@ -3,7 +3,7 @@
 from vidi.engine.recipe import Recipe
 
 TINY = Recipe(
-    epochs=4,
+    epochs=5,
     batch_size=16,
     optimizer="adamw",
     learning_rate=2e-3,
@@ -12,7 +12,7 @@ TINY = Recipe(
     clip=1.0,
     ema=0.99,
     augment="flip",
-    world_scenes=1600,
+    world_scenes=1800,
 )
 """`vidi train retinanet_tiny` on the world: under five minutes on 2 cores, AP50 above 0.6 on held-out scenes."""
 
