@@ -209,7 +209,7 @@ def train(
     task = TASKS[entry(name).task]
     _check_numbers(recipes, task)
     run = Run(Path(out) if out is not None else next_free_folder(name))
-    if is_main_process() and run.config_path.exists():
+    if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
     source = Source.of(data, faults)
@@ -429,7 +429,7 @@ def _check_categories(source: str, found: Categories, known: Categories) -> None
     raise ValueError(f"{source} has other categories than the model: {reason}")
 
 
-def predict_files(model: Predicts, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any]]:
+def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any]]:
     """Yield (path, result) in order, reading a few files ahead; the result of an unreadable file is its error.
 
     Raises:
@@ -454,7 +454,7 @@ def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:
     return result.draw(image, threshold=threshold) if isinstance(result, Detections) else result.draw(image)
 
 
-def sample(model: Adversarial, count: int, *, seed: int = 0) -> torch.Tensor:
+def sample(model: Saved, count: int, *, seed: int = 0) -> torch.Tensor:
     """Draw images (N C H W in [0, 1]) from a generative model; equal seeds give equal images."""
     if not isinstance(model, Adversarial):
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")

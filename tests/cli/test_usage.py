@@ -83,7 +83,8 @@ def test_a_resumed_run_takes_no_other_numbers(classifier: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("eval", "nothing"), ("predict", "nothing", "1.png"), ("sample", "nothing"), ("train", "--resume", "nothing")]
+    "words",
+    [("eval", "nothing"), ("predict", "nothing", "1.png"), ("sample", "nothing"), ("train", "--resume", "nothing")],
 )
 def test_a_run_that_does_not_exist_is_told(words: tuple[str, ...]) -> None:
     done = vidi(*words)
@@ -92,7 +93,9 @@ def test_a_run_that_does_not_exist_is_told(words: tuple[str, ...]) -> None:
     assert "nothing has no config.json" in vidi(*words).err
 
 
-@pytest.mark.parametrize("words", [("eval",), ("predict",), ("sample",), ("data", "check"), ("eval", "x", "--split", "y")])
+@pytest.mark.parametrize(
+    "words", [("eval",), ("predict",), ("sample",), ("data", "check"), ("eval", "x", "--split", "y")]
+)
 def test_missing_and_unknown_words_are_usage(words: tuple[str, ...]) -> None:
     done = vidi(*words)
     assert (done.code, done.out) == (2, "")
@@ -131,7 +134,10 @@ def test_no_model_and_no_task_of_that_name() -> None:
 
 def test_runs_needs_a_folder() -> None:
     done = vidi("runs")
-    assert (done.code, done.err) == (2, "vidi: runs is not a folder; expected one that holds runs, as `vidi train` makes\n")
+    assert (done.code, done.err) == (
+        2,
+        "vidi: runs is not a folder; expected one that holds runs, as `vidi train` makes\n",
+    )
     Path("runs").mkdir()
     assert vidi("runs").out == "runs holds no runs\n"
 

@@ -140,7 +140,7 @@ def train(
         given = read_overrides(str(name), overrides or [])
         run = Run(out_folder or api.next_free_folder(str(name)))
         faults = "drop" if drop_faults else "raise"
-        with going_on(run, is_new=not run.config_path.exists()):
+        with going_on(run, is_new=not run.is_taken()):
             api.train(str(name), data=data or "world", out=run.folder, faults=faults, progress=progress, **given)
     if is_main_process():
         show_training(run, api.scores_of(run), as_json=as_json)

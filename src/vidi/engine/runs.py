@@ -97,6 +97,11 @@ class Run:
         """Write the run's configuration, making the folder."""
         files.write_json(self.config_path, config)
 
+    def is_taken(self) -> bool:
+        """Tell whether a training left something here that another one would overwrite, or take for its own state."""
+        own = (self.config_path, self.state_path, *map(self.weights_path, WEIGHTS))
+        return any(path.exists() for path in own) or any(self.folder.glob("*/state.pt"))  # of a stage
+
     def discard_if_empty(self) -> None:
         """Remove a configuration that no training has followed, so that the folder is free for the next attempt."""
         if any(path.suffix in (".pt", ".safetensors") for path in self.folder.rglob("*")):

@@ -1,6 +1,6 @@
-"""The build and clothes of a person: what its 17 solids are like before they are posed, a function of the identity.
+"""The build and clothes of a person: what its solids are like before they are posed, a function of the identity.
 
-Solids: head, neck, trunk, shoulders, pelvis; upper arms and thighs; forearms and shins; hands; feet (left before right).
+The 17 solids: head, neck, trunk, shoulders, pelvis; upper arms and thighs; forearms and shins; hands; feet.
 """
 
 from functools import lru_cache

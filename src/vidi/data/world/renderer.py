@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16, UInt8
+from jaxtyping import Float32, Float64, Int16, Int64, UInt8
 
 from vidi.data.world.camera import view
 from vidi.data.world.scene import Scene
@@ -18,6 +18,7 @@ class Surfaces:
     depth: Float32[np.ndarray, "H W"]  # metres along the optical axis; infinite in the sky
     instance: Int16[np.ndarray, "H W"]  # index of the thing; -1 ground, -2 sky
     part: UInt8[np.ndarray, "H W"]  # body part (names.PARTS); NO_PART off the persons
+    pixels: Int64[np.ndarray, " N"]  # visible pixels of each thing
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +43,9 @@ def render(
     from vidi.data.world.renderer_kernels import draw
 
     check_size(size)
-    image, depth, instance, part = draw(scene.solids, scene.starts, scene.light, view(scene.camera, size, pose), True)
-    return Render(depth=depth, instance=instance, part=part, image=image)
+    drawing = draw(scene.solids, scene.starts, scene.light, view(scene.camera, size, pose), True)
+    image, depth, instance, part, pixels = drawing
+    return Render(depth=depth, instance=instance, part=part, pixels=pixels, image=image)
 
 
 def cast_surfaces(
@@ -55,5 +57,6 @@ def cast_surfaces(
     from vidi.data.world.renderer_kernels import draw
 
     check_size(size)
-    _, depth, instance, part = draw(scene.solids, scene.starts, scene.light, view(scene.camera, size, pose), False)
-    return Surfaces(depth=depth, instance=instance, part=part)
+    drawing = draw(scene.solids, scene.starts, scene.light, view(scene.camera, size, pose), False)
+    _, depth, instance, part, pixels = drawing
+    return Surfaces(depth=depth, instance=instance, part=part, pixels=pixels)

@@ -95,7 +95,7 @@ def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene
 
 
 def draw_motions(scene: Scene) -> Float64[np.ndarray, "2 4 4"]:
-    """Draw T_neighbour_target of the frames before and after: the camera rolls forward, swaying and turning a little."""
+    """Draw T_neighbour_target of the frames before and after: the camera rolls on, swaying and turning a little."""
     rng = np.random.default_rng((scene.seed, SPLITS.index(scene.split), scene.index, 3))
     centres = np.array(((-1.0,), (1.0,))) * rng.uniform((-0.14, -0.03, 0.15), (0.14, 0.03, 0.4), (2, 3))
     yaw, pitch, roll = np.deg2rad(rng.uniform((-2.0, -0.5, -0.4), (2.0, 0.5, 0.4), (2, 3))).T

@@ -114,6 +114,8 @@ def _shade_chunk(stage, view, x, y, nearest, depth):
 def _place(view, x, y, depth, point):
     c, position = view.rotation, view.position
     for k in range(len(x)):
+        if depth[k] == math.inf:
+            continue
         for a in range(3):
             point[k, a] = position[a] + depth[k] * (c[a, 0] * x[k] + c[a, 1] * y[k] + c[a, 2])
 
@@ -176,7 +178,7 @@ def _paint_ground(light, view, nearest, depth, point, normal, colour):
 @no_type_check
 def _paint_sky(light, view, x, y, depth, is_sky, colour):
     """Fill in the colour of the rays that meet nothing: a gradient and soft clouds."""
-    c, east = view.rotation, light.offset[2]
+    c, east, clouds, zenith, horizon = view.rotation, light.offset[2], light.clouds, light.zenith, light.horizon
     for k in range(len(x)):
         is_sky[k] = depth[k] == math.inf
         if not is_sky[k]:
@@ -187,15 +189,15 @@ def _paint_sky(light, view, x, y, depth, is_sky, colour):
         length = 1.0 / math.sqrt(dx * dx + dy * dy + dz * dz)
         rise = clip(-dy * length)
         cloud = 0.0
-        if light.clouds > 0.0:
+        if clouds > 0.0:
             stretch = 1.6 * length / (rise + 0.25)
             across, along = stretch * dx, stretch * dz
             cloud = 0.65 * noise_2d(across + east, along) + 0.35 * noise_2d(2.3 * across, 2.3 * along + east)
-            cloud = light.clouds * clip(rise * 5.0) * clip((cloud - 0.45) * 2.5)
+            cloud = clouds * clip(rise * 5.0) * clip((cloud - 0.45) * 2.5)
         fall = 1.0 - rise
         blend = 1.0 - fall * fall * fall * fall * fall
         for a in range(3):
-            blue = light.horizon[a] + blend * (light.zenith[a] - light.horizon[a])
+            blue = horizon[a] + blend * (zenith[a] - horizon[a])
             colour[k, a] = blue + cloud * (1.0 - blue)
 
 

@@ -43,6 +43,10 @@ _JITTER = np.array((4, 4, 18, *(9,) * 8, *(5,) * 6), dtype=np.float64)
 # Elbows and knees do not bend backwards.
 _HINGES = (6, 10, 13, 16)
 
+# Signs of the angles: flexions, hinges, lean of trunk and of head (half of it, back); abductions, sway; twists, turn.
+_PITCHES = np.array((1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, 0.5))
+_ROLLS, _YAWS = np.array((1.0, -1.0, 1.0, -1.0, 1.0)), np.array((1.0, -1.0, 1.0))
+
 # The surface lies at most about this far in front of a joint, as a share of the stature.
 _JOINT_DEPTH = np.array(
     (0.10, 0.10, *(0.08,) * 2, *(0.06,) * 2, *(0.06,) * 2, *(0.11,) * 2, *(0.08,) * 2, *(0.10,) * 2)
@@ -93,14 +97,13 @@ def _frames(angles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     Limbs: the upper and then the lower of left arm, right arm, left leg and right leg.
     """
-    lean, sway, turn = angles[:3]
-    trunk = about_z(sway) @ about_x(-lean)
-    head = trunk @ about_y(turn) @ about_x(0.5 * lean)
     # Left and right arm, left and right leg; thighs do not twist, and knees bend the other way than elbows.
-    flexion, abduction, hinge = angles[[3, 7, 11, 14]], angles[[4, 8, 12, 15]], angles[[6, 10, 13, 16]]
-    upper = about_z(abduction * (1.0, -1.0, 1.0, -1.0)) @ about_x(flexion)
-    upper[:2] = trunk @ upper[:2] @ about_y(angles[[5, 9]] * (1.0, -1.0))
-    return trunk, head, np.concatenate((upper, upper @ about_x(hinge * (1.0, 1.0, -1.0, -1.0))))
+    pitch = about_x(angles[[3, 7, 11, 14, 6, 10, 13, 16, 0, 0]] * _PITCHES)
+    roll, yaw = about_z(angles[[4, 8, 12, 15, 1]] * _ROLLS), about_y(angles[[5, 9, 2]] * _YAWS)
+    trunk = roll[4] @ pitch[8]
+    upper = roll[:4] @ pitch[:4]
+    upper[:2] = trunk @ upper[:2] @ yaw[:2]
+    return trunk, trunk @ yaw[2] @ pitch[9], np.concatenate((upper, upper @ pitch[4:8]))
 
 
 def _joints(trunk: np.ndarray, head: np.ndarray, limbs: np.ndarray) -> np.ndarray:

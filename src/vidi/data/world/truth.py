@@ -31,19 +31,14 @@ class Observation:
         return render(self.scene, self.size)
 
     @cached_property
-    def _pixels(self) -> Int64[np.ndarray, " N"]:
-        """Count the visible pixels of every thing of the scene."""
-        return np.bincount(self.view.instance.ravel() + 2, minlength=len(self.scene.categories) + 2)[2:]
-
-    @cached_property
     def rows(self) -> Int64[np.ndarray, " R"]:
         """List the visible things."""
-        return np.flatnonzero(self._pixels)
+        return np.flatnonzero(self.view.pixels)
 
     @cached_property
     def areas(self) -> Int64[np.ndarray, " R"]:
         """Give the visible pixels of the visible things."""
-        return self._pixels[self.rows]
+        return self.view.pixels[self.rows]
 
     @cached_property
     def masks(self) -> Bool[np.ndarray, "R H W"]:

@@ -1,0 +1,139 @@
+"""Each of the four shapes of a system learns something measurable, through `vidi.train`, from a fixed seed."""
+
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+from torch import Tensor
+
+import vidi
+from tests.cli.command import vidi as command
+from tests.cli.tiny_sets import write_digits
+from vidi import api
+from vidi.data.digits import digits
+from vidi.engine.runs import Run
+
+
+@pytest.fixture(scope="module")
+def digit_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_digits(tmp_path_factory.mktemp("data") / "digits.npz")
+
+
+def score_of(run: Run, name: str) -> float:
+    """Return a number that a training ended with."""
+    return float(api.scores_of(run)[name])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Supervised
+
+
+@pytest.mark.system("2.2.1-RESNET18", "0-TRAIN")
+def test_a_narrow_resnet_learns_digits(digit_file: Path, tmp_path: Path) -> None:
+    """93 % of the digits that select the weights and 90 % of the test's, of other writers, after 60 steps of 64."""
+    numbers = {"size": (16, 16), "width": 16, "stem": "small", "steps": 60, "batch_size": 64}
+    rules = {"augment": "none", "warmup": 10, "validate_every": 99}
+    run = vidi.train("resnet18", data=digit_file, out=tmp_path / "run", **numbers, **rules)
+    assert score_of(run, "top1") >= 0.93
+    assert float(vidi.evaluate(run.folder, split="test")["top1"]) >= 0.90
+
+
+@pytest.mark.system("4.3.4-RETINANET")
+def test_a_tiny_retinanet_learns_the_world(tmp_path: Path) -> None:
+    """An AP50 of 0.08 at 64 pixels after 150 steps of 16, and three times what it was at the beginning."""
+    world = {"world_scenes": 240, "world_size": (64, 64), "size": (64, 64)}
+    numbers = {**world, "channels": 32, "width": 16, "batch_size": 16, "warmup": 20, "validate_every": 999}
+    trained = vidi.train("retinanet_tiny", out=tmp_path / "run", steps=150, learning_rate=4e-3, **numbers)
+    untrained = vidi.train("retinanet_tiny", out=tmp_path / "start", steps=1, learning_rate=1e-9, **numbers)
+    assert score_of(trained, "ap50") >= max(0.08, 3 * score_of(untrained, "ap50"))
+
+
+@pytest.mark.slow
+@pytest.mark.system("4.3.4-RETINANET")
+def test_the_demonstration_finds_the_things_of_the_world(tmp_path: Path) -> None:
+    """`make demo`: an AP50 of 0.60 on held-out scenes, after five minutes on two cores."""
+    run = vidi.train("retinanet_tiny", out=tmp_path / "run")
+    assert score_of(run, "ap50") >= 0.60
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Adversarial
+
+
+def within(samples: Tensor, others: Tensor, k: int = 3) -> float:
+    """Return the share of samples that lie nearer to some other picture than its k-th neighbour among the others does.
+
+    Precision of generated pictures against real ones, and recall the other way round (Kynkaanniemi et al. 2019, eq. 1).
+    """
+    radii = torch.cdist(others, others).kthvalue(k + 1, dim=1).values
+    return float((torch.cdist(samples, others) <= radii).any(dim=1).float().mean())
+
+
+@pytest.mark.system("8.2-GAN")
+def test_a_gan_learns_how_digits_look(digit_file: Path, tmp_path: Path) -> None:
+    """A third of its pictures lie among real digits, and are of several kinds; pixels drawn one by one never do."""
+    numbers = {"size": (8, 8), "hidden": 64, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.99}
+    run = vidi.train("gan", data=digit_file, out=tmp_path / "run", steps=1000, validate_every=999, **numbers)
+    real = digits("train")[0].flatten(1)
+    drawn = vidi.sample(vidi.load(run.folder), 256, seed=0).mean(dim=1).flatten(1)
+    by_pixel = torch.stack([column[torch.randint(len(column), (256,))] for column in real.T], dim=1)
+    untrained = vidi.sample(vidi.create("gan", size=(8, 8), hidden=64), 256).mean(dim=1).flatten(1)
+    assert within(untrained, real) == 0
+    assert within(by_pixel, real) < 0.03
+    assert within(drawn, real) > 0.33
+    assert within(real, drawn) > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.system("8.2-GAN")
+def test_a_gan_draws_digits_that_a_classifier_recognises(shared_data: Path, tmp_path: Path) -> None:
+    """Five minutes on MNIST; a classifier of real digits is sure of most of the pictures, and sees every digit."""
+    data = shared_data / "mnist"
+    run = vidi.train("gan", data=data, out=tmp_path / "gan")
+    numbers = {"size": (28, 28), "width": 16, "stem": "small", "epochs": 3, "augment": "none"}
+    judge = vidi.load(vidi.train("resnet18", data=data, out=tmp_path / "judge", **numbers).folder)
+    pictures = vidi.sample(vidi.load(run.folder), 500, seed=0)
+    results = judge.predict(list(pictures), batch_size=100)
+    assert sum(result.score > 0.9 for result in results) / len(results) > 0.6
+    assert {result.label for result in results} == set(range(10))
+
+
+def test_a_grid_of_samples_is_a_function_of_the_seed(digit_file: Path, tmp_path: Path) -> None:
+    run = vidi.train("gan", data=digit_file, out=tmp_path / "gan", size=(8, 8), hidden=8, batch_size=64, steps=4)
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        picture = tmp_path / f"{name}.png"
+        assert command("sample", run.folder, "--count", "64", "--seed", str(seed), "--out", picture).code == 0
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+    with PIL.Image.open(tmp_path / "a.png") as grid:
+        assert grid.width == grid.height >= 8 * 8
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Fitted
+
+
+@pytest.mark.system("4.3.4-KMEANS")
+def test_anchors_fitted_to_the_world_cover_its_boxes(tmp_path: Path) -> None:
+    """A mean IoU of 0.72 of 9 learnt sizes with the boxes; of one size, their median, it is 0.51."""
+    run = vidi.train("anchor_kmeans", out=tmp_path / "run", world_scenes=60)
+    model = vidi.load(run.folder)
+    (result,) = model.predict(torch.zeros(3, 128, 128, dtype=torch.uint8))
+    areas = result.sizes.prod(dim=1)
+    assert result.sizes.shape == (9, 2)
+    assert bool((areas[1:] >= areas[:-1]).all())
+    assert score_of(run, "mean_iou") == pytest.approx(result.mean_iou)
+    assert result.mean_iou >= 0.72
+    assert median_iou() < 0.55
+    larger = model.predict(torch.zeros(3, 256, 128, dtype=torch.uint8))[0]
+    torch.testing.assert_close(larger.sizes, result.sizes)  # without a canvas, sizes are pixels of the picture
+
+
+def median_iou() -> float:
+    """Return the mean IoU of the world's boxes with one of median width and height."""
+    world = api.Source("world").open("train", api.TASKS["anchors"], api.RECIPES["anchor_kmeans"][""])
+    boxes = torch.cat([world[row][1]["boxes"] for row in range(60)])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    overlap = torch.minimum(sizes, sizes.median(dim=0).values).prod(dim=1)
+    return float((overlap / (sizes.prod(dim=1) + sizes.median(dim=0).values.prod() - overlap)).mean())
