@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import faster_coco_eval
-import hotcoco
+import faster_coco_eval  # pyright: ignore[reportMissingImports]
+import hotcoco  # pyright: ignore[reportMissingImports]
 import numpy as np
 import torch
 from pycocotools import mask as coco_mask

@@ -10,7 +10,9 @@ from vidi.engine import plots
 from vidi.engine.runs import Row, Run
 from vidi.engine.scoring import TASKS, Task
 from vidi.model import Adversarial, Predicts
-from vidi.results import Categories
+from vidi.results import Categories, Detections
+
+SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps even good ones well below 1
 
 
 def write_mosaic(
@@ -23,10 +25,14 @@ def write_mosaic(
     samples = [dataset[row * len(dataset) // count] for row in range(count)]
     results = model.predict([image for image, _ in samples])
     tiles = [
-        (result.draw(image), task.truth(target, categories).draw(image))
+        (_drawn(result, image), task.truth(target, categories).draw(image))
         for (image, target), result in zip(samples, results, strict=True)
     ]
     plots.mosaic(run.folder / "mosaic.png", tiles, columns=2, titles=("prediction", "ground truth"))
+
+
+def _drawn(result: Any, image: Any) -> Any:
+    return result.draw(image, threshold=SHOWN_FROM) if isinstance(result, Detections) else result.draw(image)
 
 
 def write_samples(run: Run, model: Adversarial, *, seed: int, count: int = 64) -> None:
