@@ -68,7 +68,7 @@ PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
 YOLO9000 = "Redmon & Farhadi 2017, 1612.08242"
 GAN = "Goodfellow et al. 2014, 1406.2661"
 
-SMALL_IMAGE = {"categories": 3, "size": (32, 32), "width": 16}
+SMALL_IMAGE = {"categories": 3, "size": (64, 64), "width": 16}
 SMALL_CIFAR = {"categories": 3}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
 SMALL_DETECTOR = {"categories": 3, "size": (64, 64), "channels": 32, "head_depth": 1}
