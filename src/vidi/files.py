@@ -395,8 +395,8 @@ def read_state(path: PathLike) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # zip, pickle and size errors of many types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: damaged, or holds more than tensors and plain values ({reason})") from error
+        # not torch's own words, which advise to unpickle the file without the check
+        raise ValueError(f"{path}: damaged, or holds more than tensors and plain values") from error
 
 
 def write_state(path: PathLike, state: Any) -> None:

@@ -31,6 +31,8 @@ from vidi import files
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""
 
+Value = TypeVar("Value")
+
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
 
@@ -41,7 +43,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def identity(value: Tensor) -> Tensor:
+def identity(value: Value) -> Value:
     """Return `value`: what a mean or a gathering over one process is."""
     return value
 
@@ -125,6 +127,13 @@ class Preprocess:
     std: tuple[float, ...] = IMAGENET_STD
     antialias: bool = True
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
+        for name, value in sizes.items():
+            sides = value if isinstance(value, tuple) else () if value is None else (value,)
+            if any(side < 1 for side in sides):
+                raise ValueError(f"received {name}={value}, expected at least 1 pixel")
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (h, w) that an image of `size` (H, W) is resized to."""

@@ -27,8 +27,9 @@ advance = Training._one_step
 def one_step(self, batches):
     advance(self, batches)
     if self.step == 4:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.killpg(0, signal.SIGINT)  # as a terminal does: the loader's workers get it too
 
+os.setsid()
 Training._one_step = one_step
 main()
 """
@@ -55,16 +56,32 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int, run: str) -> None:
 def test_an_interrupted_training_says_how_it_goes_on_and_ends_as_it_would_have(
     run_python: Run, classes: Path, classifier: Path
 ) -> None:
-    words = ("train", *SMALL_CLASSIFIER, "--data", classes, "--out", "a run")
+    words = ("train", *SMALL_CLASSIFIER, "workers=2", "--data", classes, "--out", "a run")
     done = run_python("-c", INTERRUPTED, *words, cwd=Path.cwd())
     assert done.returncode == 130, done.stderr
     assert done.stderr == "vidi: stopped; go on with: vidi train --resume 'a run'\n"
-    assert "stopping after this step" in done.stdout
+    assert done.stdout.count("stopping after this step") == 1
     assert files.read_state("a run/state.pt")["step"] == 4
     resumed = vidi("train", "--resume", "a run")
     assert resumed.code == 0
     assert "continued after 4" in resumed.out
     assert same_run(Path("a run"), classifier)
+
+
+def test_a_staged_training_resumes_within_its_second_stage(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = [f"{stage}.{word}" for stage in ("low", "high") for word in ("epochs=2", "batch_size=8", "warmup=0")]
+    words = ("train", "progressive_resnet18", "low=16,16", "high=24,24", "width=16", *stages, "--data", classes)
+    assert vidi(*words, "--out", "whole").code == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4, "high")
+        stopped = vidi(*words, "--out", "stopped")
+    assert stopped.code == 130
+    assert stopped.err == "vidi: stopped; go on with: vidi train --resume stopped\n"
+    assert vidi("train", "--resume", "stopped").code == 0
+    assert same_run(Path("whole"), Path("stopped"))
+    for stage in ("low", "high"):
+        one, two = (Path(run) / stage / "weights.safetensors" for run in ("whole", "stopped"))
+        assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_training_that_is_interrupted_before_its_first_step_leaves_nothing(
@@ -84,6 +101,12 @@ def test_a_loss_that_is_not_finite_is_a_finding(classes: Path) -> None:
     assert done.code == 1
     assert "the loss term 'cross_entropy' is nan at step 1" in done.err
     assert "learning_rate" in done.err
+
+
+def test_a_training_that_diverges_in_its_last_step_is_a_finding(classes: Path) -> None:
+    done = vidi("train", *SMALL_CLASSIFIER, "learning_rate=1e30", "warmup=0", "steps=1", "--data", classes)
+    assert done.code == 1
+    assert "the loss term 'cross_entropy' is nan in a validation: the training has diverged" in done.err
 
 
 def test_a_full_disk_leaves_the_last_state(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +133,7 @@ def test_a_damaged_state_is_refused(classifier: Path) -> None:
     Path("run/state.pt").write_bytes(b"garbage")
     done = vidi("train", "--resume", "run")
     assert done.code == 3
-    assert done.err.startswith("vidi: run/state.pt: damaged")
+    assert done.err == "vidi: run/state.pt: damaged, or holds more than tensors and plain values\n"
     assert Path("run/weights.safetensors").read_bytes() == (classifier / "weights.safetensors").read_bytes()
 
 
@@ -120,6 +143,15 @@ def test_the_state_of_another_training_is_refused(classifier: Path, detector: Pa
     done = vidi("train", "--resume", "run")
     assert done.code == 3
     assert "run/state.pt is of a training of 3 steps, this one has 6" in done.err
+
+
+def test_the_state_of_another_model_is_refused(classifier: Path, classes: Path) -> None:
+    words = [word for word in SMALL_CLASSIFIER if not word.startswith("width")]
+    assert vidi("train", *words, "width=32", "--data", classes, "--out", "other").code == 0
+    shutil.copytree(classifier, "run")
+    shutil.copy("other/state.pt", "run/state.pt")
+    done = vidi("train", "--resume", "run")
+    assert (done.code, done.err) == (3, "vidi: run/state.pt is the state of another model or of another version\n")
 
 
 def test_a_run_resumes_where_its_data_was_moved_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,12 +41,12 @@ def test_a_narrow_resnet_learns_digits(digit_file: Path, tmp_path: Path) -> None
 
 @pytest.mark.system("4.3.4-RETINANET")
 def test_a_tiny_retinanet_learns_the_world(tmp_path: Path) -> None:
-    """An AP50 of 0.08 at 64 pixels after 150 steps of 16, and three times what it was at the beginning."""
+    """An AP50 of 0.06 at 64 pixels after 120 steps of 16, and three times what it was at the beginning."""
     world = {"world_scenes": 240, "world_size": (64, 64), "size": (64, 64)}
     numbers = {**world, "channels": 32, "width": 16, "batch_size": 16, "warmup": 20, "validate_every": 999}
-    trained = vidi.train("retinanet_tiny", out=tmp_path / "run", steps=150, learning_rate=4e-3, **numbers)
+    trained = vidi.train("retinanet_tiny", out=tmp_path / "run", steps=120, learning_rate=4e-3, ema=0.98, **numbers)
     untrained = vidi.train("retinanet_tiny", out=tmp_path / "start", steps=1, learning_rate=1e-9, **numbers)
-    assert score_of(trained, "ap50") >= max(0.08, 3 * score_of(untrained, "ap50"))
+    assert score_of(trained, "ap50") >= max(0.06, 3 * score_of(untrained, "ap50"))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def within(samples: Tensor, others: Tensor, k: int = 3) -> float:
 def test_a_gan_learns_how_digits_look(digit_file: Path, tmp_path: Path) -> None:
     """A third of its pictures lie among real digits, and are of several kinds; pixels drawn one by one never do."""
     numbers = {"size": (8, 8), "hidden": 64, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.99}
-    run = vidi.train("gan", data=digit_file, out=tmp_path / "run", steps=1000, validate_every=999, **numbers)
+    run = vidi.train("gan", data=digit_file, out=tmp_path / "run", steps=800, validate_every=999, **numbers)
     real = digits("train")[0].flatten(1)
     drawn = vidi.sample(vidi.load(run.folder), 256, seed=0).mean(dim=1).flatten(1)
     by_pixel = torch.stack([column[torch.randint(len(column), (256,))] for column in real.T], dim=1)
@@ -110,6 +110,40 @@ def test_a_grid_of_samples_is_a_function_of_the_seed(digit_file: Path, tmp_path:
         assert grid.width == grid.height >= 8 * 8
 
 
+def test_a_last_batch_of_one_picture_is_left_out(tmp_path: Path) -> None:
+    """A batch normalisation has no variance of one picture; every epoch leaves another one out."""
+    data = write_digits(tmp_path / "digits.npz", train=65)
+    run = vidi.train(
+        "gan", data=data, out=tmp_path / "gan", size=(8, 8), hidden=8, batch_size=64, epochs=2, log_every=1
+    )
+    assert [row["step"] for row in run.metrics() if "learning_rate" in row] == [1, 2]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Staged
+
+
+@pytest.mark.system("0-TRAIN")
+def test_both_stages_of_a_progressive_resnet_learn_digits(digit_file: Path, tmp_path: Path) -> None:
+    """85 % of the validation digits at 8 pixels, 92 % after a second stage at 16."""
+    numbers = {"batch_size": 64, "augment": "none", "validate_every": 99}
+    stages = {
+        f"{stage}.{key}": value
+        for stage, own in (("low", {"steps": 40, "warmup": 10}), ("high", {"steps": 40, "learning_rate": 0.02}))
+        for key, value in {**numbers, **own}.items()
+    }
+    run = vidi.train(
+        "progressive_resnet18", data=digit_file, out=tmp_path / "run", low=(8, 8), high=(16, 16), width=16, **stages
+    )
+    scored = {str(row["stage"]): float(row["top1"]) for row in run.metrics() if "top1" in row}
+    assert list(scored) == ["low", "high"]
+    assert scored["low"] >= 0.85
+    assert score_of(run, "top1") > max(0.92, scored["low"])
+    steps = [int(row["step"]) for row in run.metrics()]
+    assert steps == sorted(steps)
+    assert steps[-1] == 80
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Fitted
 
@@ -126,6 +160,8 @@ def test_anchors_fitted_to_the_world_cover_its_boxes(tmp_path: Path) -> None:
     assert score_of(run, "mean_iou") == pytest.approx(result.mean_iou)
     assert result.mean_iou >= 0.72
     assert median_iou() < 0.55
+    three = command("train", "anchor_kmeans", "anchors=3", "world_scenes=20", "--out", tmp_path / "three", "--json")
+    assert three.json()["scores"]["mean_iou"] < result.mean_iou
     larger = model.predict(torch.zeros(3, 256, 128, dtype=torch.uint8))[0]
     torch.testing.assert_close(larger.sizes, result.sizes)  # without a canvas, sizes are pixels of the picture
 

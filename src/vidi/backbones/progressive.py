@@ -44,6 +44,7 @@ def progressive_resnet18(
     low: tuple[int, int] = (32, 32),
     high: tuple[int, int] = (64, 64),
     stem: Stem = "small",
+    width: int = 64,
 ) -> Progressive:
     """Build a ResNet-18 that is trained in two stages.
 
@@ -52,5 +53,6 @@ def progressive_resnet18(
         low: (H, W) of the images of the first stage.
         high: (H, W) of the images of the second stage, and of prediction.
         stem: `small` for images of 28 to 64 pixels, `imagenet` for larger ones.
+        width: channels of the first stage.
     """
-    return Progressive(resnet18(categories=categories, stem=stem, size=high), low, high)
+    return Progressive(resnet18(categories=categories, stem=stem, size=high, width=width), low, high)

@@ -110,7 +110,7 @@ def train(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model: see `vidi models`.")] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Numbers of the recipe and arguments of the model."),
+        typer.Argument(metavar="KEY=VALUE", help="Numbers of the recipe and arguments of the model."),
     ] = None,
     data: Annotated[str | None, typer.Option(help="`world` (the default), or the path of a data set.")] = None,
     out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; runs/NAME by default.")] = None,
@@ -383,16 +383,16 @@ def describe_run(run: Run) -> dict[str, Any]:
     Raises:
         ValueError: if they are damaged.
     """
-    config, rows = run.config(), run.metrics()
+    config, rows, finished = run.config(), run.metrics(), run.scores_path.is_file()
     validated = [row for row in rows if not any(name.startswith("train/") for name in row)]
-    latest = validated[-1] if validated else {}
+    latest = files.read_json(run.scores_path) if finished else validated[-1] if validated else {}
     known = ("step", "epoch", "stage")
     return {
         "run": str(run.folder),
         "model": config["model"],
         "data": config.get("data", {}).get("source", ""),
         "epoch": rows[-1].get("epoch", 0) if rows else 0,
-        "finished": run.scores_path.is_file(),
+        "finished": finished,
         "scores": {name: value for name, value in latest.items() if name not in known and "/" not in name},
     }
 

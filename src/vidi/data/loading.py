@@ -6,6 +6,7 @@ and with any number of loader workers.
 """
 
 import functools
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,8 @@ class Plan:
     """How many samples make a step, and who takes which.
 
     `batch_size` is global: over all processes and accumulated micro-batches. The last batch of an epoch may be short;
-    it is cut to a multiple of processes x accumulation, so that all micro-batches weigh the same.
+    it is cut to a multiple of processes x accumulation, so that all micro-batches weigh the same, and left out if it is
+    a single image after larger batches: a batch normalisation cannot train on that.
     """
 
     count: int
@@ -73,9 +75,10 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps, the short last one included unless nothing of it is left."""
+        """Steps, the short last one included unless too little of it is left."""
         full, rest = divmod(self.count, self.batch_size)
-        return full + (rest >= self.processes * self.accumulate)
+        least = 2 if full and self.batch_size > 1 else 1
+        return full + (rest >= max(least, self.processes * self.accumulate))
 
     def micro_batches(self, step: int, process: int, order: list[int]) -> list[list[int]]:
         """Return this process's micro-batches of a step, given the order of the step's epoch."""
@@ -161,7 +164,7 @@ def training_loader(
         collate_fn=preprocess.collate,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=single_threaded if workers else None,
+        worker_init_fn=prepare_worker if workers else None,
     )
 
 
@@ -181,7 +184,7 @@ def evaluation_loader(
         batch_sampler=[list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)],
         collate_fn=functools.partial(_collate_with_originals, preprocess),
         num_workers=workers,
-        worker_init_fn=single_threaded if workers else None,
+        worker_init_fn=prepare_worker if workers else None,
     )
 
 
@@ -191,6 +194,9 @@ def _collate_with_originals(
     return preprocess.collate([placed for placed, _ in items]), [target for _, target in items]
 
 
-def single_threaded(worker: int) -> None:
-    """Give a loader worker one thread: the cores belong to the training."""
+def prepare_worker(worker: int) -> None:
+    """Give a loader worker one thread, the cores belong to the training; and leave Ctrl-C to the main process."""
     torch.set_num_threads(1)
+    # a terminal signals the whole group, and forked workers inherit the training's handlers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,5 +1,6 @@
 """Evaluation: a model over a data set, its results against the truths of the originals, and its losses."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 import torch.distributed
 
 from vidi.data.loading import derived_seed, evaluation_loader
-from vidi.engine.fit import Processes
+from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
 from vidi.engine.scoring import Scorer
 from vidi.model import Batch, Predicts, Step, Supervised, evaluating
@@ -85,8 +86,17 @@ class LossMeans:
         self.images = 0
 
     def add(self, terms: Mapping[str, float], images: int) -> None:
-        """Add the terms of a batch, weighted by its number of images."""
+        """Add the terms of a batch, weighted by its number of images.
+
+        Raises:
+            NonFiniteLossError: if a term is NaN or infinite.
+        """
         for name, value in terms.items():
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss term {name!r} is {value} in a validation: the training has diverged. "
+                    "A smaller learning_rate or clip=1 usually helps"
+                )
             self.sums[name] = self.sums.get(name, 0.0) + value * images
         self.images += images
 

@@ -293,7 +293,8 @@ class Training:
         self.validation_due = False
         epochs = self.step / self.plan.steps_per_epoch
         numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if isinstance(value, float))
-        self.progress.say(f"epoch {epochs:g}: {numbers}{'  (best so far)' if is_best and number is not None else ''}")
+        best = "  (best so far)" if is_best and number is not None else ""
+        self.progress.say(f"epoch {epochs:.4g}: {numbers or 'weights written'}{best}")
         self.save_state()
 
     def _write_weights(self, *, is_best: bool) -> None:
@@ -333,8 +334,14 @@ class Training:
         """Continue from what `save_state` wrote.
 
         Raises:
-            ValueError: if the state belongs to a training of another length.
+            ValueError: if the state belongs to another training.
         """
+        try:
+            self._load_parts(state)
+        except (KeyError, TypeError, RuntimeError) as error:  # of dictionaries and of torch, which list every name
+            raise ValueError(f"{self.run.state_path} is the state of another model or of another version") from error
+
+    def _load_parts(self, state: Mapping[str, Any]) -> None:
         if state["total"] != self.total:
             raise ValueError(
                 f"{self.run.state_path} is of a training of {state['total']} steps, this one has {self.total}: "
@@ -389,7 +396,7 @@ class LossWindow:
         for name, value in zip(losses, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(
-                    f"the loss term {name!r} is {value} at step {step}; the run keeps its last state. "
+                    f"the loss term {name!r} is {value} at step {step}. "
                     "A smaller learning_rate, clip=1 or a look at the data (`vidi data check`) usually helps"
                 )
             key = f"{prefix}/{name}" if prefix else name

@@ -79,9 +79,11 @@ def _is_literal(annotation: Any) -> bool:
 
 
 def _from_text(value: Any, annotation: Any) -> Any:
-    """Turn shell text into None or a tuple where the type has one; pydantic converts the numbers."""
+    """Turn shell text into None, a choice or a tuple where the type has one; pydantic converts the numbers."""
     if not isinstance(value, str):
         return value
+    if _is_literal(annotation):
+        return next((choice for choice in get_args(annotation) if str(choice) == value), value)
     members = get_args(annotation) if not _is_literal(annotation) and get_origin(annotation) is not tuple else ()
     if value.lower() == "none" and type(None) in members:
         return None
