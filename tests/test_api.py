@@ -50,8 +50,8 @@ def test_an_unknown_name_is_told_with_the_nearest() -> None:
 def test_create_checks_arguments() -> None:
     with pytest.raises(OverrideError, match=r"widht: no such key; did you mean width\?"):
         vidi.create("resnet18", widht=16)
-    with pytest.raises(ValueError, match=r"are of resnet50, not of resnet18"):
-        vidi.create("resnet18", weights="resnet50.imagenet1k_v1")
+    with pytest.raises(ValueError, match=r"no weights 'imagenet1k_v1'; expected one of torchvision/imagenet"):
+        vidi.create("resnet18", weights="imagenet1k_v1")
 
 
 def test_keys_of_stages_are_written_with_their_stage() -> None:

@@ -30,8 +30,9 @@ from vidi.engine.train import train as train_job
 from vidi.model import Adversarial, Predicts, Preprocess, Saved
 from vidi.recipes.table import RECIPES
 from vidi.results import Categories, Detections, category_names
-from vidi.weights.loading import load_published, published
+from vidi.weights.loading import load_published
 from vidi.weights.published import PUBLISHED
+from vidi.weights.sources import Source as WeightsSource
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Names
@@ -78,13 +79,15 @@ def builder_types(name: str) -> dict[str, Any]:
     return {argument: hints[argument] for argument in inspect.signature(function).parameters}
 
 
-def create(name: str, *, weights: str | None = None, **arguments: Any) -> Any:
+def create(name: str, *, weights: str | None = None, download: bool = False, **arguments: Any) -> Any:
     """Build a model of the catalogue, with random or published weights.
 
     Args:
         name: as in `vidi.models()`.
-        weights: a published set, such as "imagenet1k_v1" for "resnet50.imagenet1k_v1"; its preprocessing, categories
-            and the arguments that it was trained with come with it.
+        weights: a published set, such as "torchvision/imagenet1k_v2"; its preprocessing, categories and the arguments
+            that it was trained with come with it. Other `categories` get a new, random last layer; another `size`
+            replaces the one of the preprocessing.
+        download: fetch the weights if they are not on this machine.
         arguments: of the model's builder.
 
     Raises:
@@ -94,13 +97,36 @@ def create(name: str, *, weights: str | None = None, **arguments: Any) -> Any:
     checked = check_overrides(arguments, builder_types(name))
     if weights is None:
         return entry(name).builder(**checked)
-    known = weights if weights in PUBLISHED else f"{name}.{weights}"
-    source = published(known)
-    if source.model != name:
-        raise UnknownNameError(f"the weights {known!r} are of {source.model}, not of {name}")
-    model = entry(name).builder(**{**source.arguments, "categories": source.categories(), **checked})
-    load_published(model, known)
+    source = weights_of(name, weights)
+    categories = source.categories()
+    model = entry(name).builder(**{**source.arguments, "categories": categories, **checked})
+    load_published(
+        model,
+        f"{name}/{weights}",
+        new_head=category_names(checked.get("categories", categories)) != categories,
+        own_size="size" in checked,
+        download=download,
+    )
     return model
+
+
+def published_weights(name: str) -> list[str]:
+    """Return the names of the published weights of a model, the oldest first."""
+    return [key.removeprefix(f"{name}/") for key, source in PUBLISHED.items() if source.model == name]
+
+
+def weights_of(name: str, weights: str) -> WeightsSource:
+    """Return what is known about published weights of a model.
+
+    Raises:
+        ValueError: if the model has none of this name; lists those that it has.
+    """
+    entry(name)  # a wrong name is told with the nearest ones
+    known = published_weights(name)
+    if weights in known:
+        return PUBLISHED[f"{name}/{weights}"]
+    choices = f"expected one of {', '.join(known)}" if known else "none are published in a form that vidi reads"
+    raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------

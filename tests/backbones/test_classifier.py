@@ -15,9 +15,10 @@ from vidi.backbones.classifier import (
     Classifier,
     GlobalAverageHead,
     Logits,
+    image_preprocess,
     supervised_classifier,
 )
-from vidi.backbones.resnet import image_preprocess, resnet18, trunk
+from vidi.backbones.resnet import resnet18, trunk
 from vidi.model import Batch, Placement, Preprocess, Step, Supervised
 
 

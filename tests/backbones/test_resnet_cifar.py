@@ -19,7 +19,7 @@ from vidi.weights.loading import load_tensors
 def published(shared_data: Path) -> Supervised:
     model = resnet_cifar.resnet20(categories=cifar_resnet.cifar10_categories())
     tensors = files.read_tensors(shared_data / "weights_cifar10_resnet20" / "resnet20.safetensors")
-    load_tensors(model, tensors, cifar_resnet.SOURCES["resnet20.cifar10"])
+    load_tensors(model, tensors, cifar_resnet.SOURCES["resnet20/akamaster/cifar10"])
     return model
 
 

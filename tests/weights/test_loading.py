@@ -22,7 +22,7 @@ TO_PUBLISHED = {
     "backbone.stage*.*.norm*.*": "layer*.*.bn*.*",
     "head.linear.*": "linear.*",
 }
-NAME = "resnet20.cifar10"
+NAME = "resnet20/akamaster/cifar10"
 
 
 @pytest.fixture
@@ -154,8 +154,8 @@ def test_only_the_counters_of_norms_may_be_missing() -> None:
 
 
 def test_unknown_name_gives_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"resnet50\.imagenet1k_v2"):
-        load_published(resnet20(), "resnet50.imagenet_v2")
+    with pytest.raises(ValueError, match="resnet50/torchvision/imagenet1k_v2"):
+        load_published(resnet20(), "resnet50/torchvision/imagenet_v2")
 
 
 def test_conversion_follows_the_renaming(donor: Supervised) -> None:

@@ -13,7 +13,7 @@ from vidi.weights.sources import imagenet_categories
 
 @pytest.mark.parametrize("name", list(torchvision_resnet.SOURCES))
 def test_torchvision_says_the_same(name: str) -> None:
-    model, version = name.split(".")
+    model, _, version = name.split("/")
     theirs = torchvision.models.get_model_weights(model)[version.upper()]
     ours = PUBLISHED[name]
     transforms = theirs.transforms()
@@ -28,13 +28,15 @@ def test_torchvision_says_the_same(name: str) -> None:
 
 def test_every_weight_of_torchvision_is_there() -> None:
     models = {source.model for source in torchvision_resnet.SOURCES.values()}
-    theirs = {f"{model}.{w.name.lower()}" for model in models for w in torchvision.models.get_model_weights(model)}
+    theirs = {
+        f"{model}/torchvision/{w.name.lower()}" for model in models for w in torchvision.models.get_model_weights(model)
+    }
     assert theirs == set(torchvision_resnet.SOURCES)
 
 
 @pytest.mark.parametrize("name", list(timm_senet.SOURCES))
 def test_timm_says_the_same(name: str) -> None:
-    theirs, ours = timm.models.get_pretrained_cfg(name), PUBLISHED[name]
+    theirs, ours = timm.models.get_pretrained_cfg(name.replace("/timm/", ".")), PUBLISHED[name]
     assert theirs is not None
     assert (ours.url, ours.licence.lower()) == (theirs.url, theirs.license)
     assert ours.sha256 in ours.filename
@@ -54,7 +56,7 @@ def test_every_source_names_a_builder_and_its_categories(name: str) -> None:
     with torch.device("meta"):
         model = builder(categories=source.categories(), **source.arguments)
     assert model.network.get_parameter("head.linear.weight").shape[0] == len(source.categories())
-    assert name.split(".")[0] == source.model
+    assert name.split("/")[0] == source.model
 
 
 def test_imagenet_categories() -> None:

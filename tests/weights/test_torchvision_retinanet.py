@@ -45,8 +45,8 @@ def test_names_of_the_first_file_too():
 @pytest.mark.parametrize(
     ("name", "published"),
     [
-        ("retinanet_resnet50_fpn.coco_v1", detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1),
-        ("retinanet_resnet50_fpn_v2.coco_v1", detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1),
+        ("retinanet_resnet50_fpn/torchvision/coco_v1", detection.RetinaNet_ResNet50_FPN_Weights.COCO_V1),
+        ("retinanet_resnet50_fpn_v2/torchvision/coco_v1", detection.RetinaNet_ResNet50_FPN_V2_Weights.COCO_V1),
     ],
 )
 def test_sources_say_what_torchvision_says(name, published):
@@ -59,11 +59,13 @@ def test_categories_of_coco():
     assert len(names) == 91
     assert sum(name is not None for name in names) == 80
     assert (names[0], names[1], names[12], names[90]) == (None, "person", None, "toothbrush")
-    model = built(SOURCES["retinanet_resnet50_fpn.coco_v1"])
+    model = built(SOURCES["retinanet_resnet50_fpn/torchvision/coco_v1"])
     assert len(model.criterion.named) == 80
 
 
 def test_frozen_norms_of_the_first_weights_add_nothing_to_the_variance():
-    norms = [m for m in built(SOURCES["retinanet_resnet50_fpn.coco_v1"]).modules() if hasattr(m, "running_var")]
+    norms = [
+        m for m in built(SOURCES["retinanet_resnet50_fpn/torchvision/coco_v1"]).modules() if hasattr(m, "running_var")
+    ]
     assert {m.eps for m in norms} == {0.0}
     assert not any(list(m.parameters()) for m in norms)

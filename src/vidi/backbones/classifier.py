@@ -6,19 +6,31 @@
     decode    Classification       softmax over K, one result per image
 
 A backbone is a module from images to a tuple of maps, finest first, with attributes `channels` and `strides` of equal
-length.
+length. A head is a module from the last map to scores, whose last layer, the only one that depends on the categories,
+is its attribute `linear`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.losses.classification import cross_entropy
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, in_float32, widened
+from vidi.model import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Batch,
+    Losses,
+    Placement,
+    Preprocess,
+    Step,
+    Supervised,
+    in_float32,
+    widened,
+)
 from vidi.results import Categories, Classification, category_names
 
 
@@ -34,25 +46,38 @@ class GlobalAverageHead(nn.Module):
     A flattened head has a weight for every position of the map as well, and works for one image size only.
     """
 
-    def __init__(self, channels: int, outputs: int):
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        before: nn.Module | None = None,  # on the map, such as MobileNetV2's 1x1 convolution; must give `channels`
+        dropout: float = 0.0,  # of the averages
+    ):
         super().__init__()
+        self.before = nn.Identity() if before is None else before
+        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels, outputs)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
-        return self.linear(x.mean((2, 3)))  # B C H W -> B C -> B K
+        return self.linear(self.dropout(self.before(x).mean((2, 3))))  # B C H W -> B C -> B K
 
     def parameters_saved(self, size: tuple[int, int]) -> int:
         """Count the parameters that flattening a map of size (H, W) would need beyond those of this head."""
         return (size[0] * size[1] - 1) * self.linear.weight.numel()
 
 
-class Classifier(nn.Module):
-    """A backbone and a global-average head over its last map."""
+MakeHead = Callable[[int, int], nn.Module]
+"""Makes a head from the channels of the last map and the number of outputs."""
 
-    def __init__(self, backbone: nn.Module, outputs: int):
+
+class Classifier(nn.Module):
+    """A backbone and a head over its last map."""
+
+    def __init__(self, backbone: nn.Module, outputs: int, head: MakeHead = GlobalAverageHead):
         super().__init__()
         self.backbone = backbone
-        self.head = GlobalAverageHead(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
+        self.head = head(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Return the backbone's maps, finest first; the head does not run."""
@@ -101,16 +126,58 @@ def supervised_classifier(
     categories: int | tuple[str | None, ...],
     preprocess: Preprocess,
     *,
+    head: MakeHead = GlobalAverageHead,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Put a backbone, a global-average head, the loss and the decoder together.
+    """Put a backbone, a head, the loss and the decoder together.
 
     Args:
         backbone: images to a tuple of maps, with an attribute `channels`.
         categories: the number of classes or their names; None in the place of a name marks an unused output.
         preprocess: how an image becomes input.
+        head: makes the head.
         smoothing: label smoothing, in [0, 1).
     """
     names = category_names(categories)
-    network = Classifier(backbone, len(names))
+    network = Classifier(backbone, len(names), head)
     return Supervised(network, ClassificationCriterion(smoothing), ClassificationDecode(names), preprocess)
+
+
+def reset_head(model: Supervised, categories: int | tuple[str | None, ...]) -> None:
+    """Give a classifier new categories: its last layer is drawn anew from torch's global generator, the rest stays.
+
+    Raises:
+        TypeError: if the model has no classification head.
+    """
+    network = model.network
+    if not isinstance(network, Classifier):
+        raise TypeError(f"received a network of type {type(network).__name__}, expected a Classifier")
+    names = category_names(categories)
+    old = cast(nn.Linear, network.head.linear)
+    network.head.linear = nn.Linear(old.in_features, len(names), device=old.weight.device, dtype=old.weight.dtype)
+    model.decode = ClassificationDecode(names)
+    if model.origin is not None:
+        name, arguments = model.origin
+        model.origin = (name, {**arguments, "categories": categories})
+
+
+def image_preprocess(
+    size: tuple[int, int] | None,
+    *,
+    shorter: int = 256,
+    crop: int = 224,
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Preprocess:
+    """Return the usual preprocessing of an ImageNet evaluation, or an exact resizing to `size` (H, W) if it is given.
+
+    Args:
+        size: (H, W) that every image is resized to; None: see `shorter` and `crop`.
+        shorter: the pixels that the shorter side gets.
+        crop: the side of the square that is then cut out of the centre.
+        interpolation, mean, std: see `Preprocess`.
+    """
+    if size is not None:
+        return Preprocess(exact=size, interpolation=interpolation, mean=mean, std=std)
+    return Preprocess(shorter=shorter, crop=(crop, crop), interpolation=interpolation, mean=mean, std=std)

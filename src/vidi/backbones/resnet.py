@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import supervised_classifier
-from vidi.model import Preprocess, Supervised, builder
+from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 
 Stem = Literal["imagenet", "small"]
@@ -376,11 +376,6 @@ def trunk(
 #   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
 #   stem, norm, width, stride_in_1x1, zero_init_residual: see `trunk`
 #   smoothing: of the labels, in [0, 1)
-
-
-def image_preprocess(size: tuple[int, int] | None) -> Preprocess:
-    """Return the preprocessing of ImageNet evaluation, or an exact resizing to (H, W)."""
-    return Preprocess(shorter=256, crop=(224, 224)) if size is None else Preprocess(exact=size)
 
 
 @builder

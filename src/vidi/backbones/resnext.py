@@ -7,8 +7,8 @@ Xie et al. 2017 (arXiv 1611.05431), notes 2.3. The network is that of `vidi.back
 The arguments of the builders are explained there.
 """
 
-from vidi.backbones.classifier import supervised_classifier
-from vidi.backbones.resnet import Stem, image_preprocess, trunk
+from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.resnet import Stem, trunk
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm
 

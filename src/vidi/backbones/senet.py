@@ -7,8 +7,8 @@ Hu et al. 2018 (arXiv 1709.01507), notes 2.4. The network is that of `vidi.backb
 The arguments of the builders are explained there.
 """
 
-from vidi.backbones.classifier import supervised_classifier
-from vidi.backbones.resnet import Stem, image_preprocess, trunk
+from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.resnet import Stem, trunk
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm
 

