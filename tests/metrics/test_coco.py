@@ -99,7 +99,7 @@ def mask_of(box: list[float], hole: bool) -> Record:
 
 
 @pytest.mark.system("4.1-COCOMAP")
-@settings(MANY, max_examples=100)
+@MANY
 @given(annotations_and_results(), st.integers(0, 2**32 - 1))
 def test_masks_equal_pycocotools(case: tuple[list[Record], list[Record]], seed: int):
     holes = np.random.default_rng(seed)

@@ -169,8 +169,8 @@ def mask_candidates(order, ranges, masks, truth_masks, crowd, least):
     pairs = (ranges[:, 1] - ranges[:, 0]).sum()
     candidates = Candidates(np.zeros(len(order) + 1, np.int64), np.empty(pairs, np.int32), np.empty(pairs))
     starts, truths, overlaps = candidates
-    intervals, offsets, areas, boxes, _ = masks
-    truth_intervals, truth_offsets, truth_areas, truth_boxes, _ = truth_masks
+    intervals, offsets, areas, boxes, _, _ = masks
+    truth_intervals, truth_offsets, truth_areas, truth_boxes, _, _ = truth_masks
     count = 0
     for p in range(len(order)):
         i = order[p]

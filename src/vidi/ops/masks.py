@@ -32,6 +32,7 @@ class Runs(NamedTuple):
     areas: Int64[np.ndarray, " N"]  # pixels
     boxes: Int64[np.ndarray, "N 4"]  # x0 y0 x1 y1, exclusive ends; zeros for an empty mask
     sizes: Int64[np.ndarray, "N 2"]  # H W
+    by_column: Bool[np.ndarray, " N"]  # whether a mask has exactly one interval in each column of its box
 
 
 def encode_masks(masks: Bool[Tensor, "N H W"]) -> list[Rle]:
@@ -125,11 +126,11 @@ def pack_runs(rles: Sequence[Rle]) -> Runs:
         raise ValueError(f"masks of 2^31 pixels and more cannot be packed, largest received: {sizes.prod(1).max()}")
     intervals = np.empty((len(text), 2), np.int32)
     offsets, areas = np.zeros(len(rles) + 1, np.int64), np.empty(len(rles), np.int64)
-    boxes = np.empty((len(rles), 4), np.int64)
-    malformed = unpack(text, starts, sizes, intervals, offsets, areas, boxes)
+    boxes, by_column = np.empty((len(rles), 4), np.int64), np.empty(len(rles), bool)
+    malformed = unpack(text, starts, sizes, intervals, offsets, areas, boxes, by_column)
     if malformed >= 0:
         raise ValueError(f"mask {malformed}: run lengths are malformed or exceed its size {tuple(sizes[malformed])}")
-    return Runs(intervals[: offsets[-1]].copy(), offsets, areas, boxes, sizes)
+    return Runs(intervals[: offsets[-1]].copy(), offsets, areas, boxes, sizes, by_column)
 
 
 def _text(rle: Rle) -> bytes:
