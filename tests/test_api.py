@@ -12,7 +12,9 @@ import vidi
 from tests.cli.tiny_sets import coco, write_classes, write_coco, write_picture
 from vidi import api, files
 from vidi.data.faults import DataFaults
+from vidi.data.readers.image_set import image_paths
 from vidi.engine import train as engine
+from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import NotARunError, Run
@@ -143,7 +145,7 @@ def test_faults_of_both_splits_are_one_error(tmp_path: Path) -> None:
 
 def test_a_loaded_run_predicts_as_it_was_scored(run: Run, colours: Path) -> None:
     model = vidi.load(run.folder)
-    paths = api.image_paths([colours / "green", colours / "red"])
+    paths = image_paths([colours / "green", colours / "red"])
     assert len(paths) == 24
     right = [result.name == path.parent.name for path, result in api.predict_files(model, paths, ahead=5)]
     assert vidi.evaluate(run.folder, split="all")["top1"] == pytest.approx(sum(right) / 24)
@@ -163,7 +165,7 @@ def test_image_paths_keep_order_and_leave_other_files_out(tmp_path: Path) -> Non
     (tmp_path / "photos" / "notes.txt").write_text("")
     (tmp_path / "photos" / "._a.JPG").write_text("")
     single = write_picture(tmp_path / "z.png")
-    assert [path.name for path in api.image_paths([single, tmp_path / "photos"])] == [
+    assert [path.name for path in image_paths([single, tmp_path / "photos"])] == [
         "z.png",
         "a.JPG",
         "b.png",
@@ -189,9 +191,9 @@ def test_only_the_first_process_writes(colours: Path, tmp_path: Path, monkeypatc
 
 def test_the_default_recipes_pass_their_own_limits() -> None:
     for name, stages in api.RECIPES.items():
-        api._check_numbers(stages, api.TASKS[api.entry(name).task])
+        check_recipes(stages, api.TASKS[api.entry(name).task])
     with pytest.raises(OverrideError, match="steps: received 0, expected at least 1"):
-        api._check_numbers({"": Recipe(steps=0)}, api.TASKS["classification"])
+        check_recipes({"": Recipe(steps=0)}, api.TASKS["classification"])
 
 
 def test_scores_are_those_on_the_disk(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,21 +17,20 @@ from vidi import files
 from vidi.catalog import CATALOG, Entry
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws, size_of
-from vidi.data.readers.image_set import is_image_name
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate as evaluate_model
+from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, is_main_process
-from vidi.engine.scoring import TASKS, Task
+from vidi.engine.scoring import TASKS
 from vidi.engine.train import Job
 from vidi.engine.train import train as train_job
 from vidi.model import Adversarial, Predicts, Preprocess, Saved
-from vidi.recipes.table import RECIPES
+from vidi.recipes.table import FINE_TUNING, RECIPES
 from vidi.results import Categories, Detections, category_names
-from vidi.weights.loading import load_published
-from vidi.weights.published import PUBLISHED
+from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.sources import Source as WeightsSource
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -104,15 +103,10 @@ def create(name: str, *, weights: str | None = None, download: bool = False, **a
         model,
         f"{name}/{weights}",
         new_head=category_names(checked.get("categories", categories)) != categories,
-        own_size="size" in checked,
+        own_size=checked.get("size") is not None,
         download=download,
     )
     return model
-
-
-def published_weights(name: str) -> list[str]:
-    """Return the names of the published weights of a model, the oldest first."""
-    return [key.removeprefix(f"{name}/") for key, source in PUBLISHED.items() if source.model == name]
 
 
 def weights_of(name: str, weights: str) -> WeightsSource:
@@ -124,7 +118,7 @@ def weights_of(name: str, weights: str) -> WeightsSource:
     entry(name)  # a wrong name is told with the nearest ones
     known = published_weights(name)
     if weights in known:
-        return PUBLISHED[f"{name}/{weights}"]
+        return published(f"{name}/{weights}")
     choices = f"expected one of {', '.join(known)}" if known else "none are published in a form that vidi reads"
     raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
 
@@ -153,6 +147,26 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
         differences = _differences(model.state_dict(), tensors)
         raise ValueError(f"{path} holds other weights than {run.config_path} describes: {differences}") from error
     return model
+
+
+def load_or_create(name: str | Path, *, weights: str | None = None, download: bool = False) -> Any:
+    """Return the model of a run folder, or one of the catalogue with published weights.
+
+    Args:
+        name: a run folder, or a name as in `vidi.models()`; a folder wins.
+        weights: of a run, `best` (the default) or `last`; of a name, a published set, its first one by default.
+        download: fetch published weights if they are not on this machine.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or the weights are not on this machine.
+        ValueError: for a name that is neither, for weights that do not exist, or a model that has none.
+    """
+    if Run(Path(name)).config_path.is_file() or str(name) not in CATALOG:
+        return load(name, weights=weights or "best")
+    known = published_weights(str(name))
+    if weights is None and not known:
+        raise UsageError(f"{name} has no published weights; train it first, then name its run folder")
+    return create(str(name), weights=weights or known[0], download=download)
 
 
 def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
@@ -187,6 +201,13 @@ def _recorded(what: str, kind: Any, value: Any) -> Any:
         raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None
 
 
+def _published_again(config: Mapping[str, Any]) -> Saved:
+    """Build the model that a run began with, from the published weights that it began with."""
+    model = create(config["model"], weights=config["weights"], **config["arguments"])
+    model.preprocess = _recorded("preprocess", Preprocess, config["preprocess"])
+    return model
+
+
 def _recorded_recipes(config: Mapping[str, Any]) -> dict[str, Recipe]:
     """Return the recipes that a run was trained by; those of the system for a model that was only saved."""
     if "recipe" not in config:
@@ -210,6 +231,8 @@ def train(
     name: str,
     *,
     data: str | Path = "world",
+    weights: str | None = None,
+    download: bool = False,
     out: str | Path | None = None,
     faults: OnFault = "raise",
     progress: Progress | None = None,
@@ -220,6 +243,9 @@ def train(
     Args:
         name: as in `vidi.models()`.
         data: `world`, or the path of a data set.
+        weights: published weights to begin with, as for `create`; the recipe is then one for fine-tuning, and the last
+            layer is a new one for the categories of the data set.
+        download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
         faults: whether faulty rows of a data set are an error (`raise`) or left out (`drop`).
         progress: receives what happens; silent by default.
@@ -231,9 +257,11 @@ def train(
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
     checked = check_overrides(overrides, recipe_types(name))
-    recipes = _recipes(name, checked)
+    if weights is not None:
+        weights_of(name, weights)
+    recipes = _recipes(name, checked, fine_tuned=weights is not None)
     task = TASKS[entry(name).task]
-    _check_numbers(recipes, task)
+    check_recipes(recipes, task)
     run = Run(Path(out) if out is not None else next_free_folder(name))
     if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
@@ -242,7 +270,7 @@ def train(
     datasets = source.open_for_training(task, list(recipes.values())[-1])
     categories = _categories(datasets["train"])
     with seeded_draws(_seed(recipes)):
-        model = _build(name, checked, categories)
+        model = _build(name, checked, categories, weights, download=download)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
@@ -251,6 +279,7 @@ def train(
                 "task": entry(name).task,
                 "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
                 "data": _description(source, datasets["train"]),
+                **({"weights": weights} if weights is not None else {}),
             }
         )
     _run(job)
@@ -280,7 +309,8 @@ def resume(folder: str | Path, *, data: str | Path | None = None, progress: Prog
     if data is not None and is_main_process():
         run.write_config({**config, "data": found})
     with seeded_draws(_seed(recipes)):  # a run that was killed before its first state begins again
-        model = build_from(config)
+        begins = "weights" in config and not run.has_state()
+        model = _published_again(config) if begins else build_from(config)
     categories = tuple(recorded["categories"])
     _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets))
     return run
@@ -326,21 +356,11 @@ def scores_of(run: Run) -> Row:
     return files.read_json(run.scores_path) if run.scores_path.is_file() else {}
 
 
-# What a number of a recipe may be: a test, and the test in words.
-LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
-    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), (lambda v: v >= 1, "at least 1")),
-    **dict.fromkeys(("world_scenes", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
-    **dict.fromkeys(("learning_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
-    **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
-    **dict.fromkeys(("warmup", "workers", "seed"), (lambda v: v >= 0, "at least 0")),
-    **dict.fromkeys(("momentum", "betas", "ema", "milestones"), (lambda v: 0 <= v < 1, "at least 0 and less than 1")),
-}
-
-
-def _recipes(name: str, checked: Mapping[str, Any]) -> dict[str, Recipe]:
+def _recipes(name: str, checked: Mapping[str, Any], *, fine_tuned: bool) -> dict[str, Recipe]:
     """Return the recipes by stage with the overrides in place."""
     recipes = {}
-    for stage, recipe in RECIPES[name].items():
+    for stage, usual in RECIPES[name].items():
+        recipe = FINE_TUNING.get(entry(name).task, usual) if fine_tuned else usual
         prefix = f"{stage}." if stage else ""
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
         recipes[stage] = replace(recipe, **own)
@@ -352,32 +372,14 @@ def _seed(recipes: Mapping[str, Recipe]) -> int:
     return next(iter(recipes.values())).seed
 
 
-def _check_numbers(recipes: Mapping[str, Recipe], task: Task) -> None:
-    """Refuse numbers that no training can follow, all at once."""
-    faults = []
-    for stage, recipe in recipes.items():
-        prefix = f"{stage}." if stage else ""
-        for key, (holds, limit) in LIMITS.items():
-            value = getattr(recipe, key)
-            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-            if not all(map(holds, numbers)):
-                faults.append(f"{prefix}{key}: received {value}, expected {limit}")
-        if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
-            faults.append(f"{prefix}batch_size: received {recipe.batch_size}, expected a multiple of accumulate")
-        if recipe.mix != "none" and "label" not in task.targets:
-            faults.append(f"{prefix}mix: received {recipe.mix}; pictures are mixed for classification only")
-        if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):
-            faults.append(f"{prefix}precision: received fp16, which needs a GPU; a CPU takes float32 or bf16")
-    if faults:
-        raise OverrideError("\n".join(faults))
-
-
-def _build(name: str, checked: Mapping[str, Any], categories: Categories) -> Saved:
+def _build(
+    name: str, checked: Mapping[str, Any], categories: Categories, weights: str | None, *, download: bool
+) -> Saved:
     """Build a model for a data set's categories; blame the user's arguments, if there are any, for a failure."""
     given = {key: value for key, value in checked.items() if key in builder_types(name)}
     known = {"categories": categories} if categories and "categories" in builder_types(name) else {}
     try:
-        return entry(name).builder(**given, **known)
+        return create(name, weights=weights, download=download, **given, **known)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         if not given:
             raise
@@ -485,24 +487,3 @@ def sample(model: Saved, count: int, *, seed: int = 0) -> torch.Tensor:
     if not isinstance(model, Adversarial):
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
     return model.sample(count, generator=torch.Generator(model.device).manual_seed(seed)).cpu()
-
-
-def image_paths(paths: Sequence[str | Path]) -> list[Path]:
-    """Return image files from files and folders, in order.
-
-    Raises:
-        FileNotFoundError: if a path does not exist.
-        ValueError: if a folder holds no image.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if is_image_name(p.name))
-            if not inside:
-                raise ValueError(f"{path} holds no images ({', '.join(files.IMAGE_SUFFIXES)})")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
-    return found

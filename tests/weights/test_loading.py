@@ -7,22 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from vidi import files
+from tests.weights.publishing import NAME, TO_PUBLISHED, publish
 from vidi.backbones.resnet_cifar import resnet20
-from vidi.model import Preprocess, Supervised
+from vidi.model import Supervised
 from vidi.weights import loading, published
 from vidi.weights.cifar_resnet import SOURCES
 from vidi.weights.loading import load_published, load_strictly, load_tensors
 from vidi.weights.sources import Source
-
-TO_PUBLISHED = {
-    "backbone.stem.conv.weight": "conv1.weight",
-    "backbone.stem.norm.*": "bn1.*",
-    "backbone.stage*.*.conv*.weight": "layer*.*.conv*.weight",
-    "backbone.stage*.*.norm*.*": "layer*.*.bn*.*",
-    "head.linear.*": "linear.*",
-}
-NAME = "resnet20/akamaster/cifar10"
 
 
 @pytest.fixture
@@ -34,15 +25,7 @@ def donor() -> Supervised:
 @pytest.fixture
 def publisher(tmp_path: Path, donor: Supervised, monkeypatch: pytest.MonkeyPatch) -> Source:
     """The donor's weights as a file behind a url, in the table of published weights; the caches are empty."""
-    state = loading.renamed(donor.network.state_dict(), TO_PUBLISHED)
-    path = tmp_path / "web" / "resnet20.th"
-    files.write_state(path, {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 200})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    source = replace(SOURCES[NAME], url=path.as_uri(), sha256=digest[:8], preprocess=Preprocess(exact=(40, 40)))
-    monkeypatch.setitem(published.PUBLISHED, NAME, source)
-    monkeypatch.setenv("VIDI_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return source
+    return publish(donor, tmp_path, monkeypatch)
 
 
 def equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -151,6 +134,47 @@ def test_only_the_counters_of_norms_may_be_missing() -> None:
     state = {key: value + 1 for key, value in network.state_dict().items() if key != "num_batches_tracked"}
     load_strictly(torch.nn.Sequential(network), {f"0.{key}": value for key, value in state.items()})
     assert all(torch.equal(network.state_dict()[key], value) for key, value in state.items())
+
+
+def test_new_head_keeps_the_last_layer_and_takes_the_preprocessing(
+    publisher: Source, donor: Supervised, tmp_path: Path
+) -> None:
+    model = resnet20(categories=3)
+    head = model.network.get_parameter("head.linear.weight").clone()
+    load_published(model, NAME, new_head=True, folder=tmp_path / "web")
+    assert equal(model.network.get_submodule("backbone"), donor.network.get_submodule("backbone"))
+    assert torch.equal(model.network.get_parameter("head.linear.weight"), head)
+    assert model.preprocess == publisher.preprocess
+
+
+def test_own_size_takes_only_what_pixels_mean(publisher: Source, tmp_path: Path, monkeypatch) -> None:
+    theirs = replace(publisher.preprocess, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), interpolation="bicubic")
+    monkeypatch.setitem(published.PUBLISHED, NAME, replace(publisher, preprocess=theirs))
+    model = resnet20(size=(24, 24))
+    load_published(model, NAME, own_size=True, folder=tmp_path / "web")
+    assert model.preprocess == replace(theirs, exact=(24, 24))
+
+
+def test_a_package_may_ship_the_file(publisher: Source, donor: Supervised, tmp_path: Path, monkeypatch) -> None:
+    package = tmp_path / "site" / "shipped_weights"
+    (package / "models").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (tmp_path / "web" / "resnet20.th").rename(package / "models" / "resnet20.th")
+    monkeypatch.setitem(published.PUBLISHED, NAME, replace(publisher, package="shipped_weights"))
+    with pytest.raises(FileNotFoundError, match="or install the package shipped-weights"):
+        load_published(resnet20(), NAME)
+    monkeypatch.syspath_prepend(package.parent)
+    model = resnet20()
+    load_published(model, NAME)
+    assert equal(model.network, donor.network)
+
+
+def test_what_is_known_of_weights(publisher: Source, tmp_path: Path) -> None:
+    row = {"name": "resnet20", "weights": "akamaster/cifar10", "score": {"top1": 91.73}, "licence": "BSD-2-Clause"}
+    row |= {"url": publisher.url, "sha256": publisher.sha256}
+    assert loading.describe_weights("resnet20") == [{**row, "path": None}]
+    (tmp_path / "web").rename(tmp_path / "weights")
+    assert loading.describe_weights("resnet20") == [{**row, "path": str(tmp_path / "weights" / "resnet20.th")}]
 
 
 def test_unknown_name_gives_the_nearest() -> None:

@@ -1,25 +1,23 @@
 """The `vidi` command. torch is imported by the commands that need it, so that help and listings answer at once."""
 
-import json
-import platform
 import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from vidi import files
-from vidi.cli.failures import DATA, FINDINGS, USAGE, fail, message_of, tells
-from vidi.cli.progress import counting, progress_for
-from vidi.engine.runs import Run, find_runs, is_main_process
+from vidi.cli import data as looking_at_data
+from vidi.cli import listing
+from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
+from vidi.cli.output import AsJson, err, out, picture_path, print_json, print_scores
+from vidi.cli.progress import progress_for
+from vidi.engine.runs import Run, is_main_process
 
 EPILOG = (
     "Exit codes: 0 done, 1 findings (faults of a data set, a loss that is not finite), 2 wrong usage, 3 data that "
@@ -39,15 +37,8 @@ data_app = typer.Typer(
     help="Look at data sets before training on them.\n\n[dim]vidi data check photos/ --out checked[/dim]",
 )
 app.add_typer(data_app, name="data")
-
-
-def console(*, stderr: bool = False) -> Console:
-    """Return a console whose tables keep one line a row where a program reads them."""
-    made = Console(stderr=stderr, soft_wrap=True)
-    return made if made.is_terminal else Console(stderr=stderr, soft_wrap=True, width=240)
-
-
-out, err = console(), console(stderr=True)
+data_app.command("check")(looking_at_data.check)
+data_app.command("world")(looking_at_data.world)
 
 
 class Split(StrEnum):
@@ -66,11 +57,11 @@ class Weights(StrEnum):
     last = "last"
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 DropFaults = Annotated[bool, typer.Option("--drop-faults", help="Leave faulty rows of the data set out.")]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that `vidi train` or `model.save` made.", show_default=False)
 ]
+Download = Annotated[bool, typer.Option("--download", help="Fetch published weights that are not on this machine.")]
 WhichWeights = Annotated[Weights, typer.Option(help="Those of the best validation, or of the last one.")]
 
 
@@ -82,7 +73,7 @@ def main() -> None:
 def print_version(asked: bool) -> None:
     """Print vidi's version and leave, if asked to."""
     if asked:
-        print(installed("vidi"))
+        print(listing.installed("vidi"))
         raise typer.Exit
 
 
@@ -93,11 +84,6 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON on the standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -113,6 +99,10 @@ def train(
         typer.Argument(metavar="KEY=VALUE", help="Numbers of the recipe and arguments of the model."),
     ] = None,
     data: Annotated[str | None, typer.Option(help="`world` (the default), or the path of a data set.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Begin with published weights, and fine-tune: see `vidi models --weights`.")
+    ] = None,
+    download: Download = False,
     out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; runs/NAME by default.")] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Continue this run, with its own model and numbers; --data if its data moved.")
@@ -125,7 +115,7 @@ def train(
 
     [dim]vidi train retinanet_resnet18_fpn --data photos/ --out runs/cells epochs=30 size=240,320[/dim]
     """
-    if resume is not None and (name or out_folder or drop_faults):
+    if resume is not None and (name or weights or out_folder or drop_faults):
         fail(USAGE, "--resume continues a run with its own model, folder and numbers; leave the rest away")
     if resume is None and name is None:
         fail(USAGE, "which model? `vidi models` lists them, `vidi train --help` shows an example")
@@ -141,7 +131,16 @@ def train(
         run = Run(out_folder or api.next_free_folder(str(name)))
         faults = "drop" if drop_faults else "raise"
         with going_on(run, is_new=not run.is_taken()):
-            api.train(str(name), data=data or "world", out=run.folder, faults=faults, progress=progress, **given)
+            api.train(
+                str(name),
+                data=data or "world",
+                weights=weights,
+                download=download,
+                out=run.folder,
+                faults=faults,
+                progress=progress,
+                **given,
+            )
     if is_main_process():
         show_training(run, api.scores_of(run), as_json=as_json)
 
@@ -214,20 +213,6 @@ def evaluate(
         print_scores(scores)
 
 
-def print_scores(scores: Mapping[str, Any]) -> None:
-    """Print the numbers of an evaluation as a table."""
-    table = Table("score", "value", box=None)
-    for name, value in scores.items():
-        table.add_row(name, shown(value, digits=4))
-    if scores:
-        out.print(table)
-
-
-def shown(value: Any, *, digits: int) -> str:
-    """Return a score as text; COCO's -1 means that there was no object to score."""
-    return "-" if value == -1 else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Using a model
 
@@ -235,24 +220,35 @@ def shown(value: Any, *, digits: int) -> str:
 @app.command()
 @tells
 def predict(
-    run: RunFolder,
+    name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model with published weights.")],
     photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Pictures, or folders of pictures.")],
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions.")] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
+    ] = None,
     threshold: Annotated[float, typer.Option(help="Show objects that score at least this.", min=0, max=1)] = 0.5,
-    weights: WhichWeights = Weights.best,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Of a run, `best` (the default) or `last`; of a model, a name of `vidi models --weights`."),
+    ] = None,
+    download: Download = False,
     draw: Annotated[bool, typer.Option(help="Draw the results on the pictures.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Predict on pictures: a line for each, and the picture with its result drawn.
 
     [dim]vidi predict runs/cells photos/ --out drawn[/dim]
-    """
-    Run(run).config()
-    from vidi import api
 
-    paths = api.image_paths(photos)
-    model = api.load(run, weights=weights.value)
-    folder = out_folder or run / "predictions"
+    [dim]vidi predict resnet50 --weights torchvision/imagenet1k_v2 --download photos/cat.jpg[/dim]
+    """
+    from vidi import api
+    from vidi.data.readers.image_set import image_paths
+
+    run = Run(Path(name))
+    if not api.models(name):
+        run.config()  # a wrong folder is told before the pictures are
+    paths = image_paths(photos)
+    model = api.load_or_create(name, weights=weights, download=download)
+    folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     records, broken = [], []
     for (path, result), target in zip(api.predict_files(model, paths), drawn_paths(folder, paths), strict=True):
         if isinstance(result, Exception):
@@ -306,176 +302,9 @@ def sample(
     out.print(str(path), markup=False, highlight=False)
 
 
-def picture_path(path: Path, name: str) -> Path:
-    """Return `path` if it names a picture file, else the picture `name` in the folder `path`."""
-    return path if path.suffix.lower() in files.IMAGE_SUFFIXES else path / name
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Looking around
 
-
-@app.command()
-@tells
-def models(
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A name with wildcards, such as 'res*'.")] = "*",
-    task: Annotated[str | None, typer.Option(help="Only systems for this task.")] = None,
-    as_json: AsJson = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of README.md.")] = False,
-) -> None:
-    """List the systems: name, task, section of the notes, paper.
-
-    [dim]vidi models 'retina*' --task detection[/dim]
-    """
-    from vidi import api
-
-    entries = {name: api.entry(name) for name in api.models(pattern, task=task)}
-    if as_json:
-        print_json([{"name": n, "task": e.task, "section": e.section, "paper": e.paper} for n, e in entries.items()])
-        return
-    if not entries:
-        fail(USAGE, f"no model matches {pattern!r}" + (f" for the task {task}" if task else ""))
-    if as_markdown:
-        print("| name | task | notes | paper | proved against |\n|---|---|---|---|---|")
-        for name, e in entries.items():
-            print(f"| `{name}` | {e.task} | {e.section} | {e.paper} | {e.reference or 'its formulas'} |")
-        return
-    table = Table("name", "task", "section", "paper", box=None)
-    for name, entry in entries.items():
-        table.add_row(name, entry.task, entry.section, entry.paper)
-    out.print(table)
-
-
-@app.command()
-@tells
-def runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
-    as_json: AsJson = False,
-) -> None:
-    """List runs with their model, data, progress and latest scores; exit code 1 if one is damaged.
-
-    [dim]vidi runs[/dim]
-    """
-    rows, damaged = [], []
-    for run in find_runs(folder):
-        try:
-            rows.append(describe_run(run))
-        except (ValueError, OSError) as error:
-            damaged.append(message_of(error))
-    if as_json:
-        print_json(rows)
-    elif rows:
-        table = Table("run", "model", "data", "epoch", "finished", "latest scores", box=None)
-        for row in rows:
-            scores = ", ".join(f"{name} {shown(value, digits=3)}" for name, value in list(row["scores"].items())[:3])
-            finished = "yes" if row["finished"] else "no"
-            table.add_row(row["run"], row["model"], Path(row["data"]).name, f"{row['epoch']:g}", finished, scores)
-        out.print(table)
-    elif not damaged:
-        out.print(f"{folder} holds no runs", markup=False, highlight=False)
-    if damaged:
-        fail(FINDINGS, "\n".join(damaged))
-
-
-def describe_run(run: Run) -> dict[str, Any]:
-    """Return what the listing shows of a run, from its small files.
-
-    Raises:
-        ValueError: if they are damaged.
-    """
-    config, rows, finished = run.config(), run.metrics(), run.scores_path.is_file()
-    validated = [row for row in rows if not any(name.startswith("train/") for name in row)]
-    latest = files.read_json(run.scores_path) if finished else validated[-1] if validated else {}
-    known = ("step", "epoch", "stage")
-    return {
-        "run": str(run.folder),
-        "model": config["model"],
-        "data": config.get("data", {}).get("source", ""),
-        "epoch": rows[-1].get("epoch", 0) if rows else 0,
-        "finished": finished,
-        "scores": {name: value for name, value in latest.items() if name not in known and "/" not in name},
-    }
-
-
-@app.command()
-@tells
-def doctor(as_json: AsJson = False) -> None:
-    """Show versions, devices and threads: what a report of a fault should say.
-
-    [dim]vidi doctor[/dim]
-    """
-    import torch
-
-    packages = ("vidi", "torch", "torchvision", "accelerate", "numpy", "numba", "pillow")
-    facts: dict[str, Any] = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: installed(name) for name in packages},
-        "device": str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"),
-        "threads": torch.get_num_threads(),
-        "matrix kernels": torch.backends.cpu.get_cpu_capability(),
-    }
-    if as_json:
-        print_json(facts)
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        table.add_row(name, str(value))
-    out.print(table)
-
-
-def installed(package: str) -> str:
-    """Return a package's version, or say that it is not there."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Data
-
-
-@data_app.command("check")
-@tells
-def check(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A data set.")],
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Where contact sheets go; none without.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a data set was recognised as, count it, and list every fault; exit code 1 if there are faults.
-
-    [dim]vidi data check photos/ --out checked[/dim]
-    """
-    from vidi.data.checking import check_dataset
-
-    with counting(err) as progress:
-        report = check_dataset(path, progress=progress)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        out.print(str(report), markup=False, highlight=False)
-    if out_folder is not None:
-        for split, sheet in report.contact_sheets():
-            files.write_image(out_folder / f"{split}.png", sheet)
-            err.print(f"{out_folder / split}.png", markup=False, highlight=False)
-    if report.faults:
-        raise typer.Exit(FINDINGS)
-
-
-@data_app.command("world")
-@tells
-def world(
-    path: Annotated[Path, typer.Option("--out", help="The picture to write, or its folder.")] = Path("world.png"),
-    seed: Annotated[int, typer.Option(help="Other seeds, other scenes.", min=0)] = 0,
-    rows: Annotated[int, typer.Option(help="How many scenes.", min=1)] = 4,
-) -> None:
-    """Draw a page of scenes of the rendered world with every ground truth that it gives.
-
-    [dim]vidi data world --out world.png[/dim]
-    """
-    from vidi.data.world.gallery import gallery
-
-    target = picture_path(path, "world.png")
-    files.write_image(target, gallery(seed=seed, rows=rows))
-    out.print(str(target), markup=False, highlight=False)
+app.command()(listing.models)
+app.command()(listing.runs)
+app.command()(listing.doctor)

@@ -69,8 +69,8 @@ class Report:
         lines = [self.path, f"  recognised as {self.format}: {self.reason}", f"  gives {', '.join(self.kinds)}"]
         for name, split in self.splits.items():
             lines += ["", f"{name}: {split.images} images", *_split_lines(split)]
-        for title, rows in (("faults", self.faults), ("remarks", self.remarks)):
-            lines += ["", f"{len(rows)} {title}"] + ([listing(rows, shown=50)] if rows else [])
+        for title, rows in (("fault", self.faults), ("remark", self.remarks)):
+            lines += ["", f"{len(rows)} {title}{'' if len(rows) == 1 else 's'}"] + ([listing(rows, shown=50)] if rows else [])
         return "\n".join(lines)
 
 

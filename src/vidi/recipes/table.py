@@ -5,7 +5,7 @@ A recipe's numbers are the defaults of `vidi train NAME key=value`.
 
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
-from vidi.recipes.classification import HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES
+from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES
 from vidi.recipes.detection import ANCHORS, FROM_SCRATCH, TINY
 from vidi.recipes.generation import GAN
 
@@ -23,3 +23,6 @@ OF_TASK: dict[str, Recipe] = {"classification": PHOTOS, "detection": FROM_SCRATC
 RECIPES: dict[str, dict[str, Recipe]] = {
     name: OWN.get(name) or {"": OF_TASK[entry.task]} for name, entry in CATALOG.items()
 }
+
+FINE_TUNING: dict[str, Recipe] = {"classification": FINE_TUNED}
+"""By task: the recipe of a training that begins with published weights, instead of the system's own."""

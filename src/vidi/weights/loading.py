@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -77,6 +78,31 @@ def published(name: str) -> Source:
     return PUBLISHED[name]
 
 
+def published_weights(model: str) -> list[str]:
+    """Return the names of the published weights of a model, publisher/version, the oldest first."""
+    return [source.version for source in PUBLISHED.values() if source.model == model]
+
+
+def describe_weights(model: str) -> list[dict[str, Any]]:
+    """Return what is known about each set of published weights of a model, and where its file is, if it is here."""
+    rows = []
+    for source in PUBLISHED.values():
+        if source.model == model:
+            path = found(source)
+            rows.append(
+                {
+                    "name": model,
+                    "weights": source.version,
+                    "score": dict(source.score),
+                    "licence": source.licence,
+                    "url": source.url,
+                    "sha256": source.sha256,
+                    "path": str(path) if path is not None else None,
+                }
+            )
+    return rows
+
+
 def load_tensors(
     model: Saved, tensors: Mapping[str, Tensor], source: Source, *, part: str | None = None, new_head: bool = False
 ) -> None:
@@ -125,14 +151,26 @@ def folders() -> list[Path]:
     return [Path(chosen), cache] if chosen else [cache]
 
 
-def located(source: Source, folder: Path | None = None, *, download: bool = False) -> Path:
-    """Return the path of a source's file, downloaded if that is wanted; see `load_published`."""
+def found(source: Source, folder: Path | None = None) -> Path | None:
+    """Return the path of a source's file, None if it is not on this machine; see the module for where it may be."""
     places = [folder] if folder is not None else folders()
     shipped = _shipped(source) if folder is None else None
-    found = next((place / source.filename for place in places if (place / source.filename).is_file()), shipped)
-    if found is not None:
-        return found
-    path = places[0] / source.filename
+    return next((place / source.filename for place in places if (place / source.filename).is_file()), shipped)
+
+
+def _shipped(source: Source) -> Path | None:
+    """Return the file inside the installed package that ships it."""
+    package = find_spec(source.package) if source.package else None
+    roots = package.submodule_search_locations if package is not None else None
+    return next((path for root in roots or () for path in Path(root).rglob(source.filename)), None)
+
+
+def located(source: Source, folder: Path | None = None, *, download: bool = False) -> Path:
+    """Return the path of a source's file, downloaded if that is wanted; see `load_published`."""
+    present = found(source, folder)
+    if present is not None:
+        return present
+    path = (folder or folders()[0]) / source.filename
     if not download:
         install = f", or install the package {source.package.replace('_', '-')}" if source.package else ""
         raise FileNotFoundError(f"{path}: no such file; put {source.url} there, or ask for the download{install}")
@@ -144,13 +182,6 @@ def located(source: Source, folder: Path | None = None, *, download: bool = Fals
     except RuntimeError as error:
         raise ValueError(f"{source.url}: {error}") from error
     return path
-
-
-def _shipped(source: Source) -> Path | None:
-    """Return the file inside the installed package that ships it."""
-    package = find_spec(source.package) if source.package else None
-    roots = package.submodule_search_locations if package is not None else None
-    return next((path for root in roots or () for path in Path(root).rglob(source.filename)), None)
 
 
 def checked_tensors(path: Path, source: Source) -> dict[str, Tensor]:

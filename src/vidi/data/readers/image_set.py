@@ -3,6 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,24 @@ def listed_classes(folder: Path) -> dict[int, str] | None:
             raise ValueError(f"{path}, line {line + 1}: expected a class name, each number once, got {text!r}")
         classes[number] = name
     return classes
+
+
+def image_paths(paths: Sequence[str | Path]) -> list[Path]:
+    """Return image files from files and folders, in order.
+
+    Raises:
+        FileNotFoundError: if a path does not exist.
+        ValueError: if a folder holds no image.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if is_image_name(p.name))
+            if not inside:
+                raise ValueError(f"{path} holds no images ({', '.join(files.IMAGE_SUFFIXES)})")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise FileNotFoundError(f"{path}: no such file or folder")
+    return found

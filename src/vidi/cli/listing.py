@@ -1,0 +1,161 @@
+"""Commands that look around: what systems, weights and runs there are, and what machine this is."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vidi import files
+from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
+from vidi.cli.output import AsJson, out, print_json, shown
+from vidi.engine.runs import Run, find_runs
+
+
+@tells
+def models(
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="A name with wildcards, such as 'res*'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only systems for this task.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="List their published weights.")] = False,
+    as_json: AsJson = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of README.md.")] = False,
+) -> None:
+    """List the systems: name, task, section of the notes, paper.
+
+    [dim]vidi models 'retina*' --task detection[/dim]
+
+    [dim]vidi models 'resnet*' --weights[/dim]
+    """
+    from vidi import api
+    from vidi.weights.loading import describe_weights
+
+    entries = {name: api.entry(name) for name in api.models(pattern, task=task)}
+    if not entries and not as_json:
+        fail(USAGE, f"no model matches {pattern!r}" + (f" for the task {task}" if task else ""))
+    if weights:
+        list_weights([row for name in entries for row in describe_weights(name)], as_json=as_json)
+    elif as_json:
+        print_json([{"name": n, "task": e.task, "section": e.section, "paper": e.paper} for n, e in entries.items()])
+    elif as_markdown:
+        print_markdown(entries)
+    else:
+        table = Table("name", "task", "section", "paper", box=None)
+        for name, entry in entries.items():
+            table.add_row(name, entry.task, entry.section, entry.paper)
+        out.print(table)
+
+
+def print_markdown(entries: Mapping[str, Any]) -> None:
+    """Print the table of README.md: a row for each paper and the systems that come from it."""
+    print("| names | task | notes | paper | proved against |\n|---|---|---|---|---|")
+    for (task, section, paper), group in groupby(entries.items(), lambda item: of_paper(item[1])):
+        members = list(group)
+        references = dict.fromkeys(entry.reference.split()[0] for _, entry in members if entry.reference)
+        names = ", ".join(f"`{name}`" for name, _ in members)
+        print(f"| {names} | {task} | {section} | {paper} | {', '.join(references) or 'its formulas'} |")
+
+
+def of_paper(entry: Any) -> tuple[str, str, str]:
+    """Return what the systems of one row of the table have in common."""
+    return entry.task, entry.section, entry.paper
+
+
+def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print published weights, with their scores in per cent as their publishers give them."""
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("name", "weights", "published score", "licence", "here", "file", box=None)
+    for row in rows:
+        scores = ", ".join(f"{name} {value:g}" for name, value in row["score"].items())
+        here = "yes" if row["path"] else "no"
+        table.add_row(row["name"], row["weights"], scores or "-", row["licence"], here, row["url"])
+    out.print(table)
+
+
+@tells
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """List runs with their model, data, progress and latest scores; exit code 1 if one is damaged.
+
+    [dim]vidi runs[/dim]
+    """
+    rows, damaged = [], []
+    for run in find_runs(folder):
+        try:
+            rows.append(describe_run(run))
+        except (ValueError, OSError) as error:
+            damaged.append(message_of(error))
+    if as_json:
+        print_json(rows)
+    elif rows:
+        table = Table("run", "model", "data", "epoch", "finished", "latest scores", box=None)
+        for row in rows:
+            scores = ", ".join(f"{name} {shown(value, digits=3)}" for name, value in list(row["scores"].items())[:3])
+            finished = "yes" if row["finished"] else "no"
+            table.add_row(row["run"], row["model"], Path(row["data"]).name, f"{row['epoch']:g}", finished, scores)
+        out.print(table)
+    elif not damaged:
+        out.print(f"{folder} holds no runs", markup=False, highlight=False)
+    if damaged:
+        fail(FINDINGS, "\n".join(damaged))
+
+
+def describe_run(run: Run) -> dict[str, Any]:
+    """Return what the listing shows of a run, from its small files.
+
+    Raises:
+        ValueError: if they are damaged.
+    """
+    config, rows, finished = run.config(), run.metrics(), run.scores_path.is_file()
+    validated = [row for row in rows if not any(name.startswith("train/") for name in row)]
+    latest = files.read_json(run.scores_path) if finished else validated[-1] if validated else {}
+    known = ("step", "epoch", "stage")
+    return {
+        "run": str(run.folder),
+        "model": config["model"],
+        "data": config.get("data", {}).get("source", ""),
+        "epoch": rows[-1].get("epoch", 0) if rows else 0,
+        "finished": finished,
+        "scores": {name: value for name, value in latest.items() if name not in known and "/" not in name},
+    }
+
+
+@tells
+def doctor(as_json: AsJson = False) -> None:
+    """Show versions, devices and threads: what a report of a fault should say.
+
+    [dim]vidi doctor[/dim]
+    """
+    import torch
+
+    packages = ("vidi", "torch", "torchvision", "accelerate", "numpy", "numba", "pillow")
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **{name: installed(name) for name in packages},
+        "device": str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"),
+        "threads": torch.get_num_threads(),
+        "matrix kernels": torch.backends.cpu.get_cpu_capability(),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, str(value))
+    out.print(table)
+
+
+def installed(package: str) -> str:
+    """Return a package's version, or say that it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,47 @@
+"""What commands print, and how."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from vidi import files
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console whose tables keep one line a row where a program reads them."""
+    made = Console(stderr=stderr, soft_wrap=True)
+    return made if made.is_terminal else Console(stderr=stderr, soft_wrap=True, width=240)
+
+
+out, err = console(), console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON on the standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_scores(scores: Mapping[str, Any]) -> None:
+    """Print the numbers of an evaluation as a table."""
+    table = Table("score", "value", box=None)
+    for name, value in scores.items():
+        table.add_row(name, shown(value, digits=4))
+    if scores:
+        out.print(table)
+
+
+def shown(value: Any, *, digits: int) -> str:
+    """Return a score as text; COCO's -1 means that there was no object to score."""
+    return "-" if value == -1 else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def picture_path(path: Path, name: str) -> Path:
+    """Return `path` if it names a picture file, else the picture `name` in the folder `path`."""
+    return path if path.suffix.lower() in files.IMAGE_SUFFIXES else path / name

@@ -1,0 +1,51 @@
+"""What the numbers of a recipe may be."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+
+from vidi.engine.overrides import OverrideError
+from vidi.engine.recipe import Recipe
+from vidi.engine.scoring import Task
+
+# What a number of a recipe may be: a test, and the test in words.
+LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("world_scenes", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("learning_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
+    **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("warmup", "workers", "seed"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("momentum", "betas", "ema", "milestones"), (lambda v: 0 <= v < 1, "at least 0 and less than 1")),
+}
+
+
+def check_recipes(recipes: Mapping[str, Recipe], task: Task) -> None:
+    """Refuse numbers that no training can follow.
+
+    Args:
+        recipes: by stage; "" for a system without stages.
+        task: of the system.
+
+    Raises:
+        OverrideError: with a line for each number.
+    """
+    faults = []
+    for stage, recipe in recipes.items():
+        prefix = f"{stage}." if stage else ""
+        faults += [prefix + fault for fault in _faults_of(recipe, task)]
+    if faults:
+        raise OverrideError("\n".join(faults))
+
+
+def _faults_of(recipe: Recipe, task: Task) -> Iterator[str]:
+    for key, (holds, limit) in LIMITS.items():
+        value = getattr(recipe, key)
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(map(holds, numbers)):
+            yield f"{key}: received {value}, expected {limit}"
+    if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
+        yield f"batch_size: received {recipe.batch_size}, expected a multiple of accumulate"
+    if recipe.mix != "none" and "label" not in task.targets:
+        yield f"mix: received {recipe.mix}; pictures are mixed for classification only"
+    if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):
+        yield "precision: received fp16, which needs a GPU; a CPU takes float32 or bf16"
