@@ -4,14 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidi.api import create, evaluate, load, models, resume, sample, train
+    from vidi.api import cost, create, evaluate, load, models, resume, sample, train
+    from vidi.nn.inference import fuse_for_inference
     from vidi.results import AnchorSizes, Classification, Detections, SemanticMap
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "cost": "vidi.api",
     "create": "vidi.api",
     "evaluate": "vidi.api",
+    "fuse_for_inference": "vidi.nn.inference",
     "load": "vidi.api",
     "models": "vidi.api",
     "resume": "vidi.api",
@@ -28,8 +31,10 @@ __all__ = [
     "Classification",
     "Detections",
     "SemanticMap",
+    "cost",
     "create",
     "evaluate",
+    "fuse_for_inference",
     "load",
     "models",
     "resume",

@@ -27,7 +27,9 @@ from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.scoring import TASKS
 from vidi.engine.train import Job
 from vidi.engine.train import train as train_job
-from vidi.model import Adversarial, Predicts, Preprocess, Saved
+from vidi.model import Adversarial, Predicts, Preprocess, Saved, Supervised
+from vidi.nn.cost import CostReport, count_cost
+from vidi.nn.inference import fuse_for_inference
 from vidi.recipes.table import FINE_TUNING, RECIPES
 from vidi.results import Categories, Detections, category_names
 from vidi.weights.loading import load_published, published, published_weights
@@ -121,6 +123,25 @@ def weights_of(name: str, weights: str) -> WeightsSource:
         return published(f"{name}/{weights}")
     choices = f"expected one of {', '.join(known)}" if known else "none are published in a form that vidi reads"
     raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
+
+
+def cost(name: str, *, size: tuple[int, int] | None = None, **arguments: Any) -> CostReport:
+    """Count the parameters and multiply-adds of a model for one image, without memory or arithmetic.
+
+    Args:
+        name: as in `vidi.models()`.
+        size: (H, W) of the image; by default what the model's preprocessing makes of a square one.
+        arguments: of the model's builder.
+
+    Raises:
+        ValueError: for unknown names and arguments, and if the model is no network for images.
+    """
+    with torch.device("meta"):
+        model = create(name, **arguments)
+    if not isinstance(model, Supervised):
+        raise UsageError(f"{name} is a {type(model).__name__}; the cost of networks from images to outputs is counted")
+    usual = model.preprocess.crop or model.preprocess.resized((224, 224))
+    return count_cost(model.network, size or usual)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -465,6 +486,7 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
     """
     if not isinstance(model, Predicts):
         raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
+    model = fuse_for_inference(model) if isinstance(model, Supervised) else model
     for start in range(0, len(paths), ahead):
         images, errors = {}, {}
         for path in paths[start : start + ahead]:

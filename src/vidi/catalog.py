@@ -7,9 +7,56 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidi.backbones.alexnet import alexnet, alexnet_2012
+from vidi.backbones.darknet import darknet53
+from vidi.backbones.efficientnet import (
+    efficientnet_b0,
+    efficientnet_b1,
+    efficientnet_b2,
+    efficientnet_b3,
+    efficientnet_b4,
+    efficientnet_b5,
+    efficientnet_b6,
+    efficientnet_b7,
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+from vidi.backbones.googlenet import googlenet
+from vidi.backbones.inception_resnet import inception_resnet_v2
+from vidi.backbones.inception_v3 import inception_v3, inception_v3_fid
+from vidi.backbones.mobilenet import mobilenet_v2
 from vidi.backbones.progressive import progressive_resnet18
+from vidi.backbones.regnet import (
+    anynet,
+    regnet_x_1_6gf,
+    regnet_x_3_2gf,
+    regnet_x_8gf,
+    regnet_x_16gf,
+    regnet_x_32gf,
+    regnet_x_400mf,
+    regnet_x_800mf,
+    regnet_y_1_6gf,
+    regnet_y_3_2gf,
+    regnet_y_8gf,
+    regnet_y_16gf,
+    regnet_y_32gf,
+    regnet_y_128gf,
+    regnet_y_400mf,
+    regnet_y_800mf,
+)
 from vidi.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
 from vidi.backbones.resnet_cifar import resnet20, resnet32, resnet44, resnet56, resnet110
+from vidi.backbones.resnet_v2 import (
+    resnetv2_50x1_bit,
+    resnetv2_50x3_bit,
+    resnetv2_101x1_bit,
+    resnetv2_101x3_bit,
+    resnetv2_152x2_bit,
+    resnetv2_152x4_bit,
+)
 from vidi.backbones.resnext import resnext50_32x4d, resnext101_32x8d, resnext101_64x4d
 from vidi.backbones.senet import (
     seresnet18,
@@ -20,6 +67,7 @@ from vidi.backbones.senet import (
     seresnext50_32x4d,
     seresnext101_32x8d,
 )
+from vidi.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 from vidi.backbones.wide_resnet import (
     wide_resnet16_4,
     wide_resnet28_10,
@@ -47,7 +95,7 @@ class Entry:
         task: a key of `vidi.engine.scoring.TASKS`.
         section: of the course notes.
         paper: authors, year and arXiv id.
-        reference: the implementation whose numbers it gives; empty where none can be installed.
+        reference: the package whose implementation gives the same numbers; empty where none can be installed.
         tiny: builder arguments of a variant small enough for the contract tests.
     """
 
@@ -63,6 +111,17 @@ RESNET = "He et al. 2016, 1512.03385"
 RESNEXT = "Xie et al. 2017, 1611.05431"
 SENET = "Hu et al. 2018, 1709.01507"
 WIDE = "Zagoruyko & Komodakis 2016, 1605.07146"
+ALEXNET = "Krizhevsky 2014, 1404.5997"
+ALEXNET_2012 = "Krizhevsky et al. 2012"
+VGG = "Simonyan & Zisserman 2015, 1409.1556"
+GOOGLENET = "Szegedy et al. 2015, 1409.4842"
+INCEPTION = "Szegedy et al. 2016, 1512.00567"
+INCEPTION_RESNET = "Szegedy et al. 2017, 1602.07261"
+MOBILENET = "Sandler et al. 2018, 1801.04381"
+EFFICIENTNET = "Tan & Le 2019, 1905.11946"
+REGNET = "Radosavovic et al. 2020, 2003.13678"
+BIT = "Kolesnikov et al. 2020, 1912.11370"
+DARKNET = "Redmon & Farhadi 2018, 1804.02767"
 RETINANET = "Lin et al. 2017, 1708.02002"
 PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
 YOLO9000 = "Redmon & Farhadi 2017, 1612.08242"
@@ -70,62 +129,115 @@ GAN = "Goodfellow et al. 2014, 1406.2661"
 
 SMALL_IMAGE = {"categories": 3, "size": (64, 64), "width": 16}
 SMALL_CIFAR = {"categories": 3}
+SMALL_SCALED = {"categories": 3, "size": (64, 64), "width": 0.25}
+SMALL_DEEP = {"categories": 3, "size": (64, 64), "width": 0.125}
+SMALL_HUGE = {"categories": 3, "size": (64, 64), "width": 0.05}
+SMALL_PLAIN = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32}
+SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 8}
+SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
+SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
+SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
+SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
 SMALL_DETECTOR = {"categories": 3, "size": (64, 64), "channels": 32, "head_depth": 1}
 
 CATALOG: dict[str, Entry] = {
-    "resnet18": Entry(resnet18, "classification", "2.2.1", RESNET, "torchvision resnet18", SMALL_IMAGE),
-    "resnet34": Entry(resnet34, "classification", "2.2.1", RESNET, "torchvision resnet34", SMALL_IMAGE),
-    "resnet50": Entry(resnet50, "classification", "2.2.1", RESNET, "torchvision resnet50", SMALL_IMAGE),
-    "resnet101": Entry(resnet101, "classification", "2.2.1", RESNET, "torchvision resnet101", SMALL_IMAGE),
-    "resnet152": Entry(resnet152, "classification", "2.2.1", RESNET, "torchvision resnet152", SMALL_IMAGE),
+    "resnet18": Entry(resnet18, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet34": Entry(resnet34, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet50": Entry(resnet50, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet101": Entry(resnet101, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet152": Entry(resnet152, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
     "resnet20": Entry(resnet20, "classification", "2.2.1", RESNET, "", SMALL_CIFAR),
     "resnet32": Entry(resnet32, "classification", "2.2.1", RESNET, "", SMALL_CIFAR),
     "resnet44": Entry(resnet44, "classification", "2.2.1", RESNET, "", SMALL_CIFAR),
     "resnet56": Entry(resnet56, "classification", "2.2.1", RESNET, "", SMALL_CIFAR),
     "resnet110": Entry(resnet110, "classification", "2.2.1", RESNET, "", SMALL_CIFAR),
     "progressive_resnet18": Entry(progressive_resnet18, "classification", "2.2.1", PROGRESSIVE, "", SMALL_STAGES),
-    "resnext50_32x4d": Entry(
-        resnext50_32x4d, "classification", "2.3", RESNEXT, "torchvision resnext50_32x4d", SMALL_IMAGE
-    ),
-    "resnext101_32x8d": Entry(
-        resnext101_32x8d, "classification", "2.3", RESNEXT, "torchvision resnext101_32x8d", SMALL_IMAGE
-    ),
-    "resnext101_64x4d": Entry(
-        resnext101_64x4d, "classification", "2.3", RESNEXT, "torchvision resnext101_64x4d", SMALL_IMAGE
-    ),
-    "seresnet18": Entry(seresnet18, "classification", "2.4", SENET, "timm seresnet18", SMALL_IMAGE),
-    "seresnet34": Entry(seresnet34, "classification", "2.4", SENET, "timm seresnet34", SMALL_IMAGE),
-    "seresnet50": Entry(seresnet50, "classification", "2.4", SENET, "timm seresnet50", SMALL_IMAGE),
-    "seresnet101": Entry(seresnet101, "classification", "2.4", SENET, "timm seresnet101", SMALL_IMAGE),
-    "seresnet152": Entry(seresnet152, "classification", "2.4", SENET, "timm seresnet152", SMALL_IMAGE),
-    "seresnext50_32x4d": Entry(
-        seresnext50_32x4d, "classification", "2.4", SENET, "timm seresnext50_32x4d", SMALL_IMAGE
-    ),
-    "seresnext101_32x8d": Entry(
-        seresnext101_32x8d, "classification", "2.4", SENET, "timm seresnext101_32x8d", SMALL_IMAGE
-    ),
+    "resnext50_32x4d": Entry(resnext50_32x4d, "classification", "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "resnext101_32x8d": Entry(resnext101_32x8d, "classification", "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "resnext101_64x4d": Entry(resnext101_64x4d, "classification", "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "seresnet18": Entry(seresnet18, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet34": Entry(seresnet34, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet50": Entry(seresnet50, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet101": Entry(seresnet101, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet152": Entry(seresnet152, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnext50_32x4d": Entry(seresnext50_32x4d, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnext101_32x8d": Entry(seresnext101_32x8d, "classification", "2.4", SENET, "timm", SMALL_IMAGE),
     "wide_resnet16_4": Entry(wide_resnet16_4, "classification", "2.6.1", WIDE, "", SMALL_CIFAR),
     "wide_resnet28_10": Entry(wide_resnet28_10, "classification", "2.6.1", WIDE, "", SMALL_CIFAR),
     "wide_resnet40_4": Entry(wide_resnet40_4, "classification", "2.6.1", WIDE, "", SMALL_CIFAR),
-    "wide_resnet50_2": Entry(
-        wide_resnet50_2, "classification", "2.6.1", WIDE, "torchvision wide_resnet50_2", SMALL_IMAGE
+    "wide_resnet50_2": Entry(wide_resnet50_2, "classification", "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
+    "wide_resnet101_2": Entry(wide_resnet101_2, "classification", "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
+    "alexnet": Entry(alexnet, "classification", "2.1", ALEXNET, "torchvision", SMALL_PLAIN),
+    "alexnet_2012": Entry(alexnet_2012, "classification", "2.1", ALEXNET_2012, "", SMALL_PLAIN),
+    "vgg11": Entry(vgg11, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg13": Entry(vgg13, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg16": Entry(vgg16, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg19": Entry(vgg19, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg11_bn": Entry(vgg11_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg13_bn": Entry(vgg13_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg16_bn": Entry(vgg16_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg19_bn": Entry(vgg19_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "googlenet": Entry(googlenet, "classification", "2.1", GOOGLENET, "torchvision", SMALL_IMAGE),
+    "inception_v3": Entry(inception_v3, "classification", "2.2.2", INCEPTION, "torchvision", SMALL_INCEPTION),
+    "inception_v3_fid": Entry(inception_v3_fid, "classification", "8.1.2", INCEPTION, "pytorch-fid", SMALL_INCEPTION),
+    "inception_resnet_v2": Entry(
+        inception_resnet_v2,
+        "classification",
+        "2.2.2",
+        INCEPTION_RESNET,
+        "timm",
+        SMALL_INCEPTION_RESNET,
     ),
-    "wide_resnet101_2": Entry(
-        wide_resnet101_2, "classification", "2.6.1", WIDE, "torchvision wide_resnet101_2", SMALL_IMAGE
-    ),
+    "mobilenet_v2": Entry(mobilenet_v2, "classification", "2.5", MOBILENET, "torchvision", SMALL_SCALED),
+    "efficientnet_b0": Entry(efficientnet_b0, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b1": Entry(efficientnet_b1, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b2": Entry(efficientnet_b2, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b3": Entry(efficientnet_b3, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b4": Entry(efficientnet_b4, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b5": Entry(efficientnet_b5, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_b6": Entry(efficientnet_b6, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_b7": Entry(efficientnet_b7, "classification", "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_lite0": Entry(efficientnet_lite0, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite1": Entry(efficientnet_lite1, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite2": Entry(efficientnet_lite2, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite3": Entry(efficientnet_lite3, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite4": Entry(efficientnet_lite4, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "anynet": Entry(anynet, "classification", "2.8", REGNET, "", SMALL_ANYNET),
+    "regnet_x_400mf": Entry(regnet_x_400mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_800mf": Entry(regnet_x_800mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_1_6gf": Entry(regnet_x_1_6gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_3_2gf": Entry(regnet_x_3_2gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_8gf": Entry(regnet_x_8gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_16gf": Entry(regnet_x_16gf, "classification", "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_x_32gf": Entry(regnet_x_32gf, "classification", "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_400mf": Entry(regnet_y_400mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_800mf": Entry(regnet_y_800mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_1_6gf": Entry(regnet_y_1_6gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_3_2gf": Entry(regnet_y_3_2gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_8gf": Entry(regnet_y_8gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_16gf": Entry(regnet_y_16gf, "classification", "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_32gf": Entry(regnet_y_32gf, "classification", "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_128gf": Entry(regnet_y_128gf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "resnetv2_50x1_bit": Entry(resnetv2_50x1_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_50x3_bit": Entry(resnetv2_50x3_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_101x1_bit": Entry(resnetv2_101x1_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_101x3_bit": Entry(resnetv2_101x3_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_152x2_bit": Entry(resnetv2_152x2_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_152x4_bit": Entry(resnetv2_152x4_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "darknet53": Entry(darknet53, "classification", "4.3.4", DARKNET, "timm", SMALL_DARKNET),
     "anchor_kmeans": Entry(anchor_kmeans, "anchors", "4.3.4", YOLO9000, "", {"anchors": 3}),
     "retinanet_tiny": Entry(retinanet_tiny, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet18_fpn": Entry(retinanet_resnet18_fpn, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet50_fpn": Entry(
-        retinanet_resnet50_fpn, "detection", "4.3.4", RETINANET, "torchvision retinanet_resnet50_fpn", SMALL_DETECTOR
+        retinanet_resnet50_fpn, "detection", "4.3.4", RETINANET, "torchvision", SMALL_DETECTOR
     ),
     "retinanet_resnet50_fpn_v2": Entry(
         retinanet_resnet50_fpn_v2,
         "detection",
         "4.3.4",
         RETINANET,
-        "torchvision retinanet_resnet50_fpn_v2",
+        "torchvision",
         SMALL_DETECTOR,
     ),
     "gan": Entry(gan, "generation", "8.2", GAN, "", {"size": (16, 16), "hidden": 16}),

@@ -15,7 +15,7 @@ from tests.conftest import Run
 from vidi.catalog import CATALOG
 from vidi.cli.app import app
 
-COMMANDS = ("train", "eval", "predict", "sample", "models", "runs", "doctor", "data check", "data world")
+COMMANDS = ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor", "data check", "data world")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_help_says_what_a_command_does_and_shows_an_example(command: str) -> Non
 def test_the_help_of_vidi_names_the_exit_codes() -> None:
     done = vidi("--help", env={"COLUMNS": "160"})
     assert "Exit codes: 0 done, 1 findings" in done.out
-    assert all(name in done.out for name in ("train", "eval", "predict", "sample", "models", "runs", "doctor"))
+    assert all(name in done.out for name in ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor"))
     assert vidi("--version").out.count(".") == 2
 
 
@@ -162,6 +162,18 @@ def test_models_takes_wildcards_and_tasks() -> None:
     assert "He et al. 2016, 1512.03385" in table[1]  # one line a row, however narrow the pipe claims to be
     markdown = vidi("models", "--markdown").out
     assert all(f"`{name}`" in markdown for name in CATALOG)
+
+
+def test_cost_counts_parameters_and_multiply_adds() -> None:
+    report = vidi("cost", "resnet18", "--json").json()
+    assert (report["parameters"], round(report["macs"] / 1e9, 4)) == (11_689_512, 1.8141)
+    narrow = vidi("cost", "resnet18", "width=16", "--image", "64,64", "--depth", "1").out.splitlines()
+    assert [line.split()[0] for line in narrow[1:3]] == ["backbone", "head"]
+    assert narrow[-1].endswith("matmul 0")
+    assert "1 x 3 x 64 x 64" in narrow[-1]
+    assert vidi("cost", "gan").code == 2
+    assert "image: received '64'" in vidi("cost", "resnet18", "--image", "64").err
+    assert "did you mean width" in vidi("cost", "resnet18", "widht=8").err
 
 
 def test_runs_lists_models_data_progress_and_scores(classifier: Path, detector: Path) -> None:

@@ -19,6 +19,16 @@ from vidi.model import Adversarial, Fitted, Saved, Staged, Step, Supervised
 from vidi.recipes.table import RECIPES
 from vidi.results import AnchorSizes, Classification, Detections
 
+
+def families() -> dict[str, list[str]]:
+    """Return the names by the file that defines them."""
+    files: dict[str, list[str]] = {}
+    for name, entry in CATALOG.items():
+        files.setdefault(inspect.unwrap(entry.builder).__module__, []).append(name)
+    return files
+
+
+FIRST = {names[0] for names in families().values()}
 NAMES = list(CATALOG)
 SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
 RESULTS = {"classification": Classification, "detection": Detections, "anchors": AnchorSizes}
@@ -30,8 +40,13 @@ def shape_of(name: str) -> type:
     return next(kind for kind in (Supervised, Adversarial, Staged, Fitted) if issubclass(annotation, kind))
 
 
-def names_of(*shapes: type) -> list[str]:
-    return [name for name in NAMES if shape_of(name) in shapes]
+def marked(names: list[str]) -> list[Any]:
+    """Leave all but the first of each family to the extended suite."""
+    return [name if name in FIRST else pytest.param(name, marks=pytest.mark.extended) for name in names]
+
+
+def names_of(*shapes: type) -> list[Any]:
+    return marked([name for name in NAMES if shape_of(name) in shapes])
 
 
 def build(name: str, seed: int = 0) -> Any:
@@ -96,14 +111,14 @@ def test_stages_have_recipes(name: str) -> None:
     assert [stage.name for stage in build(name).stages()] == list(RECIPES[name])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_equal_seeds_build_equal_models(name: str) -> None:
     one, two = build(name).state_dict(), build(name).state_dict()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_a_saved_model_loads_and_gives_the_same(name: str, tmp_path: Path) -> None:
     model: Saved = build(name)
     if isinstance(model, Fitted):
@@ -164,7 +179,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
     assert min(totals[-3:]) < totals[0]
 
 
-@pytest.mark.parametrize("name", [name for name in names_of(Supervised) if CATALOG[name].task == "detection"])
+@pytest.mark.parametrize("name", marked([name for name in NAMES if CATALOG[name].task == "detection"]))
 def test_images_without_objects_train(name: str) -> None:
     losses = build(name).loss(pictures(), truths("detection", empty=True))
     assert all(value.isfinite() for value in losses.values())

@@ -46,12 +46,27 @@ def test_boxes_and_masks_follow_the_pixels(name: str, seed: int) -> None:
     assert shown > image.float().mean()
 
 
-@pytest.mark.parametrize("name", ["shift", "crop", "resized_crop"])
+CROPS = ["shift", "crop", "crop_randaugment", "resized_crop", "resized_crop_randaugment"]
+
+
+@pytest.mark.parametrize("name", CROPS)
 def test_crops_have_the_size_of_the_network(name: str) -> None:
     image, _ = scene()
     cropped, target = Augmentation(name, (24, 32))((image, {"label": torch.tensor(2)}))
     assert cropped.shape == (3, 24, 32)
     assert target == {"label": torch.tensor(2)}
+
+
+def test_randaugment_changes_colours_and_follows_its_seed() -> None:
+    image, _ = scene()
+    grey = tv_tensors.Image(torch.full_like(image, 90))  # crops and flips leave it as it is
+    seen = []
+    for seed in (*range(8), 0):
+        with seeded_draws(seed):
+            seen.append(Augmentation("crop_randaugment", (40, 60))((grey, {}))[0])
+    assert torch.equal(seen[0], seen[-1])
+    assert any(not torch.equal(picture, grey) for picture in seen)
+    assert all(picture.dtype == torch.uint8 for picture in seen)
 
 
 def test_what_comes_in_from_outside_is_ignored_in_label_maps() -> None:

@@ -79,6 +79,10 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
 
+    def heads(self) -> tuple[nn.Module, ...]:
+        """Return the modules whose last layer, `linear`, depends on the categories."""
+        return (self.head,)
+
     def features(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Return the backbone's maps, finest first; the head does not run."""
         return self.backbone(images)
@@ -144,7 +148,7 @@ def supervised_classifier(
 
 
 def reset_head(model: Supervised, categories: int | tuple[str | None, ...]) -> None:
-    """Give a classifier new categories: its last layer is drawn anew from torch's global generator, the rest stays.
+    """Give a classifier new categories: last layers are drawn anew from torch's global generator, the rest stays.
 
     Raises:
         TypeError: if the model has no classification head.
@@ -153,8 +157,9 @@ def reset_head(model: Supervised, categories: int | tuple[str | None, ...]) -> N
     if not isinstance(network, Classifier):
         raise TypeError(f"received a network of type {type(network).__name__}, expected a Classifier")
     names = category_names(categories)
-    old = cast(nn.Linear, network.head.linear)
-    network.head.linear = nn.Linear(old.in_features, len(names), device=old.weight.device, dtype=old.weight.dtype)
+    for head in network.heads():
+        old = cast(nn.Linear, head.linear)
+        head.linear = nn.Linear(old.in_features, len(names), device=old.weight.device, dtype=old.weight.dtype)
     model.decode = ClassificationDecode(names)
     if model.origin is not None:
         name, arguments = model.origin

@@ -306,5 +306,6 @@ def sample(
 # Looking around
 
 app.command()(listing.models)
+app.command()(listing.cost)
 app.command()(listing.runs)
 app.command()(listing.doctor)

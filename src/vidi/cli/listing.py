@@ -78,6 +78,34 @@ def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
 
 
 @tells
+def cost(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model: see `vidi models`.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Arguments of the model.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option("--image", metavar="H,W", help="Of the image; the model's own size by default.")
+    ] = None,
+    depth: Annotated[int, typer.Option(help="Show modules this deep with all that is in them.", min=1)] = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Count the parameters and multiply-adds of a model, in total and by module.
+
+    [dim]vidi cost resnet50[/dim]
+
+    [dim]vidi cost mobilenet_v2 categories=10 --image 96,96 --depth 3[/dim]
+    """
+    from vidi import api
+    from vidi.engine.overrides import check_overrides, split_overrides
+
+    given = split_overrides(overrides or [])
+    size = check_overrides({"image": image_size}, {"image": tuple[int, int] | None})["image"]
+    report = api.cost(name, size=size, **given)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        print(report.table(depth))
+
+
+@tells
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
     as_json: AsJson = False,

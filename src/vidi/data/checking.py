@@ -70,7 +70,8 @@ class Report:
         for name, split in self.splits.items():
             lines += ["", f"{name}: {split.images} images", *_split_lines(split)]
         for title, rows in (("fault", self.faults), ("remark", self.remarks)):
-            lines += ["", f"{len(rows)} {title}{'' if len(rows) == 1 else 's'}"] + ([listing(rows, shown=50)] if rows else [])
+            counted = f"{len(rows)} {title}{'' if len(rows) == 1 else 's'}"
+            lines += ["", counted, *([listing(rows, shown=50)] if rows else [])]
         return "\n".join(lines)
 
 

@@ -80,11 +80,18 @@ def _scaled(size: tuple[int, int]) -> v2.Transform:
     )
 
 
+def _randaugment(crop: Callable[[tuple[int, int]], v2.Transform]) -> Callable[[tuple[int, int]], v2.Transform]:
+    """Follow a crop by two random operations of middling strength (Cubuk et al. 2020, arXiv 1909.13719)."""
+    return lambda size: v2.Compose([crop(size), v2.RandAugment(num_ops=2, magnitude=9)])
+
+
 PIPELINES: dict[str, Callable[[tuple[int, int]], v2.Transform]] = {
     "flip": lambda size: v2.RandomHorizontalFlip(),
     "shift": _shift,  # for what is not its mirror image, such as digits
     "crop": _crop,
+    "crop_randaugment": _randaugment(_crop),
     "resized_crop": _resized_crop,
+    "resized_crop_randaugment": _randaugment(_resized_crop),
     "boxes": _scaled,
     "dihedral_boxes": lambda size: v2.Compose([_scaled(size), v2.RandomVerticalFlip(), QuarterTurns()]),
 }

@@ -7,7 +7,11 @@ import torch
 from torch import nn
 
 from vidi.engine.recipe import Recipe
-from vidi.optim.schedules import cosine_factor, step_factor, warmup_factor
+from vidi.optim.adagrad import AdaGrad
+from vidi.optim.adam import Adam, AdamW
+from vidi.optim.rmsprop import RMSProp
+from vidi.optim.schedules import cosine_factor, exponential_factor, polynomial_factor, step_factor, warmup_factor
+from vidi.optim.sgd import SGD
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
@@ -25,13 +29,26 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.
     rate = recipe.learning_rate
     match recipe.optimizer:
         case "sgd":
-            return torch.optim.SGD(groups, rate, momentum=recipe.momentum, fused=True)
-        case "adam":
-            return torch.optim.Adam(groups, rate, betas=recipe.betas, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(groups, rate, betas=recipe.betas, fused=True)
+            return SGD(groups, rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+        case "adagrad":
+            return AdaGrad(groups, rate)
         case "rmsprop":
-            return torch.optim.RMSprop(groups, rate, momentum=recipe.momentum)
+            return RMSProp(groups, rate, momentum=recipe.momentum)
+        case "rmsprop_tf":  # with the decay of EfficientNet (Tan & Le 2019, section 5.2) and the eps of its code
+            return RMSProp(
+                groups,
+                rate,
+                alpha=0.9,
+                eps=1e-3,
+                momentum=recipe.momentum,
+                eps_inside=True,
+                lr_in_momentum=True,
+                initial_accumulator_value=1.0,
+            )
+        case "adam":
+            return Adam(groups, rate, betas=recipe.betas)
+        case "adamw":
+            return AdamW(groups, rate, betas=recipe.betas)
 
 
 def learning_rate(recipe: Recipe, step: int, total: int) -> float:
@@ -41,6 +58,10 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
             factor = cosine_factor(step, total)
         case "step":
             factor = step_factor(step, total, milestones=recipe.milestones, decay=recipe.decay)
+        case "polynomial":
+            factor = polynomial_factor(step, total, power=recipe.power)
+        case "exponential":
+            factor = exponential_factor(step, total, decay=recipe.decay)
         case "constant":
             factor = 1.0
     return recipe.learning_rate * factor * warmup_factor(step, recipe.warmup)

@@ -18,15 +18,17 @@ class Recipe:
     accumulate: int = 1
 
     # optimizer and schedule
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
+    optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9  # SGD, RMSProp
+    nesterov: bool = False  # SGD
     betas: tuple[float, float] = (0.9, 0.999)  # Adam, AdamW
     weight_decay: float = 1e-4
     decay_norms: bool = False  # whether weight decay reaches biases and normalisation parameters
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    schedule: Literal["cosine", "step", "polynomial", "exponential", "constant"] = "cosine"
     milestones: tuple[float, ...] = (0.67, 0.89)  # of the step schedule, as fractions of the training
-    decay: float = 0.1  # of the step schedule
+    decay: float = 0.1  # of the step schedule at each milestone, of the exponential one over the training
+    power: float = 0.9  # of the polynomial schedule
     warmup: int = 0  # steps
     clip: float | None = None  # largest norm of the gradient
     ema: float | None = None  # decay of the averaged weights, which then are those validated and saved as best
@@ -38,7 +40,17 @@ class Recipe:
     device: Literal["auto", "cpu"] = "auto"
 
     # data
-    augment: Literal["none", "flip", "shift", "crop", "resized_crop", "boxes", "dihedral_boxes"] = "none"
+    augment: Literal[
+        "none",
+        "flip",
+        "shift",
+        "crop",
+        "crop_randaugment",
+        "resized_crop",
+        "resized_crop_randaugment",
+        "boxes",
+        "dihedral_boxes",
+    ] = "none"  # see vidi.data.transforms
     mix: Literal["none", "mixup", "cutmix"] = "none"
     world_scenes: int = 2000  # training scenes when the data is the world
     world_size: tuple[int, int] = (128, 128)

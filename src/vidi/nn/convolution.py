@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -44,3 +45,38 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         return self.activation(self.norm(self.conv(x)))
+
+
+class SamePaddedConv2d(nn.Conv2d):
+    """A convolution that pads as TensorFlow's "same" does: to ceil(H / stride) rows, and as evenly as that allows.
+
+    What does not divide by two goes to the bottom and the right, so that with a stride the result depends on the size
+    of the map; `nn.Conv2d` puts equally many zeros on all sides of any map.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        *,
+        padding: object = None,  # means nothing here: for callers that give one to every kind
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__(in_channels, out_channels, kernel_size, stride, dilation=dilation, groups=groups, bias=bias)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        rows, columns = (_same_padding(x.shape[axis + 2], self, axis) for axis in (0, 1))
+        return super().forward(F.pad(x, (*columns, *rows)))
+
+
+def _same_padding(side: int, conv: nn.Conv2d, axis: int) -> tuple[int, int]:
+    """Return how many zeros go before and behind a side of a map."""
+    stride = conv.stride[axis]
+    reach = (conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1  # pixels that one output sees
+    last = (side - 1) % stride + 1  # pixels from the last multiple of the stride on: the last output begins there
+    total = reach - last if reach >= stride else max(reach - last, 0)
+    return total // 2, total - total // 2

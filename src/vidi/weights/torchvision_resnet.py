@@ -28,6 +28,15 @@ ROWS = (
     ("resnet101-cd907fc2.pth", "imagenet1k_v2", V2, 81.886, 95.780),
     ("resnet152-394f9c45.pth", "imagenet1k_v1", V1, 78.312, 94.046),
     ("resnet152-f82ba261.pth", "imagenet1k_v2", V2, 82.284, 96.002),
+    ("resnext50_32x4d-7cdf4587.pth", "imagenet1k_v1", V1, 77.618, 93.698),
+    ("resnext50_32x4d-1a0047aa.pth", "imagenet1k_v2", V2, 81.198, 95.340),
+    ("resnext101_32x8d-8ba56ff5.pth", "imagenet1k_v1", V1, 79.312, 94.526),
+    ("resnext101_32x8d-110c445d.pth", "imagenet1k_v2", V2, 82.834, 96.228),
+    ("resnext101_64x4d-173b62eb.pth", "imagenet1k_v1", V2, 83.246, 96.454),
+    ("wide_resnet50_2-95faca4d.pth", "imagenet1k_v1", V1, 78.468, 94.086),
+    ("wide_resnet50_2-9ba9bcbe.pth", "imagenet1k_v2", V2, 81.602, 95.758),
+    ("wide_resnet101_2-32ee1156.pth", "imagenet1k_v1", V1, 78.848, 94.284),
+    ("wide_resnet101_2-d733dc28.pth", "imagenet1k_v2", V2, 82.510, 96.020),
 )
 
 SOURCES = by_name(*(torchvision_imagenet(*row, CLASSIFIER) for row in ROWS))
