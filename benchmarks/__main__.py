@@ -9,6 +9,8 @@ BENCHMARKS: dict[str, str] = {
     "nms": "non-maximum suppression",
     "kmeans": "anchor sizes by k-means",
     "world": "rendering of scenes",
+    "optimizer": "optimizer steps on the parameters of ResNet-50",
+    "inference": "forward passes, fused inference",
 }
 
 

@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from tests.conftest import ROOT, Run
+from tests.conftest import ROOT
+from tests.conftest import Run as RunPython
 from tests.engine.tiny import make_training, tiny
 from vidi import files
+from vidi.backbones.resnet_cifar import resnet20
 from vidi.engine.averaging import Averages
-from vidi.engine.fit import Interrupted, NonFiniteLossError, turns_by_batch
+from vidi.engine.fit import Interrupted, NonFiniteLossError, Training, turns_by_batch
+from vidi.engine.recipe import Recipe
+from vidi.engine.runs import Run
 from vidi.model import Step
 
 pytestmark = pytest.mark.system("0-TRAIN")
@@ -90,7 +95,7 @@ def test_a_run_killed_at_fifty_random_moments_ends_as_if_nothing_had_happened(wh
     assert same_run(whole, tmp_path)
 
 
-def test_two_processes_compute_what_one_does(run_python: Run, tmp_path: Path) -> None:
+def test_two_processes_compute_what_one_does(run_python: RunPython, tmp_path: Path) -> None:
     """Equal weights and losses after 12 updates, normalised by the positives of both processes."""
     numbers = ["batch_size=4", "noise=0", "augment=none", "epochs=2", "log_every=1"]
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
@@ -157,6 +162,32 @@ def test_precision_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None
     training = make_training(tmp_path, precision="bf16", epochs=1)
     training.fit()
     assert {p.dtype for p in training.model.parameters()} == {torch.float32}
+
+
+class Listed(Dataset[Any]):
+    """Samples in a list."""
+
+    def __init__(self, samples: list[Any]):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.samples[index]
+
+
+def test_a_recipe_sets_the_momentum_of_batch_norms(tmp_path: Path) -> None:
+    model = resnet20(categories=4)
+    samples = [(torch.full((3, 8, 8), 200, dtype=torch.uint8), {"label": torch.tensor(0)})] * 4
+    recipe = Recipe(steps=1, batch_size=4, norm_momentum=0.5, learning_rate=1e-12, optimizer="sgd")
+    Training(model, recipe, Listed(samples), Run(tmp_path)).fit()
+    with torch.no_grad():
+        stem = model.network.get_submodule("backbone.stem.conv")(
+            model.preprocess.collate([model.preprocess.place(image, target) for image, target in samples]).images
+        )
+    mean = model.network.get_buffer("backbone.stem.norm.running_mean")
+    torch.testing.assert_close(mean, 0.5 * stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
 def test_turns_share_a_batch_until_a_name_repeats() -> None:

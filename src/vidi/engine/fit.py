@@ -137,6 +137,10 @@ class Training:
         self.groups = turns_by_batch(model.turns)
 
         model.to(self.accelerator.device)
+        if recipe.norm_momentum is not None:
+            for module in model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.momentum = recipe.norm_momentum
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.compile:

@@ -32,6 +32,7 @@ class Recipe:
     warmup: int = 0  # steps
     clip: float | None = None  # largest norm of the gradient
     ema: float | None = None  # decay of the averaged weights, which then are those validated and saved as best
+    norm_momentum: float | None = None  # of the running statistics of batch norms; None: the network's own
 
     # numerics
     precision: Literal["float32", "bf16", "fp16"] = "float32"

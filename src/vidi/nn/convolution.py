@@ -42,6 +42,8 @@ class ConvNorm(nn.Module):
         )
         self.norm = norm(out_channels)
         self.activation = activation()
+        if hasattr(self.activation, "inplace"):
+            self.activation.inplace = True  # nothing else reads what the norm gave
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         return self.activation(self.norm(self.conv(x)))

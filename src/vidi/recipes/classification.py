@@ -35,6 +35,7 @@ FINE_TUNED = Recipe(
     weight_decay=0.05,
     warmup=20,
     clip=1.0,
+    norm_momentum=0.1,  # some networks were trained with 0.01: few steps would leave the statistics of other pictures
     augment="resized_crop",
     world_scenes=2000,
 )
