@@ -50,10 +50,11 @@ CROPS = ["shift", "crop", "crop_randaugment", "resized_crop", "resized_crop_rand
 
 
 @pytest.mark.parametrize("name", CROPS)
-def test_crops_have_the_size_of_the_network(name: str) -> None:
+@pytest.mark.parametrize("size", [(24, 32), (128, 128)], ids=["smaller", "larger"])
+def test_crops_have_the_size_of_the_network(name: str, size: tuple[int, int]) -> None:
     image, _ = scene()
-    cropped, target = Augmentation(name, (24, 32))((image, {"label": torch.tensor(2)}))
-    assert cropped.shape == (3, 24, 32)
+    cropped, target = Augmentation(name, size)((image, {"label": torch.tensor(2)}))
+    assert cropped.shape == (3, *size)
     assert target == {"label": torch.tensor(2)}
 
 

@@ -59,7 +59,8 @@ class Rescaled(v2.Transform):
 
 
 def _shift(size: tuple[int, int]) -> v2.Transform:
-    return v2.RandomCrop(size, padding=max(1, size[0] // 8), padding_mode="reflect")
+    shifted = v2.RandomCrop(size, padding=max(1, size[0] // 8), padding_mode="reflect")
+    return v2.Compose([v2.Resize(size, antialias=True), shifted])  # pictures may be smaller than the network's
 
 
 def _crop(size: tuple[int, int]) -> v2.Transform:

@@ -6,7 +6,7 @@ parameters of a group go through it; torch's own classes do that on request only
 `state_dict` goes from here to `torch.optim` and back.
 
 Differs from torch: a step count is a plain number; a gradient whose memory is laid out otherwise than its parameter's
-(torch's kernels pair the wrong entries there without a word) takes the readable path; channels_last costs nothing.
+(torch's kernels pair the wrong entries there without a word) takes the readable path; channels_last is not slower.
 """
 
 import functools
@@ -17,7 +17,6 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.optim.optimizer import ParamsT
 
 Entries = Float[Tensor, "*S"]
 """A parameter, or what belongs to each of its entries."""
@@ -44,9 +43,6 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
     operator: ClassVar[str | None] = None  # the fused kernel, by its name in torch; None: made of torch._foreach ops
     counted: ClassVar[bool] = True  # whether a state counts its steps
     refused: ClassVar[tuple[str, ...]] = ("maximize",)  # options of torch that a loaded state must not ask for
-
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]):
-        super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own.
@@ -138,7 +134,7 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
         if group["fused"] and not applies:
             raise ValueError(
                 f"received fused=True, but no kernel of torch does this update of {type(self).__name__} on {dtype} "
-                f"parameters on {device} {'' if alike else 'with gradients of another dtype or memory layout'}; "
+                f"parameters on {device}{'' if alike else ' whose gradients have another dtype or memory layout'}; "
                 "fused=None takes the kernel where there is one"
             )
         return applies
