@@ -7,9 +7,9 @@ Zoph & Le 2017 (arXiv 1611.01578), section 3; Tan et al. 2019, "MnasNet" (1807.1
     reward       R = accuracy, or accuracy x (FLOPs / target)^w
     REINFORCE    gradient of E[R] = E[(R - b) grad log p(tokens)] with b a moving average of the rewards before
 
-Differs from the notes: "gradient policy" is the policy gradient. Differs from the papers: REINFORCE as in the first one,
-where MnasNet has proximal policy optimisation, but with one layer of LSTM and a larger learning rate, for dozens of
-children and not for thousands. The first children only set the baseline: one that is taken from the very rewards that
+Differs from the notes: "gradient policy" is the policy gradient. Differs from the papers: REINFORCE as in the first
+one, where MnasNet has proximal policy optimisation, but with one layer of LSTM and a larger learning rate, for dozens
+of children and not for thousands. The first children only set the baseline: one that is taken from the very rewards that
 it is subtracted from makes the gradient biased.
 """
 
