@@ -9,8 +9,8 @@ Zoph & Le 2017 (arXiv 1611.01578), section 3; Tan et al. 2019, "MnasNet" (1807.1
 
 Differs from the notes: "gradient policy" is the policy gradient. Differs from the papers: REINFORCE as in the first
 one, where MnasNet has proximal policy optimisation, but with one layer of LSTM and a larger learning rate, for dozens
-of children and not for thousands. The first children only set the baseline: one that is taken from the very rewards that
-it is subtracted from makes the gradient biased.
+of children and not for thousands. The first children only set the baseline: one that is taken from the very rewards
+that it is subtracted from makes the gradient biased.
 """
 
 from collections.abc import Callable, Sequence
