@@ -42,8 +42,8 @@ class ConvNorm(nn.Module):
         )
         self.norm = norm(out_channels)
         self.activation = activation()
-        if hasattr(self.activation, "inplace"):
-            self.activation.inplace = True  # nothing else reads what the norm gave
+        if hasattr(self.activation, "inplace"):  # nothing else reads what the norm gave
+            self.activation.inplace = True  # pyright: ignore[reportArgumentType]
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         return self.activation(self.norm(self.conv(x)))

@@ -10,8 +10,9 @@ Differs from torch: a step count is a plain number; a gradient whose memory is l
 """
 
 import functools
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -28,8 +29,8 @@ Tensors = tuple[Tensor, ...]
 operators: Any = torch
 """torch with its `_fused_*_` and `_foreach_*` operators, which its stubs leave out."""
 
-OTHER_LAYOUTS = (torch.channels_last, torch.channels_last_3d)
 FUSED_DTYPES = {torch.float32, torch.float64, torch.bfloat16, torch.float16}
+MOST_ENTRIES = 1 << 17  # in a part of a batch on a CPU, unless one parameter has more
 DISPATCH_KEYS = {"cpu": "CPU", "cuda": "CUDA", "mps": "MPS", "xpu": "XPU"}
 
 
@@ -97,13 +98,14 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
                     "(torch.optim.SparseAdam takes sparse ones)"
                 )
             state = self.state[parameter] if accumulators else {}
-            step = self._begin(accumulators, parameter, state)
-            tensors = [parameter, gradient, *[state[name] for name in accumulators]]
-            batches[parameter.device, parameter.dtype, step, are_alike(tensors)].append((parameter, gradient, state))
-        for (device, dtype, step, alike), batch in batches.items():
-            if self._goes_together(group, device, dtype, alike):
-                rows = batch if self.operator is None else [in_memory_order(*row) for row in batch]
-                parameters, gradients, states = zip(*rows, strict=True)
+            step = self._begin(accumulators, parameter, state) if accumulators else 0
+            layout = shared_layout([parameter, gradient, *[state[name] for name in accumulators]])
+            batches[parameter.device, parameter.dtype, step, layout].append((parameter, gradient, state))
+        for (device, dtype, step, layout), batch in batches.items():
+            if self._goes_together(group, device, dtype, layout):
+                if layout not in (None, torch.contiguous_format):
+                    batch = [in_memory_order(*row) for row in batch]
+                parameters, gradients, states = zip(*batch, strict=True)
                 self._update_together(group, parameters, gradients, states, step)
             else:
                 for parameter, gradient, state in batch:
@@ -119,14 +121,16 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
         state["step"] = state.get("step", 0) + 1
         return state["step"]
 
-    def _goes_together(self, group: Group, device: torch.device, dtype: torch.dtype, alike: bool) -> bool:
+    def _goes_together(
+        self, group: Group, device: torch.device, dtype: torch.dtype, layout: torch.memory_format | None
+    ) -> bool:
         """Tell whether a batch of parameters takes the fast path, as their group asks."""
         if self.operator is None:
             return group["foreach"] is not False
         if group["fused"] is False:
             return False
         applies = (
-            alike
+            layout is not None
             and dtype in FUSED_DTYPES
             and self._has_equations_of_kernel(group)
             and has_kernel(self.operator, device.type)
@@ -134,7 +138,7 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
         if group["fused"] and not applies:
             raise ValueError(
                 f"received fused=True, but no kernel of torch does this update of {type(self).__name__} on {dtype} "
-                f"parameters on {device}{'' if alike else ' whose gradients have another dtype or memory layout'}; "
+                f"parameters on {device}{'' if layout is not None else ' whose gradients have another dtype or memory layout'}; "
                 "fused=None takes the kernel where there is one"
             )
         return applies
@@ -195,26 +199,38 @@ def has_kernel(operator: str, device: str) -> bool:
     return key is not None and torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{operator}", key)
 
 
-def are_alike(tensors: Sequence[Tensor]) -> bool:
-    """Tell whether tensors have one dtype and fill their memory without gaps and in the same order of entries."""
+def shared_layout(tensors: Sequence[Tensor]) -> torch.memory_format | None:
+    """Return the order in which tensors of one dtype all fill their memory without gaps; None if there is none."""
     dtype = tensors[0].dtype
-    if not all([t.dtype == dtype for t in tensors]):
-        return False
-    if all([t.is_contiguous() for t in tensors]):
-        return True
-    return any(all(t.is_contiguous(memory_format=layout) for t in tensors) for layout in OTHER_LAYOUTS)
+    if all([t.is_contiguous() and t.dtype == dtype for t in tensors]):
+        return torch.contiguous_format
+    if all([t.dtype == dtype for t in tensors]):
+        for layout in (torch.channels_last, torch.channels_last_3d):
+            if all([t.is_contiguous(memory_format=layout) for t in tensors]):
+                return layout
+    return None
 
 
 def in_memory_order(parameter: Tensor, gradient: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-    """Return tensors that share their layout as views on which torch's kernels are fast.
+    """Return tensors that share a layout as vectors of their memory: views.
 
-    On channels_last tensors they take up to three times as long, though the order of entries is nothing to them.
+    torch's kernels take up to three times as long on channels_last tensors, though the order is nothing to them.
     """
-    if parameter.is_contiguous():
-        return parameter, gradient, state
     shape, stride = (parameter.numel(),), (1,)
     vectors = {name: value.as_strided(shape, stride) for name, value in state.items() if isinstance(value, Tensor)}
     return parameter.as_strided(shape, stride), gradient.as_strided(shape, stride), vectors
+
+
+def cache_sized_parts(parameters: Tensors) -> Iterator[slice]:
+    """Cut a batch: not at all on a GPU, where launches cost; on a CPU so that a part stays in its cache."""
+    most = MOST_ENTRIES if parameters[0].device.type == "cpu" else math.inf
+    first, entries = 0, 0
+    for index, parameter in enumerate(parameters):
+        if first < index and entries + parameter.numel() > most:
+            yield slice(first, index)
+            first, entries = index, 0
+        entries += parameter.numel()
+    yield slice(first, len(parameters))
 
 
 def overwrite(old: Iterable[Tensor | None], new: Iterable[Tensor | None]) -> None:

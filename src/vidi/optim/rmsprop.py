@@ -9,8 +9,7 @@ divides by the standard deviation, as options. TensorFlow's variant, by which Mo
 trained, is `eps_inside=True, lr_in_momentum=True, initial_accumulator_value=1`: timm's RMSpropTF.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -23,6 +22,7 @@ from vidi.optim.first_order import (
     Group,
     State,
     Tensors,
+    cache_sized_parts,
     expect,
     expect_at_least_zero,
     expect_fraction,
@@ -30,9 +30,6 @@ from vidi.optim.first_order import (
     overwrite,
 )
 from vidi.optim.sgd import sgd_update
-
-MOST_ENTRIES = 1 << 17
-"""Entries that are updated at once on a CPU, unless one parameter has more."""
 
 
 def rmsprop_update(
@@ -63,18 +60,6 @@ def rmsprop_update(
         parameter, gradient / root, buffer, lr=lr, momentum=momentum, lr_in_momentum=lr_in_momentum
     )
     return parameter, square, mean, buffer
-
-
-def _parts(parameters: Tensors) -> Iterator[slice]:
-    """Cut a batch of parameters: not at all on a GPU, where launches cost; on a CPU so that temporaries stay small."""
-    most = MOST_ENTRIES if parameters[0].device.type == "cpu" else math.inf
-    first, entries = 0, 0
-    for index, parameter in enumerate(parameters):
-        if first < index and entries + parameter.numel() > most:
-            yield slice(first, index)
-            first, entries = index, 0
-        entries += parameter.numel()
-    yield slice(first, len(parameters))
 
 
 class RMSProp(FirstOrderOptimizer):
@@ -139,7 +124,7 @@ class RMSProp(FirstOrderOptimizer):
     def _update_together(
         self, group: Group, parameters: Tensors, gradients: Tensors, states: Sequence[State], step: int
     ) -> None:
-        for part in _parts(parameters):
+        for part in cache_sized_parts(parameters):
             self._update_part(group, parameters[part], gradients[part], states[part])
 
     def _update_part(self, group: Group, parameters: Tensors, gradients: Tensors, states: Sequence[State]) -> None:

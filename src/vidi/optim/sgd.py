@@ -29,6 +29,7 @@ from vidi.optim.first_order import (
     Group,
     State,
     Tensors,
+    cache_sized_parts,
     expect,
     expect_at_least_zero,
     expect_fraction,
@@ -239,9 +240,10 @@ class Nesterov(FirstOrderOptimizer):
     def _update_together(
         self, group: Group, parameters: Tensors, gradients: Tensors, states: Sequence[State], step: int
     ) -> None:
-        velocities = [state["velocity"] for state in states]
-        if group["weight_decay"]:
-            gradients = operators._foreach_add(gradients, parameters, alpha=group["weight_decay"])
-        operators._foreach_mul_(velocities, group["momentum"])
-        operators._foreach_add_(velocities, gradients, alpha=-group["lr"])
-        operators._foreach_add_(parameters, gradients, alpha=-group["lr"])
+        for part in cache_sized_parts(parameters):
+            slopes, velocities = gradients[part], [state["velocity"] for state in states[part]]
+            if group["weight_decay"]:
+                slopes = operators._foreach_add(slopes, parameters[part], alpha=group["weight_decay"])
+            operators._foreach_mul_(velocities, group["momentum"])
+            operators._foreach_add_(velocities, slopes, alpha=-group["lr"])
+            operators._foreach_add_(parameters[part], slopes, alpha=-group["lr"])
