@@ -136,9 +136,10 @@ class FirstOrderOptimizer(torch.optim.Optimizer):
             and has_kernel(self.operator, device.type)
         )
         if group["fused"] and not applies:
+            otherwise = "" if layout is not None else " whose gradients have another dtype or memory layout"
             raise ValueError(
                 f"received fused=True, but no kernel of torch does this update of {type(self).__name__} on {dtype} "
-                f"parameters on {device}{'' if layout is not None else ' whose gradients have another dtype or memory layout'}; "
+                f"parameters on {device}{otherwise}; "
                 "fused=None takes the kernel where there is one"
             )
         return applies
