@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tests.cli.command import vidi
 from vidi import files
-from vidi.cli import app as application
+from vidi.cli import listing
 from vidi.cli.failures import DATA, FINDINGS, INTERNAL, INTERRUPTED, USAGE, exit_code, told
 from vidi.engine.fit import NonFiniteLossError
 from vidi.engine.overrides import OverrideError
@@ -26,7 +26,7 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.Mo
     def broken() -> list[str]:
         return [int("a number")]  # type: ignore[list-item]
 
-    monkeypatch.setattr(application, "find_runs", lambda folder: broken())
+    monkeypatch.setattr(listing, "find_runs", lambda folder: broken())
     done = vidi("runs")
     assert done.code == INTERNAL
     assert "in broken" in done.err
