@@ -335,6 +335,17 @@ class Harmful:
         return (os.mkdir, ("/nonexistent/harm",))
 
 
+def test_tensors_whose_header_has_a_length_like_the_start_of_a_pickle_are_read(tmp_path):
+    path = tmp_path / "w.safetensors"
+    for length in range(1, 257):
+        files.write_tensors(path, {"n" * length: torch.tensor([1.0])})
+        if path.read_bytes()[:1] == b"\x80":
+            break
+    else:
+        pytest.fail("no name gave a header of such a length")
+    assert files.read_tensors(path)["n" * length].tolist() == [1.0]
+
+
 @pytest.mark.parametrize("protocol", [2, 5, "torch"])
 def test_a_pickle_renamed_safetensors_is_refused(tmp_path, protocol):
     path = tmp_path / "w.safetensors"

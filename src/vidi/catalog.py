@@ -133,6 +133,7 @@ SMALL_SCALED = {"categories": 3, "size": (64, 64), "width": 0.25}
 SMALL_DEEP = {"categories": 3, "size": (64, 64), "width": 0.125}
 SMALL_HUGE = {"categories": 3, "size": (64, 64), "width": 0.05}
 SMALL_PLAIN = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32}
+SMALL_VGG = {**SMALL_PLAIN, "dropout": 0.0}
 SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 8}
 SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
 SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
@@ -170,14 +171,14 @@ CATALOG: dict[str, Entry] = {
     "wide_resnet101_2": Entry(wide_resnet101_2, "classification", "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
     "alexnet": Entry(alexnet, "classification", "2.1", ALEXNET, "torchvision", SMALL_PLAIN),
     "alexnet_2012": Entry(alexnet_2012, "classification", "2.1", ALEXNET_2012, "", SMALL_PLAIN),
-    "vgg11": Entry(vgg11, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg13": Entry(vgg13, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg16": Entry(vgg16, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg19": Entry(vgg19, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg11_bn": Entry(vgg11_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg13_bn": Entry(vgg13_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg16_bn": Entry(vgg16_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
-    "vgg19_bn": Entry(vgg19_bn, "classification", "2.1", VGG, "torchvision", SMALL_PLAIN),
+    "vgg11": Entry(vgg11, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg13": Entry(vgg13, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg16": Entry(vgg16, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg19": Entry(vgg19, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg11_bn": Entry(vgg11_bn, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg13_bn": Entry(vgg13_bn, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg16_bn": Entry(vgg16_bn, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg19_bn": Entry(vgg19_bn, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
     "googlenet": Entry(googlenet, "classification", "2.1", GOOGLENET, "torchvision", SMALL_IMAGE),
     "inception_v3": Entry(inception_v3, "classification", "2.2.2", INCEPTION, "torchvision", SMALL_INCEPTION),
     "inception_v3_fid": Entry(inception_v3_fid, "classification", "8.1.2", INCEPTION, "pytorch-fid", SMALL_INCEPTION),

@@ -409,7 +409,8 @@ def write_state(path: PathLike, state: Any) -> None:
 def _check_safetensors_header(path: PathLike) -> None:
     with open(_existing(path), "rb") as handle:
         start = handle.read(9)
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
+    # eight bytes of length, of which the first may be any, go before the header's brace
+    if start[8:] != b"{" and (start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"):
         raise ValueError(f"{path}: a pickle under the name of safetensors; pickles run code and are refused")
     if len(start) < 9 or start[8:9] != b"{":
         raise ValueError(f"{path}: not a safetensors file (no header)")
