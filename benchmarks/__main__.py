@@ -7,10 +7,14 @@ from importlib import import_module
 BENCHMARKS: dict[str, str] = {
     "coco": "COCO's twelve numbers, masks from run lengths",
     "nms": "non-maximum suppression",
+    "roi": "pooling of regions",
     "kmeans": "anchor sizes by k-means",
     "world": "rendering of scenes",
     "optimizer": "optimizer steps on the parameters of ResNet-50",
     "inference": "forward passes, fused inference",
+    "transformer": "encoder forward and training step against torch.nn.TransformerEncoder",
+    "generation": "generation with and without the cache",
+    "vit": "vision transformers, forward and training step against timm",
 }
 
 

@@ -35,6 +35,9 @@ from vidi.results import Categories, Detections, category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.sources import Source as WeightsSource
 
+FROM_DATA = ("categories", "source_words", "target_words")
+"""Arguments of builders that a training takes from its data set."""
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Names
 
@@ -125,12 +128,12 @@ def weights_of(name: str, weights: str) -> WeightsSource:
     raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
 
 
-def cost(name: str, *, size: tuple[int, int] | None = None, **arguments: Any) -> CostReport:
+def cost(name: str, *, image: tuple[int, int] | None = None, **arguments: Any) -> CostReport:
     """Count the parameters and multiply-adds of a model for one image, without memory or arithmetic.
 
     Args:
         name: as in `vidi.models()`.
-        size: (H, W) of the image; by default what the model's preprocessing makes of a square one.
+        image: (H, W) of the image; by default what the model's preprocessing makes of a square one.
         arguments: of the model's builder.
 
     Raises:
@@ -138,10 +141,10 @@ def cost(name: str, *, size: tuple[int, int] | None = None, **arguments: Any) ->
     """
     with torch.device("meta"):
         model = create(name, **arguments)
-    if not isinstance(model, Supervised):
+    if not isinstance(model, Supervised) or not isinstance(model.preprocess, Preprocess):
         raise UsageError(f"{name} is a {type(model).__name__}; the cost of networks from images to outputs is counted")
     usual = model.preprocess.crop or model.preprocess.resized((224, 224))
-    return count_cost(model.network, size or usual)
+    return count_cost(model.network, image or usual)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -209,7 +212,7 @@ def build_from(config: Mapping[str, Any]) -> Saved:
     """
     name = config["model"]
     model = entry(name).builder(**check_overrides(config["arguments"], builder_types(name)))
-    model.preprocess = _recorded("preprocess", Preprocess, config["preprocess"])
+    model.preprocess = _recorded("preprocess", type(model.preprocess), config["preprocess"])
     return model
 
 
@@ -225,7 +228,7 @@ def _recorded(what: str, kind: Any, value: Any) -> Any:
 def _published_again(config: Mapping[str, Any]) -> Saved:
     """Build the model that a run began with, from the published weights that it began with."""
     model = create(config["model"], weights=config["weights"], **config["arguments"])
-    model.preprocess = _recorded("preprocess", Preprocess, config["preprocess"])
+    model.preprocess = _recorded("preprocess", type(model.preprocess), config["preprocess"])
     return model
 
 
@@ -242,7 +245,7 @@ def _recorded_recipes(config: Mapping[str, Any]) -> dict[str, Recipe]:
 
 def recipe_types(name: str) -> dict[str, Any]:
     """Return every key that `train(name, key=value)` takes, with its type: recipe, stages, builder arguments."""
-    own = {key: kind for key, kind in builder_types(name).items() if key != "categories"}
+    own = {key: kind for key, kind in builder_types(name).items() if key not in FROM_DATA}
     hints = get_type_hints(Recipe)
     keys = {f"{stage}.{key}" if stage else key: kind for stage in RECIPES[name] for key, kind in hints.items()}
     return keys | own
@@ -291,7 +294,7 @@ def train(
     datasets = source.open_for_training(task, list(recipes.values())[-1])
     categories = _categories(datasets["train"])
     with seeded_draws(_seed(recipes)):
-        model = _build(name, checked, categories, weights, download=download)
+        model = _build(name, {**checked, **_arguments(name, datasets["train"])}, weights, download=download)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
@@ -393,18 +396,23 @@ def _seed(recipes: Mapping[str, Recipe]) -> int:
     return next(iter(recipes.values())).seed
 
 
-def _build(
-    name: str, checked: Mapping[str, Any], categories: Categories, weights: str | None, *, download: bool
-) -> Saved:
-    """Build a model for a data set's categories; blame the user's arguments, if there are any, for a failure."""
+def _arguments(name: str, dataset: Any) -> dict[str, Any]:
+    """Return what a data set says about the model: its categories, or its words."""
+    categories = _categories(dataset)
+    said = {"categories": categories} if categories else getattr(dataset, "arguments", {})
+    return {key: value for key, value in said.items() if key in builder_types(name)}
+
+
+def _build(name: str, checked: Mapping[str, Any], weights: str | None, *, download: bool) -> Saved:
+    """Build a model; blame the user's arguments, if there are any, for a failure."""
     given = {key: value for key, value in checked.items() if key in builder_types(name)}
-    known = {"categories": categories} if categories and "categories" in builder_types(name) else {}
     try:
-        return create(name, weights=weights, download=download, **given, **known)
+        return create(name, weights=weights, download=download, **given)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        if not given:
+        own = {key: value for key, value in given.items() if key not in FROM_DATA}
+        if not own:
             raise
-        arguments = " ".join(f"{key}={value}" for key, value in given.items())
+        arguments = " ".join(f"{key}={value}" for key, value in own.items())
         raise OverrideError(f"{name} cannot be built with {arguments}: {error}") from error
 
 
@@ -445,7 +453,7 @@ def evaluate(
     """
     run = Run(Path(folder))
     config = run.config()
-    kind = config.get("task", entry(config["model"]).task)
+    kind = task_of(folder)
     task = TASKS[kind]
     if task.scorer is None:
         raise UsageError(f"{config['model']} is a system for {kind}, which has no score")
@@ -458,13 +466,25 @@ def evaluate(
     recipe = list(_recorded_recipes(config).values())[-1]
     dataset = source.open(split, task, recipe)
     model = load(folder, weights=weights)
-    categories = category_names(config["arguments"]["categories"])
-    _check_categories(source.name, _categories(dataset), categories)
+    categories = _known_categories(source.name, dataset, config)
     scorer = task.scorer(categories)
     scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
     if out is not None:
         scorer.write_plots(Path(out))
     return scores
+
+
+def _known_categories(source: str, dataset: Any, config: Mapping[str, Any]) -> Categories:
+    """Return the categories of a run, none for a system without; refuse a data set that has others, or other words."""
+    known = config["arguments"]
+    for key, value in getattr(dataset, "arguments", {}).items():
+        if tuple(known[key]) != value:
+            raise ValueError(f"{source} has other {key.replace('_', ' ')} than the model")
+    if "categories" not in known:
+        return ()
+    categories = category_names(known["categories"])
+    _check_categories(source, _categories(dataset), categories)
+    return categories
 
 
 def _check_categories(source: str, found: Categories, known: Categories) -> None:
@@ -496,6 +516,19 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
                 errors[path] = error
         results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))
         yield from ((path, errors.get(path) or results[path]) for path in paths[start : start + ahead])
+
+
+def task_of(name: str | Path) -> str:
+    """Return the task of a run folder or of a model of the catalogue.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+    """
+    run = Run(Path(name))
+    if run.config_path.is_file() or str(name) not in CATALOG:
+        config = run.config()
+        return config.get("task") or entry(config["model"]).task
+    return entry(str(name)).task
 
 
 def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:

@@ -67,7 +67,9 @@ from vidi.backbones.senet import (
     seresnext50_32x4d,
     seresnext101_32x8d,
 )
+from vidi.backbones.translation import recurrent_translator, transformer, transformer_tiny
 from vidi.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from vidi.backbones.vit import vit_b_16, vit_b_32, vit_h_14, vit_l_16, vit_l_32, vit_small, vit_tiny
 from vidi.backbones.wide_resnet import (
     wide_resnet16_4,
     wide_resnet28_10,
@@ -76,6 +78,14 @@ from vidi.backbones.wide_resnet import (
     wide_resnet101_2,
 )
 from vidi.detection.anchor_sizes import anchor_kmeans
+from vidi.detection.fast_rcnn import fast_rcnn_resnet18
+from vidi.detection.faster_rcnn import (
+    fasterrcnn_resnet18_fpn,
+    fasterrcnn_resnet50,
+    fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
+    fasterrcnn_tiny,
+)
 from vidi.detection.retinanet import (
     retinanet_resnet18_fpn,
     retinanet_resnet50_fpn,
@@ -121,7 +131,15 @@ MOBILENET = "Sandler et al. 2018, 1801.04381"
 EFFICIENTNET = "Tan & Le 2019, 1905.11946"
 REGNET = "Radosavovic et al. 2020, 2003.13678"
 BIT = "Kolesnikov et al. 2020, 1912.11370"
+VIT = "Dosovitskiy et al. 2021, 2010.11929"
+DEIT = "Touvron et al. 2021, 2012.12877"
 DARKNET = "Redmon & Farhadi 2018, 1804.02767"
+TRANSFORMER = "Vaswani et al. 2017, 1706.03762"
+ADDITIVE_ATTENTION = "Bahdanau et al. 2015, 1409.0473"
+FAST_RCNN = "Girshick 2015, 1504.08083"
+FASTER_RCNN = "Ren et al. 2015, 1506.01497"
+FASTER_FPN = "Lin et al. 2017, 1612.03144"
+FASTER_V2 = "Li et al. 2021, 2111.11429"
 RETINANET = "Lin et al. 2017, 1708.02002"
 PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
 YOLO9000 = "Redmon & Farhadi 2017, 1612.08242"
@@ -137,10 +155,23 @@ SMALL_VGG = {**SMALL_PLAIN, "dropout": 0.0}
 SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 8}
 SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
 SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
+SMALL_VIT = {"categories": 3, "size": (64, 64), "patch": 16, "width": 32, "depth": 2, "heads": 2}
 SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
 SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
 SMALL_DETECTOR = {"categories": 3, "size": (64, 64), "channels": 32, "head_depth": 1}
+SMALL_TWO_STAGE = {"categories": 3, "size": (64, 64), "channels": 32, "hidden": 32, "proposals": 30, "sampled": 32}
+SMALL_SINGLE_MAP = {
+    "categories": 3,
+    "size": (64, 64),
+    "width": 16,
+    "proposals": 10,
+    "sampled": 8,
+    "anchor_sizes": (16, 32, 64),
+}
+SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
+SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
+SMALL_RECURRENT = {"width": 16, "hidden": 16}
 
 CATALOG: dict[str, Entry] = {
     "resnet18": Entry(resnet18, "classification", "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
@@ -226,8 +257,34 @@ CATALOG: dict[str, Entry] = {
     "resnetv2_101x3_bit": Entry(resnetv2_101x3_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
     "resnetv2_152x2_bit": Entry(resnetv2_152x2_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
     "resnetv2_152x4_bit": Entry(resnetv2_152x4_bit, "classification", "2.2.1", BIT, "timm", SMALL_BIT),
+    "vit_tiny": Entry(vit_tiny, "classification", "3.2", DEIT, "timm", SMALL_VIT),
+    "vit_small": Entry(vit_small, "classification", "3.2", DEIT, "timm", SMALL_VIT),
+    "vit_b_16": Entry(vit_b_16, "classification", "3.2", VIT, "torchvision", SMALL_VIT),
+    "vit_b_32": Entry(vit_b_32, "classification", "3.2", VIT, "torchvision", SMALL_VIT),
+    "vit_l_16": Entry(vit_l_16, "classification", "3.2", VIT, "torchvision", SMALL_VIT),
+    "vit_l_32": Entry(vit_l_32, "classification", "3.2", VIT, "torchvision", SMALL_VIT),
+    "vit_h_14": Entry(vit_h_14, "classification", "3.2", VIT, "torchvision", SMALL_VIT),
     "darknet53": Entry(darknet53, "classification", "4.3.4", DARKNET, "timm", SMALL_DARKNET),
     "anchor_kmeans": Entry(anchor_kmeans, "anchors", "4.3.4", YOLO9000, "", {"anchors": 3}),
+    "transformer": Entry(transformer, "translation", "3.1", TRANSFORMER, "torch", SMALL_SENTENCES),
+    "transformer_tiny": Entry(transformer_tiny, "translation", "3.1", TRANSFORMER, "torch", SMALL_SENTENCES),
+    "recurrent_translator": Entry(
+        recurrent_translator, "translation", "3.1.1", ADDITIVE_ATTENTION, "", SMALL_RECURRENT
+    ),
+    "fast_rcnn_resnet18": Entry(fast_rcnn_resnet18, "detection", "4.3.2", FAST_RCNN, "", SMALL_FAST),
+    "fasterrcnn_tiny": Entry(fasterrcnn_tiny, "detection", "4.3.2", FASTER_RCNN, "torchvision", SMALL_TWO_STAGE),
+    "fasterrcnn_resnet18_fpn": Entry(
+        fasterrcnn_resnet18_fpn, "detection", "4.3.3", FASTER_FPN, "torchvision", SMALL_TWO_STAGE
+    ),
+    "fasterrcnn_resnet50_fpn": Entry(
+        fasterrcnn_resnet50_fpn, "detection", "4.3.3", FASTER_FPN, "torchvision", SMALL_TWO_STAGE
+    ),
+    "fasterrcnn_resnet50_fpn_v2": Entry(
+        fasterrcnn_resnet50_fpn_v2, "detection", "4.3.3", FASTER_V2, "torchvision", SMALL_TWO_STAGE
+    ),
+    "fasterrcnn_resnet50": Entry(
+        fasterrcnn_resnet50, "detection", "4.3.2", FASTER_RCNN, "torchvision", SMALL_SINGLE_MAP
+    ),
     "retinanet_tiny": Entry(retinanet_tiny, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet18_fpn": Entry(retinanet_resnet18_fpn, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet50_fpn": Entry(

@@ -11,6 +11,7 @@ original) and a `Preprocess` (numbers only, travels with the weights):
 import functools
 import inspect
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,17 +90,36 @@ class Placement:
         return F.interpolate(part[None], self.original, mode="bilinear", align_corners=False)[0]
 
 
+class AnyBatch(ABC):
+    """What a network and a criterion get; images in nearly every system."""
+
+    placements: Sequence[Any]  # B, for `decode`
+    targets: Sequence[Mapping[str, Tensor]]  # B; empty mappings at prediction
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tensor:
+        """What goes into the network."""
+
+    @abstractmethod
+    def to(self, device: torch.device, *, channels_last: bool = False) -> "AnyBatch":
+        """Copy the tensors to a device; images optionally in the layout that convolutions like best."""
+
+
 @dataclass(frozen=True)
-class Batch:
-    """What a network and a criterion get."""
+class Batch(AnyBatch):
+    """Images."""
 
     images: Float[Tensor, "B C H W"]  # resized, normalised, padded with 0 at the bottom and the right
     mask: Bool[Tensor, "B H W"]  # True on real pixels
     placements: Sequence[Placement]  # B
     targets: Sequence[Mapping[str, Tensor]]  # B, on the canvas; empty mappings at prediction
 
+    @property
+    def inputs(self) -> Tensor:
+        return self.images
+
     def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
-        """Copy the tensors to a device; the images optionally in the layout that convolutions like best."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         return Batch(
             self.images.to(device, non_blocking=True, memory_format=layout),
@@ -233,16 +253,24 @@ class Step:
     gather: Callable[[Tensor], Tensor] = identity  # rows of all processes, with gradient: CLIP, NT-Xent
 
 
+class Prepares(Protocol):
+    """Numbers that turn samples into a batch: `Preprocess` for images, another frozen dataclass for other inputs."""
+
+    def place(self, image: Tensor, target: Mapping[str, Any], /) -> tuple[Tensor, Mapping[str, Tensor], Any]: ...
+
+    def collate(self, placed: Any, /) -> Any: ...
+
+
 class Criterion(Protocol):
     """Runs the network as training needs it, and compares; may own parameters, never the network."""
 
-    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses: ...
+    def __call__(self, network: nn.Module, batch: Any, step: Step) -> Losses: ...
 
 
 class Decode(Protocol):
     """Outputs of one forward to one typed result per image, in the pixels of the original. Pure."""
 
-    def __call__(self, outputs: Any, placements: Sequence[Placement]) -> list[Any]: ...
+    def __call__(self, outputs: Any, placements: Sequence[Any]) -> list[Any]: ...
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -253,7 +281,7 @@ class Saved(nn.Module):
     """Anything that `@builder` made: knows how it was built, and saves itself."""
 
     origin: tuple[str, dict[str, Any]] | None = None
-    preprocess: Preprocess
+    preprocess: Any  # a `Prepares`; `Preprocess` wherever images come in
 
     def description(self) -> dict[str, Any]:
         """Return what a later process needs to build this model again: name, arguments, preprocessing.
@@ -288,7 +316,7 @@ class Trainable(Saved):
         """Return the parameters that the turn's optimizer updates."""
         raise NotImplementedError
 
-    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+    def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         """Return the named losses of one turn on one batch."""
         raise NotImplementedError
 
@@ -308,7 +336,7 @@ class Predicts(Saved):
             batch_size: the most images that go through the network at once; only images of equal canvas share a
                 batch, so that a result does not depend on its neighbours.
         """
-        placed = [self.preprocess.place(image, {}) for image in as_images(images)]
+        placed = [self.preprocess.place(image, {}) for image in self.read(images)]
         results: list[Any] = [None] * len(placed)
         with evaluating(self), torch.no_grad():
             for rows in _equal_canvases(placed, batch_size):
@@ -317,7 +345,11 @@ class Predicts(Saved):
                     results[row] = result
         return results
 
-    def predict_batch(self, batch: Batch) -> list[Any]:
+    def read(self, inputs: Any) -> Iterator[Tensor]:
+        """Yield what `predict` takes as tensors that `preprocess` can place."""
+        return as_images(inputs)
+
+    def predict_batch(self, batch: AnyBatch) -> list[Any]:
         """Return one result per image of a batch, in the pixels of the originals."""
         raise NotImplementedError
 
@@ -325,7 +357,7 @@ class Predicts(Saved):
 class Supervised(Trainable, Predicts):
     """One loss and one optimizer: a network, its criterion, its decoder and its preprocessing."""
 
-    def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Preprocess):
+    def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Prepares):
         super().__init__()
         self.network = network
         self.criterion = criterion
@@ -340,18 +372,18 @@ class Supervised(Trainable, Predicts):
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
         return self.parameters()
 
-    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+    def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         return self.criterion(self.network, batch, step)
 
     def loss(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> Losses:
         """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""
-        samples = zip(as_images(images), targets, strict=True)
+        samples = zip(self.read(images), targets, strict=True)
         placed = [self.preprocess.place(image, typed(target, image.shape[-2:])) for image, target in samples]
         batch = self.preprocess.collate(placed)
         return self.losses("network", batch.to(self.device), Step())
 
-    def predict_batch(self, batch: Batch) -> list[Any]:
-        return self.decode(self(batch.to(self.device).images), batch.placements)
+    def predict_batch(self, batch: AnyBatch) -> list[Any]:
+        return self.decode(self(batch.to(self.device).inputs), batch.placements)
 
 
 class Adversarial(Trainable):
@@ -512,10 +544,8 @@ def as_images(images: Any) -> Iterator[Tensor]:
             raise TypeError(f"received a {type(image).__name__}, expected {expected}")
 
 
-def _equal_canvases(
-    placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]], batch_size: int
-) -> Iterator[list[int]]:
-    """Group rows whose resized images are equally large, at most `batch_size` in a group."""
+def _equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Any]], batch_size: int) -> Iterator[list[int]]:
+    """Group rows of resized images of one size, or sentences of one length; at most `batch_size` in a group."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, (image, _, _) in enumerate(placed):
         groups.setdefault(tuple(image.shape), []).append(row)

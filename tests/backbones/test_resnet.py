@@ -15,8 +15,9 @@ from torchvision.models import resnet as reference
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import resnet, resnext, senet, wide_resnet
 from vidi.backbones.classifier import Classifier
-from vidi.backbones.resnet import BasicBlock, Bottleneck, Projection, ResNet, SqueezeExcitation, residual_stage, trunk
+from vidi.backbones.resnet import BasicBlock, Bottleneck, Projection, ResNet, residual_stage, trunk
 from vidi.nn.normalization import FrozenBatchNorm2d, norm_layer
+from vidi.nn.squeeze_excitation import SqueezeExcitation
 from vidi.weights import timm_senet, torchvision_resnet
 from vidi.weights.renaming import renamed
 
@@ -297,28 +298,6 @@ def test_small_stem_keeps_the_resolution() -> None:
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Squeeze and excitation
-
-
-@pytest.mark.system("2.4-SE")
-def test_squeeze_excitation_equals_torchvision() -> None:
-    ours, theirs = SqueezeExcitation(32).double(), torchvision.ops.SqueezeExcitation(32, 2).double()
-    ours.load_state_dict(theirs.state_dict())
-    x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-14)
-
-
-@pytest.mark.system("2.4-SE", "B2.10")
-def test_squeeze_excitation_of_256_channels() -> None:
-    block = SqueezeExcitation(256, 16)
-    weights = sum(p.numel() for name, p in block.named_parameters() if name.endswith("weight"))
-    biases = sum(p.numel() for name, p in block.named_parameters() if name.endswith("bias"))
-    assert (weights, biases) == (8_192, 272)
-    x = 10 * torch.randn(2, 256, 4, 4, dtype=torch.float64)
-    gate = block.double().gate(x)
-    assert ((gate > 0) & (gate < 1)).all()
-    for parameter in block.parameters():
-        nn.init.zeros_(parameter)
-    assert torch.equal(block.gate(x), torch.full((2, 256, 1, 1), 0.5, dtype=torch.float64))
 
 
 @pytest.mark.system("2.4-SENET")

@@ -171,7 +171,10 @@ def test_cost_counts_parameters_and_multiply_adds() -> None:
     assert [line.split()[0] for line in narrow[1:3]] == ["backbone", "head"]
     assert narrow[-1].endswith("matmul 0")
     assert "1 x 3 x 64 x 64" in narrow[-1]
+    own_size = vidi("cost", "resnet18", "width=16", "size=64,64", "--depth", "1").out.splitlines()
+    assert own_size[-1] == narrow[-1]
     assert vidi("cost", "gan").code == 2
+    assert vidi("cost", "transformer_tiny").code == 2
     assert "image: received '64'" in vidi("cost", "resnet18", "--image", "64").err
     assert "did you mean width" in vidi("cost", "resnet18", "widht=8").err
 

@@ -13,11 +13,12 @@ from torchvision import tv_tensors
 
 from vidi import api
 from vidi.catalog import CATALOG
+from vidi.data.sentences import VidianSentences
 from vidi.engine.recipe import Recipe
 from vidi.engine.scoring import TASKS
 from vidi.model import Adversarial, Fitted, Saved, Staged, Step, Supervised
 from vidi.recipes.table import RECIPES
-from vidi.results import AnchorSizes, Classification, Detections
+from vidi.results import AnchorSizes, Classification, Detections, Translation
 
 
 def families() -> dict[str, list[str]]:
@@ -31,7 +32,12 @@ def families() -> dict[str, list[str]]:
 FIRST = {names[0] for names in families().values()}
 NAMES = list(CATALOG)
 SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
-RESULTS = {"classification": Classification, "detection": Detections, "anchors": AnchorSizes}
+RESULTS = {
+    "classification": Classification,
+    "detection": Detections,
+    "anchors": AnchorSizes,
+    "translation": Translation,
+}
 
 
 def shape_of(name: str) -> type:
@@ -59,10 +65,19 @@ def pictures(sizes: Sequence[tuple[int, int]] = SIZES) -> list[Tensor]:
     return [torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes]
 
 
+def inputs(task: str, sizes: Sequence[tuple[int, int]] = SIZES) -> list[Tensor]:
+    """Return what the models of a task look at: pictures, or sentences of unequal lengths."""
+    if task != "translation":
+        return pictures(sizes)
+    return [VidianSentences("train", count=len(sizes), seed=1)[row][0] for row in range(len(sizes))]
+
+
 def truths(task: str, sizes: Sequence[tuple[int, int]] = SIZES, *, empty: bool = False) -> list[dict[str, Tensor]]:
     """Targets of every kind that the task needs; detection has no object, one, and two of which one is a crowd."""
     if task == "classification":
         return [{"label": torch.tensor(row % 3)} for row in range(len(sizes))]
+    if task == "translation":
+        return [VidianSentences("train", count=len(sizes), seed=1)[row][1] for row in range(len(sizes))]
     if task not in ("detection", "anchors"):
         return [{} for _ in sizes]
     targets = []
@@ -142,7 +157,8 @@ def seeded() -> torch.Generator:
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> None:
     model = build(name)
-    images = torch.randn(2, 3, 64, 64)
+    task = CATALOG[name].task
+    images = torch.randn(2, 3, 64, 64) if task != "translation" else torch.stack(inputs(task, [(64, 64)]) * 2)
     trained, evaluated = model.train()(images), model.eval()(images)
     assert type(trained) is type(evaluated)
     for outputs in (trained, evaluated):
@@ -154,7 +170,8 @@ def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> Non
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     model = build(name)
-    losses = model.loss(pictures([(64, 64)] * 3), truths(CATALOG[name].task, [(64, 64)] * 3))
+    task, sizes = CATALOG[name].task, [(64, 64)] * 3
+    losses = model.loss(inputs(task, sizes), truths(task, sizes))
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     for key, parameter in model.named_parameters():
@@ -168,7 +185,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
     model = build(name).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-4)
     sizes = [(64, 64)] * 8  # batch norms over fewer images make the loss of a hundred layers jump
-    images, targets = pictures(sizes), truths(CATALOG[name].task, sizes)
+    images, targets = inputs(CATALOG[name].task, sizes), truths(CATALOG[name].task, sizes)
     totals = []
     for _ in range(10):
         total = torch.stack(list(model.loss(images, targets).values())).sum()
@@ -188,7 +205,7 @@ def test_images_without_objects_train(name: str) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised, Staged))
 def test_results_are_typed_and_do_not_depend_on_their_neighbours(name: str) -> None:
     model = build(name)
-    images = pictures()
+    images = inputs(CATALOG[name].task)
     together = model.predict(images)
     alone = [model.predict(image)[0] for image in images]
     assert len(together) == len(images)
@@ -215,7 +232,7 @@ def check_ranges(result: Any, image: Tensor) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_two_predictions_are_equal_and_leave_the_model_as_it_was(name: str) -> None:
     model = build(name).train()
-    images = pictures([(40, 48)])
+    images = inputs(CATALOG[name].task, [(40, 48)])
     before = {key: value.clone() for key, value in model.state_dict().items()}
     picture = images[0].clone()
     one, two = model.predict(images)[0], model.predict(images)[0]

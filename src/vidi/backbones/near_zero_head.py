@@ -1,4 +1,4 @@
-"""The head of MobileNetV2, RegNet and DarkNet-53: all classes start about equally likely.
+"""The head of MobileNetV2, RegNet, DarkNet-53 and ResNet v2: all classes start about equally likely.
 
 notes 2.5, 2.8, 4.3.4. `GlobalAverageHead` whose linear map is drawn from N(0, 0.01^2), its biases 0, as torchvision and
 timm do for these networks.

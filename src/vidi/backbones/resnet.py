@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
+from vidi.nn.squeeze_excitation import SqueezeExcitation
 
 Stem = Literal["imagenet", "small"]
 Maps = tuple[Float[Tensor, "B _ _ _"], ...]
@@ -66,26 +67,6 @@ class Projection(nn.Module):
         return self.norm(self.conv(x))
 
 
-class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate in (0, 1) that sees all channels, averaged over the map (Hu et al. 2018, eq. 2-4).
-
-    The two fully connected layers are 1x1 convolutions of the 1x1 map.
-    """
-
-    def __init__(self, channels: int, reduction: int = 16):
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
-
-    def gate(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C 1 1"]:
-        """Return the factor of each channel."""
-        squeezed = x.mean((2, 3), keepdim=True)  # B C 1 1
-        return self.fc2(F.relu(self.fc1(squeezed), inplace=True)).sigmoid()
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        return x * self.gate(x)
-
-
 def add_skip(
     branch: Float[Tensor, "B C H W"], skip: Float[Tensor, "B C H W"], after_relu: bool
 ) -> Float[Tensor, "B C H W"]:
@@ -118,7 +99,7 @@ class BasicBlock(nn.Module):
         self.norm1 = norm(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=after, dilation=after, bias=False)
         self.norm2 = norm(width)
-        self.se = SqueezeExcitation(width, reduction) if reduction else nn.Identity()
+        self.se = SqueezeExcitation(width, width // reduction) if reduction else nn.Identity()
         self.skip = skip
         self.sum_after_relu = sum_after_relu
 
@@ -166,7 +147,7 @@ class Bottleneck(nn.Module):
         self.norm2 = norm(inner)
         self.conv3 = nn.Conv2d(inner, outer, 1, bias=False)
         self.norm3 = norm(outer)
-        self.se = SqueezeExcitation(outer, reduction) if reduction else nn.Identity()
+        self.se = SqueezeExcitation(outer, outer // reduction) if reduction else nn.Identity()
         self.skip = skip
         self.sum_after_relu = sum_after_relu
 

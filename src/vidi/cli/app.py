@@ -221,7 +221,10 @@ def evaluate(
 @tells
 def predict(
     name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model with published weights.")],
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Pictures, or folders of pictures.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTOS...", help="Pictures, or folders of them; sentences for a model of sentences."),
+    ],
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
     ] = None,
@@ -244,8 +247,9 @@ def predict(
     from vidi.data.readers.image_set import image_paths
 
     run = Run(Path(name))
-    if not api.models(name):
-        run.config()  # a wrong folder is told before the pictures are
+    if api.task_of(name) == "translation":  # a wrong folder is told before the pictures are
+        predict_sentences(api.load_or_create(name, weights=weights), list(map(str, photos)), as_json=as_json)
+        return
     paths = image_paths(photos)
     model = api.load_or_create(name, weights=weights, download=download)
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
@@ -267,6 +271,25 @@ def predict(
         out.print(f"drawn in {folder}", markup=False, highlight=False)
     if broken:
         fail(DATA, f"{len(broken)} of {len(paths)} pictures could not be read")
+
+
+def predict_sentences(model: Any, arguments: Sequence[str], *, as_json: bool) -> None:
+    """Print what a model makes of sentences: arguments that are, or text files of one a line."""
+    sentences = [line for argument in arguments for line in lines_of(argument)]
+    results = model.predict(sentences)
+    if as_json:
+        print_json([{"input": line, **result.to_dict()} for line, result in zip(sentences, results, strict=True)])
+        return
+    for line, result in zip(sentences, results, strict=True):
+        out.print(f"{line} -> {result}", markup=False, highlight=False)
+
+
+def lines_of(argument: str) -> list[str]:
+    """Return the lines of a text file, or the argument itself where it is no file."""
+    path = Path(argument)
+    if path.suffix == ".txt":
+        return [line for line in files.read_text(path).splitlines() if line.strip()]
+    return [argument]
 
 
 def drawn_paths(folder: Path, photos: Sequence[Path]) -> list[Path]:

@@ -98,7 +98,7 @@ def cost(
 
     given = split_overrides(overrides or [])
     size = check_overrides({"image": image_size}, {"image": tuple[int, int] | None})["image"]
-    report = api.cost(name, size=size, **given)
+    report = api.cost(name, image=size, **given)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vidi.model import Batch, Preprocess, Sample
+from vidi.model import AnyBatch, Prepares, Sample
 
 Augment = Callable[[Sample], Sample]
 
@@ -112,7 +112,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
 class Augmented(Dataset[Any]):
     """A data set whose item (epoch, index) is drawn, augmented and placed as a function of (seed, epoch, index)."""
 
-    def __init__(self, dataset: Dataset[Any], preprocess: Preprocess, augment: Augment | None, seed: int):
+    def __init__(self, dataset: Dataset[Any], preprocess: Prepares, augment: Augment | None, seed: int):
         self.dataset, self.preprocess, self.augment, self.seed = dataset, preprocess, augment, seed
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
@@ -127,7 +127,7 @@ class Augmented(Dataset[Any]):
 class Evaluated(Dataset[Any]):
     """A data set whose item is the placed sample together with its target in the pixels of the original."""
 
-    def __init__(self, dataset: Dataset[Any], preprocess: Preprocess):
+    def __init__(self, dataset: Dataset[Any], preprocess: Prepares):
         self.dataset, self.preprocess = dataset, preprocess
 
     def __getitem__(self, index: int) -> tuple[Any, Mapping[str, Any]]:
@@ -148,7 +148,7 @@ def size_of(dataset: Any) -> int:
 
 def training_loader(
     dataset: Dataset[Any],
-    preprocess: Preprocess,
+    preprocess: Prepares,
     plan: Plan,
     *,
     augment: Augment | None = None,
@@ -156,7 +156,7 @@ def training_loader(
     last: int,
     process: int = 0,
     workers: int = 0,
-) -> DataLoader[Batch]:
+) -> DataLoader[AnyBatch]:
     """Return a loader that yields the micro-batches of steps first..last-1, `plan.accumulate` of them a step."""
     return DataLoader(
         Augmented(dataset, preprocess, augment, plan.seed),
@@ -170,13 +170,13 @@ def training_loader(
 
 def evaluation_loader(
     dataset: Dataset[Any],
-    preprocess: Preprocess,
+    preprocess: Prepares,
     *,
     batch_size: int,
     process: int = 0,
     processes: int = 1,
     workers: int = 0,
-) -> DataLoader[tuple[Batch, list[Mapping[str, Tensor]]]]:
+) -> DataLoader[tuple[AnyBatch, list[Mapping[str, Tensor]]]]:
     """Return a loader over this process's share of a data set: batches, and the targets of the originals."""
     rows = range(process, size_of(dataset), processes)
     return DataLoader(
@@ -189,8 +189,8 @@ def evaluation_loader(
 
 
 def _collate_with_originals(
-    preprocess: Preprocess, items: Sequence[tuple[Any, Mapping[str, Any]]]
-) -> tuple[Batch, list[Mapping[str, Any]]]:
+    preprocess: Prepares, items: Sequence[tuple[Any, Mapping[str, Any]]]
+) -> tuple[AnyBatch, list[Mapping[str, Any]]]:
     return preprocess.collate([placed for placed, _ in items]), [target for _, target in items]
 
 

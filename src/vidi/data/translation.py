@@ -259,6 +259,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def own_words(self) -> tuple[str, ...]:
+        """The words without the special ones: from these an equal vocabulary is made."""
+        return self.words[len(SPECIAL) :]
+
     def encode(self, words: Sequence[str]) -> Int64[Tensor, " T"]:
         """Return the ids of words between BEGIN and END; ValueError for an unknown word."""
         unknown = [word for word in words if word not in self._ids]

@@ -16,9 +16,9 @@ easy negatives. Starting at the prior p is approximate: the logit is b + w.x wit
 E[sigmoid(b + w.x)] is near sigmoid(b) = p only as this is small.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -26,21 +26,22 @@ from torch import Tensor, nn
 
 from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
 from vidi.backbones.resnet import ResNet, trunk
+from vidi.detection.anchors import AnchorStyle, LevelAnchors
+from vidi.detection.options import check_choice, frozen_below
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
-from vidi.ops.anchors import anchor_pyramid, base_anchors, octave_sizes
-from vidi.ops.boxes import Size, box_area, box_iou, decode_boxes, encode_boxes
+from vidi.ops.anchors import octave_sizes
+from vidi.ops.boxes import Size, box_iou, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
 from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
 
-AnchorStyle = Literal["paper", "torchvision"]
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 Normalise = Literal["batch", "image"]
 
-ASPECT_RATIOS = (0.5, 1.0, 2.0)  # height / width; section 4 of the paper
 OCTAVES = 3  # anchor sizes a level, 2^(1/3) apart
 GROUP = 8  # channels that are normalised together: torchvision's 32 groups of 256 channels
 PRIOR = 0.01  # probability of each class at the start
@@ -96,31 +97,22 @@ class Head(nn.Module):
         return torch.cat(rows, 1)
 
 
-class Anchors(nn.Module):
+class Anchors(LevelAnchors):
     """Nine boxes per cell: three sizes within an octave times three aspect ratios (section 4 of the paper).
 
-    The paper's are centred on their cells. torchvision's are centred on the cells' corners, with truncated sizes and
-    rounded corners, and spaced by the canvas divided by the map, rounded down.
+    torchvision's sizes are truncated to whole pixels; see `LevelAnchors` for its other differences.
     """
 
-    base: Tensor
-
     def __init__(self, sizes: Sequence[float | int], strides: Sequence[int], style: AnchorStyle):
-        super().__init__()
-        _check_choice("anchor_style", style, AnchorStyle)
-        self.as_torchvision = style == "torchvision"
-        octaves = [octave_sizes(size, count=OCTAVES, truncated=self.as_torchvision) for size in sizes]
-        base = torch.stack([base_anchors(octave, ASPECT_RATIOS, rounded=self.as_torchvision) for octave in octaves])
-        self.register_buffer("base", base, persistent=False)  # L 9 4
-        self.strides = tuple(strides)
+        truncated = style == "torchvision"
+        octaves = [octave_sizes(size, count=OCTAVES, truncated=truncated) for size in sizes]
+        super().__init__(octaves, strides, style)
 
     def forward(self, canvas: Size, sizes: Sequence[Size]) -> tuple[Float[Tensor, "A 4"], Int64[Tensor, " A"]]:
         """Return the anchors of all levels and each one's level, given the sizes of the images and of each level."""
-        strides = [(canvas[0] // h, canvas[1] // w) for h, w in sizes] if self.as_torchvision else self.strides
-        anchors = anchor_pyramid(self.base.unbind(), sizes, strides, centre="corner" if self.as_torchvision else "cell")
-        rows = self.base.shape[1]
-        levels = [self.base.new_full((h * w * rows,), i, dtype=torch.int64) for i, (h, w) in enumerate(sizes)]
-        return anchors, torch.cat(levels)
+        rows = [h * w * self.per_cell for h, w in sizes]
+        levels = [self.base.new_full((count,), level, dtype=torch.int64) for level, count in enumerate(rows)]
+        return torch.cat(self.by_level(canvas, sizes)), torch.cat(levels)
 
 
 class RetinaNet(nn.Module):
@@ -165,8 +157,8 @@ class RetinaCriterion:
     high: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_choice("box_loss", self.box_loss, BoxLoss)
-        _check_choice("normalise", self.normalise, Normalise)
+        check_choice("box_loss", self.box_loss, BoxLoss)
+        check_choice("normalise", self.normalise, Normalise)
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
         return self.compare(network(batch.images), batch, step)
@@ -180,7 +172,7 @@ class RetinaCriterion:
         logits = with_category(outputs.class_logits, self.named)
         objects = [Objects.of(target, like=outputs.anchors) for target in batch.targets]
         labels, boxes = torch.cat([o.labels for o in objects]), torch.cat([o.boxes for o in objects])
-        _check_objects(boxes, labels, logits.shape[-1])
+        check_objects(boxes, labels, logits.shape[-1])
 
         matches = torch.stack([self.assign(outputs.anchors, o) for o in objects])  # B A, index within the image
         image, anchor = (matches >= 0).nonzero(as_tuple=True)  # P positives
@@ -199,7 +191,7 @@ class RetinaCriterion:
             "box": self.box_weight * self.normalised(box_sums, positives, step),
         }
 
-    def assign(self, anchors: Float[Tensor, "A 4"], objects: "Objects") -> Int64[Tensor, " A"]:
+    def assign(self, anchors: Float[Tensor, "A 4"], objects: Objects) -> Int64[Tensor, " A"]:
         """Return for each anchor the row of its object, BACKGROUND or IGNORED."""
         iou = box_iou(objects.boxes, anchors)  # M A
         matches = match_anchors(iou, low=self.low, high=self.high, allow_low_quality=True)
@@ -224,43 +216,9 @@ class RetinaCriterion:
         return sums.sum() / torch.where(count > 0, count, 1)
 
 
-class Objects(NamedTuple):
-    """The ground truth of one image."""
-
-    boxes: Float[Tensor, "M 4"]
-    labels: Int64[Tensor, " M"]
-    crowd: Float[Tensor, "N 4"]  # boxes that hide objects without number
-
-    @classmethod
-    def of(cls, target: Mapping[str, Tensor], *, like: Tensor) -> "Objects":
-        """Split a target into objects and crowd boxes, in the precision of `like`."""
-        if not {"boxes", "labels"} <= target.keys():
-            raise ValueError(f"received a target with {sorted(target)}, expected at least boxes and labels")
-        boxes, labels = target["boxes"].to(like.dtype), target["labels"]
-        crowd = target["crowd"] if "crowd" in target else torch.zeros_like(labels, dtype=torch.bool)
-        return cls(boxes[~crowd], labels[~crowd], boxes[crowd])
-
-
-def mostly_inside(boxes: Float[Tensor, "A 4"], regions: Float[Tensor, "N 4"]) -> Bool[Tensor, " A"]:
-    """Say of each box whether more than half its area lies in one of the regions."""
-    corner1 = torch.maximum(boxes[:, None, :2], regions[:, :2])  # A N 2
-    corner2 = torch.minimum(boxes[:, None, 2:], regions[:, 2:])
-    overlap = (corner2 - corner1).clamp(min=0).prod(-1)  # A N
-    return (overlap > 0.5 * box_area(boxes)[:, None]).any(1)
-
-
 def with_category(logits: Float[Tensor, "B A K"], named: tuple[int, ...]) -> Float[Tensor, "B A N"]:
     """Drop the logits without a category: those of ids that a data set leaves out."""
     return logits if len(named) == logits.shape[-1] else logits[..., list(named)]
-
-
-def _check_objects(boxes: Tensor, labels: Tensor, classes: int) -> None:
-    flat = boxes[~(boxes[:, 2:] > boxes[:, :2]).all(1)]
-    if len(flat):
-        raise ValueError(f"received the box {flat[0].tolist()}, expected x1 < x2 and y1 < y2")
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if len(wrong):
-        raise ValueError(f"received the label {int(wrong[0])}, expected 0..{classes - 1}")
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -333,20 +291,8 @@ class RetinaDecode:
         return Candidates(boxes, scores, pair % K, valid)
 
 
-def named_outputs(categories: Categories) -> tuple[int, ...]:
-    """Return the indices of the outputs that have a category; labels count these."""
-    return tuple(index for index, name in enumerate(categories) if name is not None)
-
-
-def _check_choice(name: str, value: str, choices: object) -> None:
-    if value not in get_args(choices):
-        raise ValueError(f"received {name}={value!r}, expected one of {', '.join(map(repr, get_args(choices)))}")
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders
-
-LAYERS = ("stem", "stage1", "stage2", "stage3", "stage4")  # of the backbone, in the order in which they are frozen
 
 
 def retina_network(
@@ -362,22 +308,11 @@ def retina_network(
 ) -> RetinaNet:
     """Put the network together; a ValueError if there are not as many anchor sizes as levels."""
     pyramid = FeaturePyramid(backbone.channels[1:], channels, extra=extra)
-    strides = pyramid.strides(backbone.strides[1:])
-    if len(anchor_sizes) != len(strides):
-        raise ValueError(f"received {len(anchor_sizes)} anchor sizes, expected one for each of {len(strides)} levels")
-    shapes = OCTAVES * len(ASPECT_RATIOS)
+    anchors = Anchors(anchor_sizes, pyramid.strides(backbone.strides[1:]), anchor_style)
+    shapes = anchors.per_cell
     class_head = Head(channels, shapes, outputs, depth=depth, group_norm=group_norm, bias=prior_bias(PRIOR))
     box_head = Head(channels, shapes, 4, depth=depth, group_norm=group_norm)
-    return RetinaNet(backbone, pyramid, Anchors(anchor_sizes, strides, anchor_style), class_head, box_head)
-
-
-def frozen_below(backbone: ResNet, trained: int) -> ResNet:
-    """Freeze all but the last `trained` layers, counted as torchvision does: 5 trains everything, 0 nothing."""
-    if trained not in range(len(LAYERS) + 1):
-        raise ValueError(f"received trainable_backbone_layers={trained}, expected 0..{len(LAYERS)}")
-    for layer in LAYERS[: len(LAYERS) - trained]:
-        getattr(backbone, layer).requires_grad_(False)
-    return backbone
+    return RetinaNet(backbone, pyramid, anchors, class_head, box_head)
 
 
 @builder

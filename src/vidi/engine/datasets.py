@@ -1,4 +1,4 @@
-"""From what `--data` says to data sets: the rendered world, or a folder recognised by what lies in it."""
+"""From what `--data` says to data sets: what is built in by its name, or a folder recognised by what lies in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +6,23 @@ from typing import Any
 
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.recognise import open_dataset, recognise
+from vidi.data.sentences import ReversedSentences, SentencePairs, VidianSentences
 from vidi.data.world.dataset import World
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.scoring import Task
 
 WORLD = "world"
+REVERSED = "reversed"
+BUILT_IN = {
+    WORLD: "rendered scenes; sentences in two languages for a model that translates",
+    REVERSED: "English sentences, to be said backwards",
+}
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where samples come from: `world`, or the path of a data set."""
+    """Where samples come from: a name of `BUILT_IN`, or the path of a data set."""
 
     name: str
     faults: OnFault = "raise"
@@ -28,8 +34,8 @@ class Source:
         Raises:
             FileNotFoundError: if there is nothing at the path.
         """
-        if str(data) == WORLD:
-            return cls(WORLD, faults)
+        if str(data) in BUILT_IN:
+            return cls(str(data), faults)
         path = Path(data)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such data set; expected the path of one, or `{WORLD}`")
@@ -37,8 +43,8 @@ class Source:
 
     def describe(self) -> str:
         """Say what the source was recognised as, and why."""
-        if self.name == WORLD:
-            return "world: rendered scenes"
+        if self.name in BUILT_IN:
+            return f"{self.name}: {BUILT_IN[self.name]}"
         found = recognise(Path(self.name))
         return f"{self.name}: {found.format} ({found.reason})"
 
@@ -49,8 +55,8 @@ class Source:
             FileNotFoundError, ValueError: if there is no such data set, or it lacks what the task needs.
             OverrideError: if the world does not come in the recipe's size.
         """
-        if self.name == WORLD:
-            return _world(split, task, recipe)
+        if self.name in BUILT_IN:
+            return _built_in(self.name, split, task, recipe)
         dataset = open_dataset(Path(self.name), split, on_fault=self.faults)
         missing = sorted(set(task.targets) - set(dataset.kinds))
         if missing:
@@ -78,10 +84,15 @@ class Source:
         return opened
 
 
-def _world(split: str, task: Task, recipe: Recipe) -> World:
-    scenes = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
+def _built_in(name: str, split: str, task: Task, recipe: Recipe) -> Any:
+    count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
+    if set(task.targets) == SentencePairs.kinds:
+        sentences = ReversedSentences if name == REVERSED else VidianSentences
+        return sentences(split, count=count, seed=recipe.seed)
+    if name != WORLD:
+        raise OverrideError(f"{name} has sentences; this task needs {', '.join(task.targets) or 'pictures'}")
     targets = [kind for kind in (*task.targets, *task.optional) if kind in World.kinds]
     try:
-        return World(split, count=scenes, size=recipe.world_size, seed=recipe.seed, targets=targets)
+        return World(split, count=count, size=recipe.world_size, seed=recipe.seed, targets=targets)
     except ValueError as error:
         raise OverrideError(f"{WORLD}: {error}") from None

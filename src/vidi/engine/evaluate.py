@@ -11,7 +11,7 @@ from vidi.data.loading import derived_seed, evaluation_loader
 from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
 from vidi.engine.scoring import Scorer
-from vidi.model import Batch, Predicts, Step, Supervised, evaluating
+from vidi.model import AnyBatch, Predicts, Step, Supervised, evaluating
 
 Scored = tuple[Any, Mapping[str, Any]]
 """One image's result and its target in the pixels of the original."""
@@ -53,17 +53,17 @@ def evaluate(
 
 
 def run_batch(
-    model: Predicts, batch: Batch, number: int, losses: "LossMeans", *, channels_last: bool = False
+    model: Predicts, batch: AnyBatch, number: int, losses: "LossMeans", *, channels_last: bool = False
 ) -> list[Any]:
     """Return the results of one batch, and add its losses; one forward serves both where the criterion allows it."""
     if not isinstance(model, Supervised):
         return model.predict_batch(batch)
     batch = batch.to(model.device, channels_last=channels_last)
-    outputs = model(batch.images)
+    outputs = model(batch.inputs)
     step = Step(generator=torch.Generator(model.device).manual_seed(derived_seed(number)))
     compare = getattr(model.criterion, "compare", None)
     terms = compare(outputs, batch, step) if compare else model.losses("network", batch, step)
-    losses.add({name: value.item() for name, value in terms.items()}, len(batch.placements))
+    losses.add({name: value.item() for name, value in terms.items()}, len(batch.targets))
     return model.decode(outputs, batch.placements)
 
 

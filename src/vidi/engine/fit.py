@@ -29,7 +29,7 @@ from vidi.engine.optimizers import learning_rate, make_optimizer
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
-from vidi.model import Batch, Losses, Saved, Step, Trainable
+from vidi.model import AnyBatch, Losses, Saved, Step, Trainable
 
 Validate = Callable[[Trainable, "Processes"], Row]
 """Scores a model: metric and validation losses by name."""
@@ -60,7 +60,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, turn: str, batch: Batch, step: Step) -> Losses:
+    def forward(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         return self.model.losses(turn, batch, step)
 
 
@@ -116,7 +116,7 @@ class Training:
         *,
         owner: Saved | None = None,
         augment: Augment | None = None,
-        alter: Callable[[Batch, torch.Generator], Batch] | None = None,
+        alter: Callable[[AnyBatch, torch.Generator], AnyBatch] | None = None,
         validate: Validate | None = None,
         headline: str | None = None,
         after_validation: Callable[[Trainable, Row], None] | None = None,
@@ -223,7 +223,7 @@ class Training:
             workers=self.recipe.workers,
         )
 
-    def _one_step(self, micro_batches: Sequence[Batch]) -> None:
+    def _one_step(self, micro_batches: Sequence[AnyBatch]) -> None:
         rate = learning_rate(self.recipe, self.step, self.total)
         device = self.accelerator.device
         batches = [b.to(device, channels_last=self.recipe.channels_last) for b in micro_batches]
@@ -235,7 +235,7 @@ class Training:
         self.averages.update(self.model)
         self.step += 1
 
-    def _one_turn(self, turn: str, number: int, batches: Sequence[Batch], rate: float) -> None:
+    def _one_turn(self, turn: str, number: int, batches: Sequence[AnyBatch], rate: float) -> None:
         optimizer = self.optimizers[turn]
         for group in optimizer.param_groups:
             group["lr"] = rate

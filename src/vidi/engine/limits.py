@@ -46,8 +46,10 @@ def _faults_of(recipe: Recipe, task: Task) -> Iterator[str]:
             yield f"{key}: received {value}, expected {limit}"
     if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
         yield f"batch_size: received {recipe.batch_size}, expected a multiple of accumulate"
-    if recipe.augment.endswith("randaugment") and "label" not in task.targets:
+    if recipe.augment.endswith("randaugment") and "boxes" in task.targets:
         yield f"augment: received {recipe.augment}, which moves no boxes; it is for classification only"
+    if recipe.augment != "none" and "tokens" in task.targets:
+        yield f"augment: received {recipe.augment}, which is for pictures; sentences take none"
     if recipe.mix != "none" and "label" not in task.targets:
         yield f"mix: received {recipe.mix}; pictures are mixed for classification only"
     if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):

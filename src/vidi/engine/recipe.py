@@ -53,7 +53,7 @@ class Recipe:
         "dihedral_boxes",
     ] = "none"  # see vidi.data.transforms
     mix: Literal["none", "mixup", "cutmix"] = "none"
-    world_scenes: int = 2000  # training scenes when the data is the world
+    world_scenes: int = 2000  # training scenes, or sentences, when the data is the world
     world_size: tuple[int, int] = (128, 128)
     workers: int = 0
 

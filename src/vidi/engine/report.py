@@ -62,7 +62,8 @@ def _commands(run: Run, config: Mapping[str, Any]) -> list[str]:
     if config["task"] == "generation":
         return [f"vidi sample {run.folder} --count 64 --seed 0"]
     scored = [f"vidi eval {run.folder} --split test"] if TASKS[config["task"]].scorer is not None else []
-    return [*scored, f"vidi predict {run.folder} PHOTOS"]
+    inputs = "SENTENCES" if config["task"] == "translation" else "PHOTOS"
+    return [*scored, f"vidi predict {run.folder} {inputs}"]
 
 
 def _keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """How each task is scored: results and targets in, numbers and the plots that people of the task look at out."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from vidi import files
 from vidi.engine import plots
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.metrics.coco import RECALL_LEVELS, CocoEvaluator, CocoScores
-from vidi.results import Categories, Classification, Detections
+from vidi.results import Categories, Classification, Detections, Translation
 
 
 class Scorer(Protocol):
@@ -84,6 +86,32 @@ class DetectionScorer:
             plots.precision_recall(folder / "precision_recall.png", curves, title)
 
 
+class TranslationScorer:
+    """The share of sentences that are right to the last word, and of words at their right place."""
+
+    headline = "exact"
+
+    def __init__(self, categories: Categories):
+        self.rows: list[dict[str, Any]] = []
+
+    def update(self, results: Sequence[Translation], targets: Sequence[Mapping[str, Any]]) -> None:
+        for result, target in zip(results, targets, strict=True):
+            self.rows.append({"expected": target["sentence"], "found": " ".join(result.words), "score": result.score})
+
+    def compute(self) -> dict[str, float]:
+        exact = [row["expected"] == row["found"] for row in self.rows]
+        words = [
+            found == expected
+            for row in self.rows
+            for found, expected in itertools.zip_longest(row["found"].split(), row["expected"].split())
+        ]
+        return {"exact": sum(exact) / len(exact), "words": sum(words) / len(words)}
+
+    def write_plots(self, folder: Path) -> None:
+        """Write `sentences.csv`, the wrong ones first."""
+        files.write_csv(folder / "sentences.csv", sorted(self.rows, key=lambda row: row["expected"] == row["found"]))
+
+
 @dataclass(frozen=True)
 class Task:
     """What a kind of system needs from a data set, and how it is judged."""
@@ -108,4 +136,5 @@ TASKS: dict[str, Task] = {
     "detection": Task(("boxes", "labels"), ("areas", "crowd"), DetectionScorer, _box_truth),
     "generation": Task(()),
     "anchors": Task(("boxes",)),
+    "translation": Task(("tokens",), (), TranslationScorer),
 }

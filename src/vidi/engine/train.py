@@ -19,7 +19,7 @@ from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
 from vidi.engine.scoring import Scorer, Task
-from vidi.model import Adversarial, Fitted, Predicts, Preprocess, Saved, Staged, Trainable
+from vidi.model import Adversarial, Fitted, Predicts, Prepares, Preprocess, Saved, Staged, Trainable
 from vidi.results import Categories
 
 
@@ -122,8 +122,8 @@ def _wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def _augmentation(recipe: Recipe, preprocess: Preprocess, dataset: Any) -> Augmentation | None:
-    if recipe.augment == "none":
+def _augmentation(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augmentation | None:
+    if recipe.augment == "none" or not isinstance(preprocess, Preprocess):
         return None
     image, _ = dataset[0]
     size = preprocess.crop or preprocess.exact or (image.shape[-2], image.shape[-1])

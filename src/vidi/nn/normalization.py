@@ -1,4 +1,13 @@
-"""Normalisation of feature maps: the layers that networks choose from by name."""
+"""Normalisation: the layers that networks choose from by name, and the one routine that all of them are.
+
+    batch     statistics over B, H, W     one mean and variance for each channel
+    layer     over C, H, W; over D of a token in a transformer, where no two tokens share them
+    instance  over H, W
+    group     over H, W and the channels of a group: one group is layer, as many as channels is instance
+
+Notes 3.1.3; Ioffe & Szegedy 2015, Ba et al. 2016, Ulyanov et al. 2016, Wu & He 2018. What does not reduce over B does
+not change when padding or other images join the batch, and is the same in training and in evaluation.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +24,28 @@ NormLayer = Callable[[int], nn.Module]
 """Makes the layer for a number of channels."""
 
 GROUPS = 32  # Wu & He 2018, Table 3
+
+
+def standardized(x: Float[Tensor, "*N"], axes: tuple[int, ...], *, eps: float = 1e-5) -> Float[Tensor, "*N"]:
+    """Return x - mean over sqrt(variance + eps), both over `axes`; the variance is the biased one."""
+    variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
+    return (x - mean) / (variance + eps).sqrt()
+
+
+def normalized_map(
+    x: Float[Tensor, "B C H W"], kind: str, *, groups: int = GROUPS, eps: float = 1e-5
+) -> Float[Tensor, "B C H W"]:
+    """Return a map normalised over the axes that `kind` names: "batch", "layer", "instance" or "group".
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind == "group":
+        return standardized(x.unflatten(1, (groups, -1)), (2, 3, 4), eps=eps).flatten(1, 2)
+    axes = {"batch": (0, 2, 3), "layer": (1, 2, 3), "instance": (2, 3)}
+    if kind not in axes:
+        raise ValueError(f"received kind={kind!r}, expected one of {', '.join(map(repr, axes))}, 'group'")
+    return standardized(x, axes[kind], eps=eps)
 
 
 class FrozenBatchNorm2d(nn.Module):

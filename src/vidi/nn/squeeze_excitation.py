@@ -1,7 +1,7 @@
-"""Squeeze and excitation with a squeezed width of its own, as EfficientNet and RegNet have it.
+"""Squeeze and excitation: channels weighted by what all of them saw (Hu et al. 2018, arXiv 1709.01507; notes 2.4).
 
-Hu et al. 2018 (arXiv 1709.01507), notes 2.4. Both networks squeeze to a quarter of the channels at the block's *input*,
-while the layer acts on its inner channels, of which there may be several times as many.
+The squeezed width is a number of its own: SENet has a sixteenth of the channels that the layer acts on, EfficientNet
+and RegNet a quarter of those at the block's *input*, of which there may be several times as few.
 """
 
 from jaxtyping import Float

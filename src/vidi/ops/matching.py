@@ -1,7 +1,9 @@
-"""Which ground truth an anchor or a proposal stands for (Ren et al. 2015, section 3.1.2)."""
+"""Which ground truth an anchor or a proposal stands for, and which of them train (Ren et al. 2015, section 3.1.2)."""
+
+import math
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 BACKGROUND = -1
@@ -42,3 +44,29 @@ def match_anchors(
         claimed = ((iou == best) & (best > 0)).any(-2)  # *B A
         matches = torch.where(claimed, truth, matches)
     return matches
+
+
+def sample_balanced(
+    positive: Bool[Tensor, " A"],
+    negative: Bool[Tensor, " A"],
+    *,
+    count: int,
+    positive_share: float | int,
+    generator: torch.Generator | None = None,
+) -> tuple[Int64[Tensor, " P"], Int64[Tensor, " N"]]:
+    """Draw at most `count` rows of one image without replacement; return the positive and the negative ones, ascending.
+
+    At most `positive_share` of `count` are positive; what positives leave is filled up with negatives. Ren et al. 2015
+    take a half of 256 anchors, Girshick 2015 a quarter of 64 proposals; a share of `math.inf` keeps all positives, as
+    the notes do. The draw is from `generator`, on the masks' device, or from torch's global one.
+
+    Raises:
+        ValueError: if the count or the share is negative.
+    """
+    if count < 0 or not positive_share >= 0:
+        raise ValueError(f"received count={count} and positive_share={positive_share}, expected no negative number")
+    rows = [mask.nonzero()[:, 0] for mask in (positive, negative)]
+    shuffled = [own[torch.randperm(len(own), generator=generator, device=own.device)] for own in rows]
+    most = len(rows[0]) if math.isinf(positive_share) else int(count * positive_share)
+    chosen = shuffled[0][:most]
+    return chosen.sort().values, shuffled[1][: max(count - len(chosen), 0)].sort().values

@@ -67,6 +67,8 @@ def suppress(
         ValueError: if `threshold` is not in [0, 1].
     """
     _check(threshold)
+    if boxes.is_meta:  # a count of costs has no numbers to compare
+        return valid
     B, N = scores.shape
     if _operator_runs(boxes):
         kept = _keep_by_operator(boxes, scores, labels, valid, threshold)

@@ -41,6 +41,19 @@ FINE_TUNED = Recipe(
 )
 """Any classifier from published weights: `vidi train efficientnet_lite0 --weights pypi/imagenet1k --data photos/`."""
 
+VISION_TRANSFORMER = Recipe(
+    epochs=30,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.05,
+    warmup=300,
+    clip=1.0,
+    augment="resized_crop",
+    world_scenes=4000,
+)
+"""Vision transformers: `vidi train vit_tiny --data mnist size=28,28 patch=4 width=64 depth=4 heads=4 augment=shift`."""
+
 LOW_STAGE = Recipe(
     epochs=8,
     batch_size=64,

@@ -5,20 +5,29 @@ A recipe's numbers are the defaults of `vidi train NAME key=value`.
 
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
-from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES
+from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES, VISION_TRANSFORMER
 from vidi.recipes.detection import ANCHORS, FROM_SCRATCH, TINY
 from vidi.recipes.generation import GAN
+from vidi.recipes.translation import SMALL_LANGUAGE
 
 CIFAR = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
+VITS = ("vit_tiny", "vit_small", "vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
 WIDE_CIFAR = ("wide_resnet16_4", "wide_resnet28_10", "wide_resnet40_4")
 OWN: dict[str, dict[str, Recipe]] = {
     **{name: {"": SMALL_PICTURES} for name in (*CIFAR, *WIDE_CIFAR)},
+    **{name: {"": VISION_TRANSFORMER} for name in VITS},
     "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
     "anchor_kmeans": {"": ANCHORS},
+    "fasterrcnn_tiny": {"": TINY},
     "retinanet_tiny": {"": TINY},
     "gan": {"": GAN},
 }
-OF_TASK: dict[str, Recipe] = {"classification": PHOTOS, "detection": FROM_SCRATCH, "generation": GAN}
+OF_TASK: dict[str, Recipe] = {
+    "classification": PHOTOS,
+    "detection": FROM_SCRATCH,
+    "generation": GAN,
+    "translation": SMALL_LANGUAGE,
+}
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     name: OWN.get(name) or {"": OF_TASK[entry.task]} for name, entry in CATALOG.items()

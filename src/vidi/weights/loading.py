@@ -108,7 +108,7 @@ def load_tensors(
 ) -> None:
     """Load tensors that carry the publisher's names; see `load_published`."""
     network = model.get_submodule(source.into)
-    ours = source.convert(renamed(tensors, source.names))
+    ours = source.fit(network, source.convert(renamed(tensors, source.names)))
     if new_head:
         present = network.state_dict()
         ours |= {key: present[key] for key in source.by_category}

@@ -9,8 +9,10 @@ from vidi.weights import (
     timm_mobilenet,
     timm_resnet,
     timm_senet,
+    timm_vit,
     torchvision_alexnet,
     torchvision_efficientnet,
+    torchvision_faster_rcnn,
     torchvision_googlenet,
     torchvision_inception,
     torchvision_mobilenet,
@@ -18,6 +20,7 @@ from vidi.weights import (
     torchvision_resnet,
     torchvision_retinanet,
     torchvision_vgg,
+    torchvision_vit,
 )
 from vidi.weights.sources import Source
 
@@ -37,6 +40,9 @@ PUBLISHED: dict[str, Source] = {
     **efficientnet_lite.SOURCES,
     **timm_efficientnet.SOURCES,
     **torchvision_regnet.SOURCES,
+    **torchvision_vit.SOURCES,
+    **timm_vit.SOURCES,
     **timm_darknet.SOURCES,
     **torchvision_retinanet.SOURCES,
+    **torchvision_faster_rcnn.SOURCES,
 }

