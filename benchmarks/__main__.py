@@ -8,6 +8,8 @@ BENCHMARKS: dict[str, str] = {
     "coco": "COCO's twelve numbers, masks from run lengths",
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
+    "cascade": "cascades against OpenCV, boosting rounds",
+    "matcher": "matching of queries and objects",
     "kmeans": "anchor sizes by k-means",
     "world": "rendering of scenes",
     "optimizer": "optimizer steps on the parameters of ResNet-50",

@@ -527,7 +527,7 @@ def task_of(name: str | Path) -> str:
     run = Run(Path(name))
     if run.config_path.is_file() or str(name) not in CATALOG:
         config = run.config()
-        return config.get("task") or entry(config["model"]).task
+        return config.get("task", entry(config["model"]).task)
     return entry(str(name)).task
 
 

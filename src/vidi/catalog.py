@@ -78,6 +78,7 @@ from vidi.backbones.wide_resnet import (
     wide_resnet101_2,
 )
 from vidi.detection.anchor_sizes import anchor_kmeans
+from vidi.detection.detr import detr_resnet18, detr_resnet50, detr_resnet50_dc5, detr_resnet101, detr_tiny
 from vidi.detection.fast_rcnn import fast_rcnn_resnet18
 from vidi.detection.faster_rcnn import (
     fasterrcnn_resnet18_fpn,
@@ -92,6 +93,7 @@ from vidi.detection.retinanet import (
     retinanet_resnet50_fpn_v2,
     retinanet_tiny,
 )
+from vidi.detection.viola_jones.detector import viola_jones
 from vidi.generative.gan.original import gan
 from vidi.model import Saved
 
@@ -136,10 +138,12 @@ DEIT = "Touvron et al. 2021, 2012.12877"
 DARKNET = "Redmon & Farhadi 2018, 1804.02767"
 TRANSFORMER = "Vaswani et al. 2017, 1706.03762"
 ADDITIVE_ATTENTION = "Bahdanau et al. 2015, 1409.0473"
+VIOLA_JONES = "Viola & Jones 2001"
 FAST_RCNN = "Girshick 2015, 1504.08083"
 FASTER_RCNN = "Ren et al. 2015, 1506.01497"
 FASTER_FPN = "Lin et al. 2017, 1612.03144"
 FASTER_V2 = "Li et al. 2021, 2111.11429"
+DETR = "Carion et al. 2020, 2005.12872"
 RETINANET = "Lin et al. 2017, 1708.02002"
 PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
 YOLO9000 = "Redmon & Farhadi 2017, 1612.08242"
@@ -160,6 +164,14 @@ SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
 SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
 SMALL_DETECTOR = {"categories": 3, "size": (64, 64), "channels": 32, "head_depth": 1}
+SMALL_CASCADE = {
+    "categories": ("background", "face"),
+    "window": (12, 12),
+    "stages": 2,
+    "candidates": 50,
+    "negatives": 40,
+    "copies": 2,
+}
 SMALL_TWO_STAGE = {"categories": 3, "size": (64, 64), "channels": 32, "hidden": 32, "proposals": 30, "sampled": 32}
 SMALL_SINGLE_MAP = {
     "categories": 3,
@@ -170,6 +182,16 @@ SMALL_SINGLE_MAP = {
     "anchor_sizes": (16, 32, 64),
 }
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
+SMALL_DETR = {
+    "categories": 3,
+    "size": (64, 64),
+    "queries": 8,
+    "width": 16,
+    "hidden": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "dropout": 0.0,
+}
 SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
 SMALL_RECURRENT = {"width": 16, "hidden": 16}
 
@@ -271,6 +293,7 @@ CATALOG: dict[str, Entry] = {
     "recurrent_translator": Entry(
         recurrent_translator, "translation", "3.1.1", ADDITIVE_ATTENTION, "", SMALL_RECURRENT
     ),
+    "viola_jones": Entry(viola_jones, "windows", "4.2", VIOLA_JONES, "opencv", SMALL_CASCADE),
     "fast_rcnn_resnet18": Entry(fast_rcnn_resnet18, "detection", "4.3.2", FAST_RCNN, "", SMALL_FAST),
     "fasterrcnn_tiny": Entry(fasterrcnn_tiny, "detection", "4.3.2", FASTER_RCNN, "torchvision", SMALL_TWO_STAGE),
     "fasterrcnn_resnet18_fpn": Entry(
@@ -298,5 +321,10 @@ CATALOG: dict[str, Entry] = {
         "torchvision",
         SMALL_DETECTOR,
     ),
+    "detr_tiny": Entry(detr_tiny, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
+    "detr_resnet18": Entry(detr_resnet18, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
+    "detr_resnet50": Entry(detr_resnet50, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
+    "detr_resnet50_dc5": Entry(detr_resnet50_dc5, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
+    "detr_resnet101": Entry(detr_resnet101, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
     "gan": Entry(gan, "generation", "8.2", GAN, "", {"size": (16, 16), "hidden": 16}),
 }

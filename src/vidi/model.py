@@ -364,10 +364,19 @@ class Supervised(Trainable, Predicts):
         self.decode = decode
         self.preprocess = preprocess
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Any:
-        """Return the network's raw outputs for normalised images; a NamedTuple of tensors, half precision widened."""
-        outputs = self.network(images)
+    def forward(self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"] | None = None) -> Any:
+        """Return the network's raw outputs for normalised images; a NamedTuple of tensors, half precision widened.
+
+        `mask` is True on pixels of the images, for networks that tell them from padding.
+        """
+        outputs = self.network(images) if mask is None else self.network(images, mask)
         return type(outputs)(*(widened(value) for value in outputs))
+
+    def run(self, batch: AnyBatch) -> Any:
+        """Return `forward`'s outputs for a batch; a network with `takes_mask` is told what is padding."""
+        if isinstance(batch, Batch) and getattr(self.network, "takes_mask", False):
+            return self(batch.images, batch.mask)
+        return self(batch.inputs)
 
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
         return self.parameters()
@@ -383,7 +392,7 @@ class Supervised(Trainable, Predicts):
         return self.losses("network", batch.to(self.device), Step())
 
     def predict_batch(self, batch: AnyBatch) -> list[Any]:
-        return self.decode(self(batch.to(self.device).inputs), batch.placements)
+        return self.decode(self.run(batch.to(self.device)), batch.placements)
 
 
 class Adversarial(Trainable):

@@ -36,6 +36,7 @@ RESULTS = {
     "classification": Classification,
     "detection": Detections,
     "anchors": AnchorSizes,
+    "windows": Detections,
     "translation": Translation,
 }
 
@@ -78,7 +79,7 @@ def truths(task: str, sizes: Sequence[tuple[int, int]] = SIZES, *, empty: bool =
         return [{"label": torch.tensor(row % 3)} for row in range(len(sizes))]
     if task == "translation":
         return [VidianSentences("train", count=len(sizes), seed=1)[row][1] for row in range(len(sizes))]
-    if task not in ("detection", "anchors"):
+    if task not in ("detection", "anchors", "windows"):
         return [{} for _ in sizes]
     targets = []
     for row, size in enumerate(sizes):

@@ -59,7 +59,7 @@ def run_batch(
     if not isinstance(model, Supervised):
         return model.predict_batch(batch)
     batch = batch.to(model.device, channels_last=channels_last)
-    outputs = model(batch.inputs)
+    outputs = model.run(batch)
     step = Step(generator=torch.Generator(model.device).manual_seed(derived_seed(number)))
     compare = getattr(model.criterion, "compare", None)
     terms = compare(outputs, batch, step) if compare else model.losses("network", batch, step)

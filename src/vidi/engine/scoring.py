@@ -136,5 +136,6 @@ TASKS: dict[str, Task] = {
     "detection": Task(("boxes", "labels"), ("areas", "crowd"), DetectionScorer, _box_truth),
     "generation": Task(()),
     "anchors": Task(("boxes",)),
+    "windows": Task((), ("boxes", "labels", "crowd", "label")),
     "translation": Task(("tokens",), (), TranslationScorer),
 }

@@ -52,7 +52,7 @@ class FusedModel(Predicts):
         return self.model(images.contiguous(memory_format=torch.channels_last))
 
     def predict_batch(self, batch: Batch) -> list[Any]:
-        outputs = self(batch.to(self.device, channels_last=True).images)
+        outputs = self.model.run(batch.to(self.device, channels_last=True))
         return self.model.decode(outputs, batch.placements)
 
     def train(self, mode: bool = True) -> "FusedModel":

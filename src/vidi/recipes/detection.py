@@ -30,5 +30,23 @@ FROM_SCRATCH = Recipe(
 )
 """`vidi train retinanet_resnet18_fpn --data cells/ size=240,320`: AP50 0.9 on blood cells, see docs/results/bccd.md."""
 
+DETR_TINY = Recipe(
+    epochs=32,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1.5e-3,
+    weight_decay=1e-4,
+    warmup=100,
+    clip=1.0,
+    augment="flip",
+    world_scenes=2000,
+    world_size=(64, 64),
+    validate_every=4,
+)
+"""`vidi train detr_tiny` on the world at 64 pixels: a set prediction takes many epochs; AP50 above 0.3."""
+
+CASCADE = Recipe(world_scenes=200)
+"""`vidi train viola_jones --data faces/`: fitted stage by stage; minutes, see docs/results/viola_jones.md."""
+
 ANCHORS = Recipe(world_scenes=500)
 """`vidi train anchor_kmeans --data photos/`: fitted at once; seconds."""

@@ -6,7 +6,7 @@ A recipe's numbers are the defaults of `vidi train NAME key=value`.
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
 from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES, VISION_TRANSFORMER
-from vidi.recipes.detection import ANCHORS, FROM_SCRATCH, TINY
+from vidi.recipes.detection import ANCHORS, CASCADE, DETR_TINY, FROM_SCRATCH, TINY
 from vidi.recipes.generation import GAN
 from vidi.recipes.translation import SMALL_LANGUAGE
 
@@ -18,6 +18,8 @@ OWN: dict[str, dict[str, Recipe]] = {
     **{name: {"": VISION_TRANSFORMER} for name in VITS},
     "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
     "anchor_kmeans": {"": ANCHORS},
+    "detr_tiny": {"": DETR_TINY},
+    "viola_jones": {"": CASCADE},
     "fasterrcnn_tiny": {"": TINY},
     "retinanet_tiny": {"": TINY},
     "gan": {"": GAN},

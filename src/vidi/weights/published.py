@@ -3,6 +3,7 @@
 from vidi.weights import (
     cifar_resnet,
     efficientnet_lite,
+    facebook_detr,
     timm_darknet,
     timm_efficientnet,
     timm_inception,
@@ -45,4 +46,5 @@ PUBLISHED: dict[str, Source] = {
     **timm_darknet.SOURCES,
     **torchvision_retinanet.SOURCES,
     **torchvision_faster_rcnn.SOURCES,
+    **facebook_detr.SOURCES,
 }
