@@ -162,7 +162,7 @@ def test_every_lite_variant_has_the_tensors_of_its_reference(number: int) -> Non
 # Blocks
 
 
-@pytest.mark.system("2.7-B0", "C2.11")
+@pytest.mark.system("2.7-B0")
 def test_block_gates_the_expanded_channels_through_a_quarter_of_the_input() -> None:
     block: Any = trunk("efficientnet_b0").get_submodule("stages.3.0").double().eval()
     assert block.get_submodule("se.fc1").weight.shape == (10, 240, 1, 1)  # 40 channels in, 240 inside

@@ -68,7 +68,7 @@ BLOCK = {
 } | {"conv.2.weight": "project.conv.weight", "conv.3.*": "project.norm.*"}
 
 
-@pytest.mark.system("2.5-INVRES", "C2.10")
+@pytest.mark.system("2.5-INVRES")
 @pytest.mark.parametrize(("channels", "stride"), [(8, 1), (8, 2), (12, 1)])
 def test_block_equals_torchvision_and_adds_only_where_the_shape_stays(channels: int, stride: int) -> None:
     ours = InvertedResidual(8, channels, expansion=6, norm=BATCH, stride=stride)

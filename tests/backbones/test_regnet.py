@@ -173,7 +173,7 @@ def test_compatible_widths_split_into_whole_groups() -> None:
         assert compatible_widths(adjusted, groups, bottlenecks) == (adjusted, groups)
 
 
-@pytest.mark.system("2.8-ANYNET", "C2.13")
+@pytest.mark.system("2.8-ANYNET")
 def test_group_widths_are_channels_and_not_groups() -> None:
     network = AnyNet((1, 1), (32, 64), (4, 16), (2, 1))
     first, second = (network.get_submodule(f"stages.{stage}.0.conv2.conv") for stage in range(2))

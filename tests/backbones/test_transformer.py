@@ -336,7 +336,7 @@ def test_embeddings_are_scaled_and_tied():
     assert distance(tied.target_embedding.weight.grad, both) <= 1e-10  # type: ignore[arg-type]
 
 
-@pytest.mark.system("3.1.4-PARALLEL")
+@pytest.mark.system("3.1.4-PARALLEL", "B3.7")
 @pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("positions", ["sinusoidal", "learned"])
 def test_all_at_once_equals_step_by_step(positions: str, norm_first: bool):

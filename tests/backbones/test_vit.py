@@ -88,7 +88,7 @@ def from_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 # Parity
 
 
-@pytest.mark.system("3.2-VIT", "C3.7")
+@pytest.mark.system("3.2-VIT")
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_torchvision(training: bool) -> None:
     assert_same_training(small(), torchvision_vit_of(), from_torchvision, outputs, training=training)
@@ -162,7 +162,7 @@ def test_branches_are_left_out_as_in_timm() -> None:
     assert not torch.allclose(results[0], outputs(ours.eval()))
 
 
-@pytest.mark.system("3.2-VARIANTS", "B3.10", "C3.10")
+@pytest.mark.system("3.2-VARIANTS", "B3.10")
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [

@@ -81,7 +81,7 @@ def test_scaled_attention_is_torchs(masking: str):
     assert distance(rows, torch.ones_like(rows)) <= 1e-12
 
 
-@pytest.mark.system("3.1.1-SDPA")
+@pytest.mark.system("3.1.1-SDPA", "B3.13")
 def test_scale_gives_logits_unit_variance():
     """Worked example B3.13: the variance of products of unit normals is d_K, and 1 after the division."""
     width, count = 64, 1_000
@@ -95,7 +95,7 @@ def test_scale_gives_logits_unit_variance():
     assert entropy[0] < 1 < 6 < entropy[1] < math.log(count)  # nearly one-hot, nearly uniform
 
 
-@pytest.mark.system("3.1.1-SDPA", "3.1.4-MASKED")
+@pytest.mark.system("3.1.1-SDPA", "3.1.4-MASKED", "B3.14")
 def test_one_query_equals_many_masked_queries():
     """Worked example B3.14: row i of the attention of N queries is the attention of query i alone."""
     queries, keys, values, mask = random(5, 8), random(7, 8), random(7, 3), random_mask(5, 7)
@@ -106,7 +106,7 @@ def test_one_query_equals_many_masked_queries():
         assert distance(together[i : i + 1], alone) <= 1e-12
 
 
-@pytest.mark.system("3.1.4-MASKED")
+@pytest.mark.system("3.1.4-MASKED", "B3.6")
 def test_weights_set_to_zero_must_be_renormalised():
     """Worked example B3.6, erratum C3.4: without the division all rows but the last sum to less than 1."""
     queries, keys, mask = random(6, 8), random(6, 8), causal_mask(6)
@@ -256,7 +256,7 @@ def test_recorded_weights_are_torchs(causal: bool):
     assert len(maps["attention"]) == 1  # nothing is kept outside the block
 
 
-@pytest.mark.system("3.1.5-PERMEQ")
+@pytest.mark.system("3.1.5-PERMEQ", "B3.2")
 def test_self_attention_is_equivariant_to_permutations():
     """Worked example B3.2, without positions; `tests/nn/test_positional.py` shows that positions break it."""
     ours = MultiHeadAttention(12, 3).double()

@@ -35,7 +35,7 @@ def test_is_the_equation_for_every_token_by_itself():
             assert distance(together[b, t], torch.relu(x[b, t] @ W1 + b1) @ W2 + b2) <= 1e-12
 
 
-@pytest.mark.system("3.1.3-FFN-CONV")
+@pytest.mark.system("3.1.3-FFN-CONV", "B3.8")
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU])
 def test_equals_two_convolutions_of_kernel_one(activation: type[nn.Module]):
     """Worked example B3.8: the weights convert, the output and its gradient are the same."""

@@ -56,7 +56,7 @@ def test_sinusoids_are_timestep_embeddings_in_another_order():
     assert distance(torch.cat((received[:, 0::2], received[:, 1::2]), dim=1), expected) <= 1e-12
 
 
-@pytest.mark.system("3.1.5-SINPE")
+@pytest.mark.system("3.1.5-SINPE", "B3.3", "B3.4")
 def test_worked_examples():
     """Worked examples B3.3 and B3.4."""
     expected = torch.tensor([[0, 1, 0, 1], [0.841471, 0.540302, 0.00999983, 0.99995000]], dtype=torch.float64)

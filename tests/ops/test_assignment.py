@@ -41,7 +41,7 @@ def greedy(costs: np.ndarray) -> float:
     return total
 
 
-@pytest.mark.system("4.3.6-HUNGARIAN")
+@pytest.mark.system("4.3.6-HUNGARIAN", "B4.25")
 def test_the_worked_example():
     """B4.25."""
     rows, columns = minimal_assignment(EXAMPLE)
