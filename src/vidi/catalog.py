@@ -78,6 +78,7 @@ from vidi.backbones.wide_resnet import (
     wide_resnet101_2,
 )
 from vidi.detection.anchor_sizes import anchor_kmeans
+from vidi.detection.centernet import centernet_resnet18, centernet_resnet50, centernet_tiny
 from vidi.detection.detr import detr_resnet18, detr_resnet50, detr_resnet50_dc5, detr_resnet101, detr_tiny
 from vidi.detection.fast_rcnn import fast_rcnn_resnet18
 from vidi.detection.faster_rcnn import (
@@ -94,6 +95,7 @@ from vidi.detection.retinanet import (
     retinanet_tiny,
 )
 from vidi.detection.viola_jones.detector import viola_jones
+from vidi.detection.yolo import yolov3, yolov3_small
 from vidi.generative.gan.original import gan
 from vidi.model import Saved
 
@@ -143,6 +145,7 @@ FAST_RCNN = "Girshick 2015, 1504.08083"
 FASTER_RCNN = "Ren et al. 2015, 1506.01497"
 FASTER_FPN = "Lin et al. 2017, 1612.03144"
 FASTER_V2 = "Li et al. 2021, 2111.11429"
+CENTERNET = "Zhou et al. 2019, 1904.07850"
 DETR = "Carion et al. 2020, 2005.12872"
 RETINANET = "Lin et al. 2017, 1708.02002"
 PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
@@ -182,6 +185,7 @@ SMALL_SINGLE_MAP = {
     "anchor_sizes": (16, 32, 64),
 }
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
+SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
 SMALL_DETR = {
     "categories": 3,
     "size": (64, 64),
@@ -321,6 +325,13 @@ CATALOG: dict[str, Entry] = {
         "torchvision",
         SMALL_DETECTOR,
     ),
+    "yolov3_small": Entry(yolov3_small, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
+    "yolov3": Entry(yolov3, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
+    "centernet_tiny": Entry(
+        centernet_tiny, "detection", "4.3.5", CENTERNET, "", {**SMALL_CENTERNET, "channels": (32,)}
+    ),
+    "centernet_resnet18": Entry(centernet_resnet18, "detection", "4.3.5", CENTERNET, "", SMALL_CENTERNET),
+    "centernet_resnet50": Entry(centernet_resnet50, "detection", "4.3.5", CENTERNET, "", SMALL_CENTERNET),
     "detr_tiny": Entry(detr_tiny, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
     "detr_resnet18": Entry(detr_resnet18, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
     "detr_resnet50": Entry(detr_resnet50, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),

@@ -18,6 +18,8 @@ OWN: dict[str, dict[str, Recipe]] = {
     **{name: {"": VISION_TRANSFORMER} for name in VITS},
     "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
     "anchor_kmeans": {"": ANCHORS},
+    "yolov3_small": {"": TINY},
+    "centernet_tiny": {"": TINY},
     "detr_tiny": {"": DETR_TINY},
     "viola_jones": {"": CASCADE},
     "fasterrcnn_tiny": {"": TINY},
