@@ -354,7 +354,7 @@ def outputs_of(targets):
     return CenterOutputs((heat / (1 - heat)).log(), offsets, sizes)
 
 
-@pytest.mark.system("4.3.5-CTDECODE")
+@pytest.mark.system("4.3.5-CTDECODE", "B4.24")
 def test_the_worked_example():
     """Cell (10, 5) with the offset (0.25, 0.75) is the centre (41, 23)."""
     heat = torch.full((1, 1, *MAP), -9.0)

@@ -9,7 +9,7 @@ from tests.references.centernet import cell_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
 
 
-@pytest.mark.system("4.3.5-CTHEAT")
+@pytest.mark.system("4.3.5-CTHEAT", "B4.23")
 @pytest.mark.parametrize(
     ("target", "probability", "expected"), [(0.5, 0.3, 0.00200630), (1.0, 0.7, 0.0321007)], ids=["beside", "at"]
 )
