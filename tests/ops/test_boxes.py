@@ -70,6 +70,15 @@ def test_clip_scale_flip_and_area():
     assert boxes.tolist() == [[-5, 10, 50, 90], [3, 4, 8, 16]]  # nothing was written in place
 
 
+def test_clipping_a_batch_is_clipping_each_image():
+    boxes = 80 * torch.randn(3, 20, 4, dtype=torch.float64)
+    sizes = [(80, 40), (13, 200), (64, 64)]
+    clipped = ops.clip_boxes_to_images(boxes, boxes.new_tensor(sizes))
+    assert all(
+        torch.equal(row, ops.clip_boxes(own, size)) for row, own, size in zip(clipped, boxes, sizes, strict=True)
+    )
+
+
 @pytest.mark.system("0-BOX")
 def test_masks_of_small_and_of_crossing_boxes():
     boxes = random_boxes(200)

@@ -29,7 +29,7 @@ from torchvision.ops import deform_conv2d
 
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.options import check_choice, frozen_below
-from vidi.detection.targets import Objects, check_objects, named_outputs
+from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs, with_category
 from vidi.losses.box import huber_loss, l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
@@ -230,7 +230,7 @@ class CenterCriterion:
 
         Boxes or labels that are missing, a box without area and a label without category are a ValueError.
         """
-        logits = with_category(outputs.heat_logits, self.named)
+        logits = with_category(outputs.heat_logits, self.named, dim=1)
         objects = [Objects.of(target, like=logits) for target in batch.targets]
         for own in objects:
             check_objects(own.boxes, own.labels, logits.shape[1])
@@ -250,11 +250,6 @@ class CenterCriterion:
             "offset": self.offset_weight * offset / count,
             "size": self.size_weight * size / count,
         }
-
-
-def with_category(logits: Float[Tensor, "B K h w"], named: tuple[int, ...]) -> Float[Tensor, "B N h w"]:
-    """Drop the heatmaps without a category: those of ids that a data set leaves out."""
-    return logits if len(named) == logits.shape[1] else logits[:, list(named)]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -287,7 +282,7 @@ class CenterDecode:
         centres = STRIDE * (peaks.cells + at_cells(outputs.offsets, peaks.cells))  # B N 2
         sizes = at_cells(outputs.sizes, peaks.cells).clamp(min=0)
         boxes = cxcywh_to_xyxy(torch.cat((centres, sizes), 2))  # B N 4
-        names = tuple(name for name in self.categories if name is not None)
+        names = named_categories(self.categories)
         results = []
         for image, placement in enumerate(placements):
             own = clip_boxes(boxes[image], placement.resized)
@@ -298,7 +293,7 @@ class CenterDecode:
 
     def peaks(self, heat_logits: Float[Tensor, "B K h w"], sizes: Sequence[tuple[int, int]]) -> Peaks:
         """Return the peaks inside images of these sizes (h, w), which may share a canvas."""
-        logits = with_category(heat_logits, named_outputs(self.categories))
+        logits = with_category(heat_logits, named_outputs(self.categories), dim=1)
         _, K, h, w = logits.shape
         limits = -(-torch.tensor(sizes, device=logits.device) // STRIDE)  # B 2: cells that hold a pixel of the image
         y, x = (torch.arange(side, device=logits.device) for side in (h, w))

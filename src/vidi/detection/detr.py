@@ -32,7 +32,7 @@ from torch.nn.utils.rnn import pad_sequence
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.backbones.transformer import Decoder, Encoder
 from vidi.detection.options import check_choice, frozen_below
-from vidi.detection.targets import Objects, check_objects, named_outputs
+from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
@@ -306,7 +306,7 @@ class DetrDecode:
 
     def __call__(self, outputs: DetrOutputs, placements: Sequence[Placement]) -> list[Detections]:
         scores, labels = self.best_classes(outputs)
-        names = tuple(name for name in self.categories if name is not None)
+        names = named_categories(self.categories)
         results = []
         for image, placement in enumerate(placements):
             kept = scores[image] > self.score_threshold

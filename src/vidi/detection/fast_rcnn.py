@@ -28,13 +28,13 @@ from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import ASPECT_RATIOS
 from vidi.detection.options import check_choice
 from vidi.detection.region_proposals import image_sizes
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, as_images, builder, evaluating, widened
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer
 from vidi.ops.anchors import anchor_grid, base_anchors
-from vidi.ops.boxes import Size, box_iou, boxes_at_least, clip_boxes, decode_boxes, encode_boxes
+from vidi.ops.boxes import Size, box_iou, boxes_at_least, clip_boxes, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
 from vidi.ops.roi import CANONICAL_LEVEL, CANONICAL_SIZE, box_levels, roi_align_levels, roi_pool
 from vidi.ops.suppression import suppress
@@ -149,6 +149,12 @@ class ConvolutionalHead(nn.Module):
 
     def forward(self, regions: Float[Tensor, "R C h w"]) -> RegionPredictions:
         return self.predict(F.relu(self.hidden(self.tower(regions).flatten(1)), inplace=True))
+
+
+def background_of(head: nn.Module) -> int:
+    """Return the output that stands for none of the classes, the last."""
+    predictor: Any = head if isinstance(head, BoxPredictor) else head.predict
+    return predictor.classes.out_features - 1
 
 
 def rows_of_batch(boxes: Float[Tensor, "B N 4"]) -> tuple[Float[Tensor, "R 4"], Int64[Tensor, " R"]]:
@@ -266,7 +272,7 @@ class RegionDecode:
     def __call__(self, outputs: TwoStageOutputs, placements: Sequence[Placement]) -> list[Detections]:
         sizes = outputs.proposals.new_tensor([placement.resized for placement in placements])
         found = self.find(outputs, sizes)
-        names = tuple(name for name in self.categories if name is not None)
+        names = named_categories(self.categories)
         results = []
         for row, placement in enumerate(placements):
             valid = found.valid[row]
@@ -285,7 +291,7 @@ class RegionDecode:
         scores, labels = probabilities.topk(likely, 2)  # B N k
         deltas = outputs.box_deltas[:, :, named].gather(2, labels[..., None].expand(-1, -1, -1, 4))  # B N k 4
         boxes = decode_boxes(deltas, outputs.proposals[:, :, None], weights=DEVIATIONS).flatten(1, 2)  # B Nk 4
-        boxes = boxes.unflatten(2, (2, 2)).minimum(sizes.flip(1)[:, None, None]).clamp(min=0).flatten(2)
+        boxes = clip_boxes_to_images(boxes, sizes)
         valid = (outputs.valid[..., None] & (scores > self.score_threshold)).flatten(1)
         valid = valid & boxes_at_least(boxes, SMALLEST)
         scores, labels = scores.flatten(1), labels.flatten(1)
@@ -346,8 +352,7 @@ class FastRCNN(nn.Module):
         """Return the predictions for proposals in pixels of the canvas, by default for sliding windows."""
         if proposals is None:
             windows = self.sliding_windows(images.shape[2:])
-            limits = image_sizes(images).flip(1)[:, None, None]  # B 1 1 2
-            proposals = windows.unflatten(1, (2, 2)).minimum(limits).flatten(2)  # B N 4
+            proposals = clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images))  # B N 4
         boxes, rows = rows_of_batch(proposals)
         predictions = self.second_stage(self.features(images), boxes, rows)
         logits, deltas = (value.unflatten(0, proposals.shape[:2]) for value in predictions)
@@ -373,8 +378,7 @@ class FastCriterion:
             ]
             proposals = [boxes[boxes_at_least(boxes, 1)] for boxes in proposals]
             objects = [Objects.of(target, like=windows) for target in batch.targets]
-            background = detector.head.predict.classes.out_features - 1
-            samples = self.regions.sample(proposals, objects, background, step.generator)
+            samples = self.regions.sample(proposals, objects, background_of(detector.head), step.generator)
         predictions = detector.second_stage(features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
             return self.regions(RegionPredictions(*widened(tuple(predictions))), samples, step)

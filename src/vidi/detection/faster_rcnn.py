@@ -36,6 +36,7 @@ from vidi.detection.fast_rcnn import (
     RegionPooling,
     RegionPredictions,
     TwoStageOutputs,
+    background_of,
     rows_of_batch,
 )
 from vidi.detection.options import frozen_below
@@ -189,12 +190,6 @@ class FasterCriterion:
         second = detector.second_stage(first.features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
             return losses | self.regions(RegionPredictions(*widened(tuple(second))), samples, step)
-
-
-def background_of(head: nn.Module) -> int:
-    """Return the output that stands for none of the classes, the last."""
-    predictor: Any = head if isinstance(head, BoxPredictor) else head.predict
-    return predictor.classes.out_features - 1
 
 
 # ----------------------------------------------------------------------------------------------------------------------

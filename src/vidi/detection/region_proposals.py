@@ -29,7 +29,7 @@ from vidi.detection.options import check_choice
 from vidi.detection.targets import Objects, mostly_inside
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Losses, Step, widened
-from vidi.ops.boxes import box_iou, boxes_at_least, boxes_inside, decode_boxes, encode_boxes
+from vidi.ops.boxes import box_iou, boxes_at_least, boxes_inside, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
 from vidi.ops.suppression import suppress
 
@@ -204,9 +204,8 @@ class ProposalSelection:
     @torch.no_grad()
     def __call__(self, predictions: AnchorPredictions, sizes: Float[Tensor, "B 2"]) -> Proposals:
         """Return the proposals of a batch of images of these sizes (h, w), on one canvas."""
-        limits = sizes.flip(1)[:, None, None]  # B 1 1 2
         levels = [
-            self._best_of_level(objectness, deltas, anchors, limits)
+            self._best_of_level(objectness, deltas, anchors, sizes)
             for objectness, deltas, anchors in zip(*widened(tuple(predictions)), strict=True)
         ]
         boxes, scores, valid = (torch.cat(part, 1) for part in zip(*levels, strict=True))  # B N 4, B N, B N
@@ -224,7 +223,7 @@ class ProposalSelection:
         objectness: Float[Tensor, "B A"],
         deltas: Float[Tensor, "B A 4"],
         anchors: Float[Tensor, "A 4"],
-        limits: Float[Tensor, "B 1 1 2"],
+        sizes: Float[Tensor, "B 2"],
     ) -> tuple[Float[Tensor, "B N 4"], Float[Tensor, "B N"], Bool[Tensor, "B N"]]:
         """Return boxes, scores and validity of N = `before` anchors, however few the level has."""
         padded = F.pad(objectness, (0, self.before), value=-torch.inf)
@@ -232,7 +231,7 @@ class ProposalSelection:
         valid = logits > -torch.inf
         anchor = anchor.where(valid, 0)
         boxes = decode_boxes(deltas.gather(1, anchor[..., None].expand(-1, -1, 4)), anchors[anchor])  # B N 4
-        boxes = boxes.unflatten(2, (2, 2)).minimum(limits).clamp(min=0).flatten(2)
+        boxes = clip_boxes_to_images(boxes, sizes)
         return boxes, logits.sigmoid(), valid & boxes_at_least(boxes, SMALLEST)
 
 

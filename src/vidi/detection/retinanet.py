@@ -21,20 +21,21 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
+from vidi.detection.candidates import Candidates
 from vidi.detection.options import check_choice, frozen_below
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs, with_category
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import octave_sizes
-from vidi.ops.boxes import Size, box_iou, decode_boxes, encode_boxes
+from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
 from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
@@ -216,22 +217,8 @@ class RetinaCriterion:
         return sums.sum() / torch.where(count > 0, count, 1)
 
 
-def with_category(logits: Float[Tensor, "B A K"], named: tuple[int, ...]) -> Float[Tensor, "B A N"]:
-    """Drop the logits without a category: those of ids that a data set leaves out."""
-    return logits if len(named) == logits.shape[-1] else logits[..., list(named)]
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Decoder
-
-
-class Candidates(NamedTuple):
-    """Scored boxes of a batch before suppression, in fixed shapes; slots that are not valid mean nothing."""
-
-    boxes: Float[Tensor, "B N 4"]  # xyxy, pixels of the canvas, clipped to the image
-    scores: Float[Tensor, "B N"]
-    labels: Int64[Tensor, "B N"]
-    valid: Bool[Tensor, "B N"]
 
 
 @dataclass(frozen=True)
@@ -249,7 +236,7 @@ class RetinaDecode:
         kept = suppress(*found, threshold=self.nms_threshold)  # B N
         order = found.scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices  # B N
         counts = kept.sum(1).clamp(max=self.detections_per_image).tolist()
-        names = tuple(name for name in self.categories if name is not None)
+        names = named_categories(self.categories)
         results = []
         for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
             best = order[image, :count]
@@ -262,8 +249,8 @@ class RetinaDecode:
         logits = with_category(outputs.class_logits, named_outputs(self.categories))
         rows = outputs.levels.bincount().tolist()
         parts = zip(logits.split(rows, 1), outputs.box_deltas.split(rows, 1), outputs.anchors.split(rows), strict=True)
-        limits = outputs.anchors.new_tensor([(w, h) for h, w in sizes])[:, None, None]  # B 1 1 2
-        levels = [self.best_of_level(*part, limits) for part in parts]
+        own_sizes = outputs.anchors.new_tensor(sizes)  # B 2
+        levels = [self.best_of_level(*part, own_sizes) for part in parts]
         return Candidates(*(torch.cat(column, 1) for column in zip(*levels, strict=True)))
 
     def best_of_level(
@@ -271,7 +258,7 @@ class RetinaDecode:
         logits: Float[Tensor, "B A K"],
         deltas: Float[Tensor, "B A 4"],
         anchors: Float[Tensor, "A 4"],
-        limits: Float[Tensor, "B 1 1 2"],
+        sizes: Float[Tensor, "B 2"],
     ) -> Candidates:
         """Return the best pairs of one level with a score above the threshold.
 
@@ -287,7 +274,7 @@ class RetinaDecode:
         scores, valid, pair = scores[:, :used], valid[:, :used], pair[:, :used]
         anchor = anchor.gather(1, pair.div(K, rounding_mode="floor"))  # B N
         boxes = decode_boxes(deltas.gather(1, anchor[..., None].expand(-1, -1, 4)), anchors[anchor])  # B N 4
-        boxes = boxes.unflatten(2, (2, 2)).minimum(limits).clamp(min=0).flatten(2)
+        boxes = clip_boxes_to_images(boxes, sizes)
         return Candidates(boxes, scores, pair % K, valid)
 
 

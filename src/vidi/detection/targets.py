@@ -1,4 +1,4 @@
-"""What a target tells a detector's criterion: objects, crowds, and which outputs have a category."""
+"""What a target tells a detector's criterion: objects and crowds; and which of a network's outputs have a category."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -49,3 +49,15 @@ def mostly_inside(boxes: Float[Tensor, "A 4"], regions: Float[Tensor, "N 4"]) ->
 def named_outputs(categories: Categories) -> tuple[int, ...]:
     """Return the indices of the outputs that have a category; labels count these."""
     return tuple(index for index, name in enumerate(categories) if name is not None)
+
+
+def with_category(logits: Float[Tensor, "..."], named: tuple[int, ...], *, dim: int = -1) -> Float[Tensor, "..."]:
+    """Drop the outputs along `dim` that have no category: those of ids that a data set leaves out."""
+    if len(named) == logits.shape[dim]:
+        return logits
+    return logits.index_select(dim, torch.tensor(named, device=logits.device))
+
+
+def named_categories(categories: Categories) -> Categories:
+    """Return the categories that have a name: what labels in `Detections` count."""
+    return tuple(name for name in categories if name is not None)

@@ -28,14 +28,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.darknet import DarkNet, trunk
-from vidi.detection.retinanet import Candidates, with_category
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
+from vidi.detection.candidates import Candidates
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs, with_category
 from vidi.losses.classification import binary_cross_entropy, multi_label_cross_entropy, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid
-from vidi.ops.boxes import MAXIMAL_LOG_SCALE, Size, box_iou, cxcywh_to_xyxy, xyxy_to_cxcywh
+from vidi.ops.boxes import MAXIMAL_LOG_SCALE, Size, box_iou, clip_boxes_to_images, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.matching import BACKGROUND, IGNORED
 from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
@@ -301,7 +301,7 @@ class YoloDecode:
     def __call__(self, outputs: YoloOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
         kept = suppress(*found, threshold=self.nms_threshold)  # B N
-        names = tuple(name for name in self.categories if name is not None)
+        names = named_categories(self.categories)
         results = []
         for image, placement in enumerate(placements):
             best = kept[image].nonzero()[: self.detections_per_image, 0]  # candidates are sorted by score
@@ -317,8 +317,7 @@ class YoloDecode:
         row = pair.div(logits.shape[2], rounding_mode="floor")
         boxes = boxes_in_cells(outputs.box_deltas, outputs.anchors, outputs.cells)  # B A 4
         boxes = boxes.gather(1, row[..., None].expand(-1, -1, 4))  # B N 4
-        limits = boxes.new_tensor([(w, h) for h, w in sizes])[:, None, None]  # B 1 1 2
-        boxes = boxes.unflatten(2, (2, 2)).minimum(limits).clamp(min=0).flatten(2)
+        boxes = clip_boxes_to_images(boxes, boxes.new_tensor(sizes))
         inside = (boxes[..., 2:] > boxes[..., :2]).all(-1)  # some of it; the rest lies on the padding of the canvas
         return Candidates(boxes, scores, pair % logits.shape[2], inside & (scores > self.score_threshold))
 

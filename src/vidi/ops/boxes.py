@@ -108,6 +108,11 @@ def clip_boxes(boxes: Float[Tensor, "*N 4"], size: Size) -> Float[Tensor, "*N 4"
     return torch.stack((x1.clamp(0, W), y1.clamp(0, H), x2.clamp(0, W), y2.clamp(0, H)), -1)
 
 
+def clip_boxes_to_images(boxes: Float[Tensor, "B N 4"], sizes: Float[Tensor, "B 2"]) -> Float[Tensor, "B N 4"]:
+    """Clip the boxes of a batch to the size (H, W) of their own image; images may share a canvas."""
+    return boxes.unflatten(2, (2, 2)).minimum(sizes.flip(1)[:, None, None]).clamp(min=0).flatten(2)
+
+
 def scale_boxes(boxes: Float[Tensor, "*N 4"], source: Size, target: Size) -> Float[Tensor, "*N 4"]:
     """Map boxes on an image of size `source` onto the same image resized to `target`."""
     x1, y1, x2, y2 = boxes.unbind(-1)
