@@ -316,6 +316,10 @@ class Trainable(Saved):
         """Return the parameters that the turn's optimizer updates."""
         raise NotImplementedError
 
+    def backbone_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that may have a learning rate of their own; none by default."""
+        return ()
+
     def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         """Return the named losses of one turn on one batch."""
         raise NotImplementedError
@@ -380,6 +384,10 @@ class Supervised(Trainable, Predicts):
 
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
         return self.parameters()
+
+    def backbone_parameters(self) -> Iterable[nn.Parameter]:
+        backbone = getattr(self.network, "backbone", None)
+        return () if backbone is None else backbone.parameters()
 
     def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         return self.criterion(self.network, batch, step)

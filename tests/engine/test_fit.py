@@ -190,6 +190,23 @@ def test_a_recipe_sets_the_momentum_of_batch_norms(tmp_path: Path) -> None:
     torch.testing.assert_close(mean, 0.5 * stem.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 
+def test_a_backbone_may_have_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    samples = [(torch.full((3, 8, 8), 60 * k, dtype=torch.uint8), {"label": torch.tensor(k)}) for k in range(4)]
+    moved = {}
+    for rate in (1.0, 0.1):
+        torch.manual_seed(0)
+        model = resnet20(categories=4)
+        before = {name: value.clone() for name, value in model.named_parameters()}
+        recipe = Recipe(steps=1, batch_size=4, backbone_rate=rate, optimizer="sgd", weight_decay=0.1, schedule="constant")
+        Training(model, recipe, Listed(samples), Run(tmp_path / str(rate))).fit()
+        moved[rate] = {name: value.detach() - before[name] for name, value in model.named_parameters()}
+    assert any(name.startswith("network.backbone.") for name in moved[1.0])
+    for name, change in moved[1.0].items():
+        own = 0.1 if name.startswith("network.backbone.") else 1.0
+        torch.testing.assert_close(moved[0.1][name], own * change, rtol=1e-2, atol=1e-6, msg=name)
+        assert change.abs().max() > 1e-5, name
+
+
 def test_turns_share_a_batch_until_a_name_repeats() -> None:
     assert turns_by_batch(("network",)) == [("network",)]
     assert turns_by_batch(("discriminator", "generator")) == [("discriminator", "generator")]

@@ -149,7 +149,9 @@ class Training:
                     player.compile()
         self.objective = self.accelerator.prepare_model(Objective(model))
         self.optimizers = {
-            turn: self.accelerator.prepare_optimizer(make_optimizer(model.parameters_of(turn), recipe))
+            turn: self.accelerator.prepare_optimizer(
+                make_optimizer(model.parameters_of(turn), recipe, backbone=model.backbone_parameters())
+            )
             for turn in dict.fromkeys(model.turns)
         }
         self.averages = Averages(model, model.averaged, recipe.ema)
@@ -238,7 +240,7 @@ class Training:
     def _one_turn(self, turn: str, number: int, batches: Sequence[AnyBatch], rate: float) -> None:
         optimizer = self.optimizers[turn]
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate"]
         self.objective.zero_grad(set_to_none=True)  # of all players: a turn leaves gradients in the others
         for part, batch in enumerate(batches):
             generator = self._generator(number, part)

@@ -14,18 +14,25 @@ from vidi.optim.schedules import cosine_factor, exponential_factor, polynomial_f
 from vidi.optim.sgd import SGD
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; weight decay spares vectors (biases, normalisation) unless `decay_norms`."""
-    trained = [p for p in parameters if p.requires_grad]
-    if recipe.decay_norms:
-        groups: list[dict[str, Any]] = [{"params": trained, "weight_decay": recipe.weight_decay}]
-    else:
-        matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-        groups = [
-            {"params": matrices, "weight_decay": recipe.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-    groups = [group for group in groups if group["params"]]
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: Recipe, *, backbone: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Return the recipe's optimizer; weight decay spares vectors (biases, normalisation) unless `decay_norms`.
+
+    Each group of parameters has a "rate", by which a step multiplies the learning rate: that of `backbone`, some of the
+    parameters, is the recipe's.
+    """
+    of_backbone = set(map(id, backbone))
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter.requires_grad:
+            decayed = recipe.decay_norms or parameter.ndim > 1
+            rate = recipe.backbone_rate if id(parameter) in of_backbone else 1.0
+            groups.setdefault((rate, recipe.weight_decay if decayed else 0.0), []).append(parameter)
+    return _optimizer([{"params": p, "rate": r, "weight_decay": d} for (r, d), p in groups.items()], recipe)
+
+
+def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     rate = recipe.learning_rate
     match recipe.optimizer:
         case "sgd":

@@ -20,6 +20,7 @@ class Recipe:
     # optimizer and schedule
     optimizer: Literal["sgd", "adagrad", "rmsprop", "rmsprop_tf", "adam", "adamw"] = "adamw"
     learning_rate: float = 1e-3
+    backbone_rate: float = 1.0  # times `learning_rate`: the rate of the network's backbone, where it has one
     momentum: float = 0.9  # SGD, RMSProp
     nesterov: bool = False  # SGD
     betas: tuple[float, float] = (0.9, 0.999)  # Adam, AdamW
