@@ -307,8 +307,8 @@ def test_what_is_not_a_number_is_no_proposal() -> None:
     assert proposals.valid.any()
 
 
-def test_sizes_are_read_off_the_padding() -> None:
-    images = torch.rand(4, 3, 32, 64) + 0.1
-    images[1, :, 20:], images[2, :, :, 31:], images[3] = 0, 0, 0
-    images[0, 0] = 0  # a channel of zeros is no padding
-    assert image_sizes(images).tolist() == [[32, 64], [20, 64], [32, 31], [32, 64]]
+def test_sizes_are_those_of_the_mask() -> None:
+    images, mask = torch.zeros(3, 3, 32, 64), torch.ones(3, 32, 64, dtype=torch.bool)
+    mask[1, 20:], mask[2, :, 31:] = False, False
+    assert image_sizes(images, mask).tolist() == [[32, 64], [20, 64], [32, 31]]
+    assert image_sizes(images, None).tolist() == [[32, 64]] * 3

@@ -332,7 +332,7 @@ def test_detections(pair: SimpleNamespace) -> None:
         features = pair.reference.backbone(pair.images)
         boxes, _ = pair.reference.rpn(image_list(pair.images), features)
         expected, _ = pair.reference.roi_heads(features, boxes, SIZES)
-        outputs = pair.ours(pair.images)
+        outputs = pair.ours.run(batch_of(pair.images))
     assert torch.equal(outputs.valid.sum(1), torch.tensor([len(b) for b in boxes]))
     results = pair.ours.decode(outputs, [Placement(size, size) for size in SIZES])
     assert min(len(result) for result in results) > 5

@@ -317,6 +317,7 @@ class FastRCNN(nn.Module):
     of the paper look at such dense proposals).
     """
 
+    takes_mask = True
     windows: Tensor
 
     def __init__(self, backbone: ResNet, head: nn.Module, pooling: RegionPooling, window_sizes: Sequence[int]):
@@ -347,12 +348,15 @@ class FastRCNN(nn.Module):
         return self.head(self.pooling(features, boxes, images))
 
     def forward(
-        self, images: Float[Tensor, "B 3 H W"], proposals: Float[Tensor, "B N 4"] | None = None
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        mask: Bool[Tensor, "B H W"] | None = None,  # True on the images, of which a canvas may have padding
+        proposals: Float[Tensor, "B N 4"] | None = None,
     ) -> TwoStageOutputs:
         """Return the predictions for proposals in pixels of the canvas, by default for sliding windows."""
         if proposals is None:
             windows = self.sliding_windows(images.shape[2:])
-            proposals = clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images))  # B N 4
+            proposals = clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images, mask))  # B N 4
         boxes, rows = rows_of_batch(proposals)
         predictions = self.second_stage(self.features(images), boxes, rows)
         logits, deltas = (value.unflatten(0, proposals.shape[:2]) for value in predictions)
@@ -395,7 +399,8 @@ class FastDetector(Supervised):
                 typed = tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=image.shape[-2:])  # type: ignore[call-overload]
                 placed = self.preprocess.place(image, {"proposals": typed})
                 batch = self.preprocess.collate([placed]).to(self.device)
-                outputs = self.network(batch.images, batch.targets[0]["proposals"].to(batch.images.dtype)[None])
+                windows = batch.targets[0]["proposals"].to(batch.images.dtype)[None]
+                outputs = self.network(batch.images, proposals=windows)
                 results += self.decode(TwoStageOutputs(*widened(tuple(outputs))), batch.placements)
         return results
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.feature_pyramid import FeaturePyramid
@@ -73,6 +73,8 @@ class FirstStage(NamedTuple):
 class TwoStage(nn.Module):
     """What all detectors of two stages share; a sub-class says what the features are."""
 
+    takes_mask = True
+
     def __init__(
         self,
         anchors: LevelAnchors,
@@ -102,10 +104,10 @@ class TwoStage(nn.Module):
         """Return class logits and deltas of boxes in some images of the batch."""
         return self.region_head(self.pooling(features, boxes, images))
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> TwoStageOutputs:
-        """Return the proposals of an inference and what the second stage says of them."""
+    def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> TwoStageOutputs:
+        """Return the proposals of an inference, inside the images, and what the second stage says of them."""
         first = self.first_stage(images)
-        proposals: Proposals = self.selection(first.predictions, image_sizes(images))
+        proposals: Proposals = self.selection(first.predictions, image_sizes(images, mask))
         boxes, rows = rows_of_batch(proposals.boxes)
         logits, deltas = self.second_stage(first.features, boxes, rows)
         B, N = proposals.valid.shape

@@ -235,16 +235,9 @@ class ProposalSelection:
         return boxes, logits.sigmoid(), valid & boxes_at_least(boxes, SMALLEST)
 
 
-def image_sizes(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 2"]:
-    """Return the size (h, w) of each image on its canvas, which is padded with 0 at the bottom and the right.
-
-    No pixel of a normalised photograph is 0 in all channels, as the mean is no multiple of 1 / 255. An image of nothing
-    but 0 is as large as the canvas.
-    """
-    filled = (images != 0).any(1)  # B H W
-    sides = []
-    for axis in (2, 1):  # over columns: which rows; over rows: which columns
-        lines = filled.any(axis)  # B H or B W
-        last = torch.arange(1, lines.shape[1] + 1, device=images.device).where(lines, 0).amax(1)  # B
-        sides.append(last.where(last > 0, lines.shape[1]))
-    return torch.stack(sides, 1).to(torch.promote_types(images.dtype, torch.float32))
+def image_sizes(images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"] | None) -> Float[Tensor, "B 2"]:
+    """Return the size (h, w) of each image on its canvas; `mask` is True on its pixels, None where they fill it."""
+    if mask is None:
+        mask = torch.ones_like(images[:, 0], dtype=torch.bool)
+    sizes = torch.stack((mask.any(2).sum(1), mask.any(1).sum(1)), 1)
+    return sizes.to(torch.promote_types(images.dtype, torch.float32))
