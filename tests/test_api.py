@@ -18,6 +18,7 @@ from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import NotARunError, Run
+from vidi.weights.creation import entry
 
 SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small", "epochs": 1, "batch_size": 8}
 
@@ -191,7 +192,7 @@ def test_only_the_first_process_writes(colours: Path, tmp_path: Path, monkeypatc
 
 def test_the_default_recipes_pass_their_own_limits() -> None:
     for name, stages in api.RECIPES.items():
-        check_recipes(stages, api.TASKS[api.entry(name).task])
+        check_recipes(stages, api.TASKS[entry(name).task])
     with pytest.raises(OverrideError, match="steps: received 0, expected at least 1"):
         check_recipes({"": Recipe(steps=0)}, api.TASKS["classification"])
 

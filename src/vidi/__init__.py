@@ -4,19 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidi.api import cost, create, evaluate, load, models, resume, sample, train
+    from vidi.api import cost, evaluate, load, resume, sample, train
     from vidi.nn.inference import fuse_for_inference
     from vidi.results import AnchorSizes, Classification, Detections, SemanticMap
+    from vidi.weights.creation import create, models
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "cost": "vidi.api",
-    "create": "vidi.api",
+    "create": "vidi.weights.creation",
     "evaluate": "vidi.api",
     "fuse_for_inference": "vidi.nn.inference",
     "load": "vidi.api",
-    "models": "vidi.api",
+    "models": "vidi.weights.creation",
     "resume": "vidi.api",
     "sample": "vidi.api",
     "train": "vidi.api",

@@ -1,11 +1,8 @@
 """The verbs: create, load, train, evaluate, predict, sample. They join catalogue, recipes, data, weights and engine."""
 
-import difflib
-import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,7 +11,7 @@ import pydantic
 import torch
 
 from vidi import files
-from vidi.catalog import CATALOG, Entry
+from vidi.catalog import CATALOG
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws, size_of
 from vidi.engine.datasets import Source
@@ -32,100 +29,14 @@ from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
 from vidi.recipes.table import FINE_TUNING, RECIPES
 from vidi.results import Categories, Detections, category_names
-from vidi.weights.loading import load_published, published, published_weights
-from vidi.weights.sources import Source as WeightsSource
+from vidi.weights.creation import UsageError, builder_types, check_weights, create, entry
+from vidi.weights.loading import published_weights
 
 FROM_DATA = ("categories", "source_words", "target_words")
 """Arguments of builders that a training takes from its data set."""
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Names
-
-
-class UsageError(ValueError):
-    """What was asked for does not exist or does not go together."""
-
-    is_usage = True
-
-
-class UnknownNameError(UsageError):
-    """There is no model, task or set of weights of this name; the message lists the nearest."""
-
-
-def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
-    """Return the names in the catalogue that match a wildcard pattern, optionally of one task.
-
-    Raises:
-        ValueError: if the task does not exist.
-    """
-    if task is not None and task not in TASKS:
-        raise UnknownNameError(f"received task {task!r}, expected one of {', '.join(TASKS)}")
-    return [n for n, e in CATALOG.items() if fnmatchcase(n, pattern) and task in (None, e.task)]
-
-
-def entry(name: str) -> Entry:
-    """Return a catalogue entry.
-
-    Raises:
-        ValueError: if there is none of this name; names the nearest ones.
-    """
-    if name not in CATALOG:
-        near = difflib.get_close_matches(name, CATALOG, 3)
-        advice = f"did you mean {' or '.join(near)}?" if near else "vidi.models(), `vidi models`, lists them"
-        raise UnknownNameError(f"no model is called {name!r}; {advice}")
-    return CATALOG[name]
-
-
-def builder_types(name: str) -> dict[str, Any]:
-    """Return the arguments of a model's builder with their types."""
-    function = inspect.unwrap(entry(name).builder)
-    hints = get_type_hints(function)
-    return {argument: hints[argument] for argument in inspect.signature(function).parameters}
-
-
-def create(name: str, *, weights: str | None = None, download: bool = False, **arguments: Any) -> Any:
-    """Build a model of the catalogue, with random or published weights.
-
-    Args:
-        name: as in `vidi.models()`.
-        weights: a published set, such as "torchvision/imagenet1k_v2"; its preprocessing, categories and the arguments
-            that it was trained with come with it. Other `categories` get a new, random last layer; another `size`
-            replaces the one of the preprocessing.
-        download: fetch the weights if they are not on this machine.
-        arguments: of the model's builder.
-
-    Raises:
-        ValueError: for unknown names, arguments and weights, with the choices.
-        FileNotFoundError: if the weights are not on this machine; says where to put them.
-    """
-    checked = check_overrides(arguments, builder_types(name))
-    if weights is None:
-        return entry(name).builder(**checked)
-    source = weights_of(name, weights)
-    categories = source.categories()
-    model = entry(name).builder(**{**source.arguments, "categories": categories, **checked})
-    load_published(
-        model,
-        f"{name}/{weights}",
-        new_head=category_names(checked.get("categories", categories)) != categories,
-        own_size=checked.get("size") is not None,
-        download=download,
-    )
-    return model
-
-
-def weights_of(name: str, weights: str) -> WeightsSource:
-    """Return what is known about published weights of a model.
-
-    Raises:
-        ValueError: if the model has none of this name; lists those that it has.
-    """
-    entry(name)  # a wrong name is told with the nearest ones
-    known = published_weights(name)
-    if weights in known:
-        return published(f"{name}/{weights}")
-    choices = f"expected one of {', '.join(known)}" if known else "none are published in a form that vidi reads"
-    raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
+# Counting
 
 
 def cost(name: str, *, image: tuple[int, int] | None = None, **arguments: Any) -> CostReport:
@@ -225,9 +136,10 @@ def _recorded(what: str, kind: Any, value: Any) -> Any:
         raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None
 
 
-def _published_again(config: Mapping[str, Any]) -> Saved:
-    """Build the model that a run began with, from the published weights that it began with."""
-    model = create(config["model"], weights=config["weights"], **config["arguments"])
+def _begun_again(config: Mapping[str, Any]) -> Saved:
+    """Build the model that a run began with, from the published weights that it began with, if there were any."""
+    begun = {key: config.get(key) for key in ("weights", "backbone_weights")}
+    model = create(config["model"], **begun, **config["arguments"])
     model.preprocess = _recorded("preprocess", type(model.preprocess), config["preprocess"])
     return model
 
@@ -256,6 +168,7 @@ def train(
     *,
     data: str | Path = "world",
     weights: str | None = None,
+    backbone_weights: str | None = None,
     download: bool = False,
     out: str | Path | None = None,
     faults: OnFault = "raise",
@@ -267,8 +180,9 @@ def train(
     Args:
         name: as in `vidi.models()`.
         data: `world`, or the path of a data set.
-        weights: published weights to begin with, as for `create`; the recipe is then one for fine-tuning, and the last
-            layer is a new one for the categories of the data set.
+        weights: published weights to begin with, or a file of them, as for `create`; the recipe is then one for
+            fine-tuning, and the last layer is a new one for the categories of the data set.
+        backbone_weights: published weights of another model whose backbone this one begins with, as for `create`.
         download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
         faults: whether faulty rows of a data set are an error (`raise`) or left out (`drop`).
@@ -281,8 +195,7 @@ def train(
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
     checked = check_overrides(overrides, recipe_types(name))
-    if weights is not None:
-        weights_of(name, weights)
+    check_weights(name, weights, backbone_weights)
     recipes = _recipes(name, checked, fine_tuned=weights is not None)
     task = TASKS[entry(name).task]
     check_recipes(recipes, task)
@@ -294,7 +207,8 @@ def train(
     datasets = source.open_for_training(task, list(recipes.values())[-1])
     categories = _categories(datasets["train"])
     with seeded_draws(_seed(recipes)):
-        model = _build(name, {**checked, **_arguments(name, datasets["train"])}, weights, download=download)
+        begun = {"weights": weights, "backbone_weights": backbone_weights}
+        model = _build(name, {**checked, **_arguments(name, datasets["train"])}, begun, download=download)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
@@ -303,7 +217,7 @@ def train(
                 "task": entry(name).task,
                 "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
                 "data": _description(source, datasets["train"]),
-                **({"weights": weights} if weights is not None else {}),
+                **{key: value for key, value in begun.items() if value is not None},
             }
         )
     _run(job)
@@ -333,8 +247,7 @@ def resume(folder: str | Path, *, data: str | Path | None = None, progress: Prog
     if data is not None and is_main_process():
         run.write_config({**config, "data": found})
     with seeded_draws(_seed(recipes)):  # a run that was killed before its first state begins again
-        begins = "weights" in config and not run.has_state()
-        model = _published_again(config) if begins else build_from(config)
+        model = build_from(config) if run.has_state() else _begun_again(config)
     categories = tuple(recorded["categories"])
     _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets))
     return run
@@ -403,11 +316,11 @@ def _arguments(name: str, dataset: Any) -> dict[str, Any]:
     return {key: value for key, value in said.items() if key in builder_types(name)}
 
 
-def _build(name: str, checked: Mapping[str, Any], weights: str | None, *, download: bool) -> Saved:
+def _build(name: str, checked: Mapping[str, Any], begun: Mapping[str, str | None], *, download: bool) -> Saved:
     """Build a model; blame the user's arguments, if there are any, for a failure."""
     given = {key: value for key, value in checked.items() if key in builder_types(name)}
     try:
-        return create(name, weights=weights, download=download, **given)
+        return create(name, **begun, download=download, **given)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
         own = {key: value for key, value in given.items() if key not in FROM_DATA}
         if not own:

@@ -11,7 +11,7 @@ from tests.cli.command import vidi
 from tests.weights.publishing import publish
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
-from vidi.model import Supervised
+from vidi.model import IMAGENET_MEAN, Supervised
 
 WEIGHTS = ("--weights", "akamaster/cifar10")
 SHORT = ("epochs=1", "batch_size=8", "augment=none")
@@ -63,6 +63,7 @@ def test_weights_that_are_not_here_are_told_in_one_line(donor: Supervised, class
         (("predict", "resnet20", "x.jpg", "--weights", "best"), "resnet20 has no weights 'best'; expected one of aka"),
         (("predict", "resnet32", "x.jpg"), "resnet32 has no published weights; train it first"),
         (("train", "resnet20", "--weights", "imagenet"), "expected one of akamaster/cifar10"),
+        (("train", "resnet20", "--backbone-weights", "resnet20/cifar"), "did you mean resnet20/akamaster/cifar10"),
         (("train", "--resume", "run", *WEIGHTS), "--resume continues a run with its own model"),
     ],
 )
@@ -84,6 +85,33 @@ def test_fine_tuning_begins_with_the_published_weights_and_a_new_head(here: Supe
     ours, theirs = (m.network.get_parameter("backbone.stage2.1.conv1.weight") for m in (model, here))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
     assert model.network.get_parameter("head.linear.weight").shape == (2, 64)
+
+
+def test_a_training_begins_with_the_backbone_of_another_model(here: Supervised, classes: Path) -> None:
+    still = ("learning_rate=1e-12", "weight_decay=0", "size=24,24", *SHORT)
+    backbone = ("--backbone-weights", "resnet20/akamaster/cifar10")
+    done = vidi("train", "resnet20", *backbone, "--data", classes, "--out", "run", *still)
+    assert done.code == 0, done.err
+    config = files.read_json("run/config.json")
+    assert config["backbone_weights"] == "resnet20/akamaster/cifar10"
+    assert (config["preprocess"]["exact"], config["preprocess"]["mean"]) == ([24, 24], list(IMAGENET_MEAN))
+    model = package.load("run")
+    ours, theirs = (m.network.get_parameter("backbone.stage3.1.conv1.weight") for m in (model, here))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_a_file_in_the_published_format_is_as_good_as_a_name(donor: Supervised, classes: Path) -> None:
+    photo = next(classes.rglob("*.jpg"))
+    (record,) = vidi("predict", "resnet20", photo, "--weights", "web/resnet20.th", "--json").json()
+    model = package.create("resnet20")
+    model.network.load_state_dict(donor.network.state_dict())
+    assert record["score"] == pytest.approx(model.predict(photo)[0].score, abs=1e-5)
+    done = vidi("train", "resnet20", "--weights", "web/resnet20.th", "--data", classes, "--out", "run", *SHORT)
+    assert done.code == 0, done.err
+    assert package.load("run").network.get_parameter("head.linear.weight").shape == (2, 64)
+    Path("empty.th").write_bytes(b"")
+    broken = vidi("predict", "resnet20", photo, "--weights", "empty.th")
+    assert (broken.code, broken.err.count("\n")) == (3, 1)
 
 
 def test_a_fine_tuning_that_was_killed_at_once_begins_again_with_the_published_weights(

@@ -6,7 +6,7 @@ import pytest
 
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_picture
-from vidi import api
+from vidi.weights.creation import create
 
 
 def test_an_unknown_model_is_told_with_its_nearest_name() -> None:
@@ -117,7 +117,7 @@ def test_a_command_says_which_models_it_is_for(classifier: Path, generator: Path
 
 
 def test_a_saved_model_has_no_data_of_its_own(classes: Path) -> None:
-    api.create("resnet18", size=(16, 16), width=16, categories=("green", "red")).save("saved")
+    create("resnet18", size=(16, 16), width=16, categories=("green", "red")).save("saved")
     for words, said in ((("eval", "saved"), "say which with --data"), (("train", "--resume", "saved"), "saved model")):
         done = vidi(*words)
         assert done.code == 2

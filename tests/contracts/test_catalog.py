@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from vidi import api
+from vidi.api import load
 from vidi.catalog import CATALOG
 from vidi.data.sentences import VidianSentences
 from vidi.engine.recipe import Recipe
@@ -19,6 +19,7 @@ from vidi.engine.scoring import TASKS
 from vidi.model import Adversarial, Fitted, Saved, Staged, Step, Supervised
 from vidi.recipes.table import RECIPES
 from vidi.results import AnchorSizes, Classification, Detections, Translation
+from vidi.weights.creation import builder_types
 
 
 def families() -> dict[str, list[str]]:
@@ -119,7 +120,7 @@ def test_the_entry_is_complete(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_key_is_both_of_the_recipe_and_of_the_builder(name: str) -> None:
     of_recipe = {f"{stage}.{f.name}" if stage else f.name for stage in RECIPES[name] for f in fields(Recipe)}
-    assert not of_recipe & set(api.builder_types(name))
+    assert not of_recipe & set(builder_types(name))
 
 
 @pytest.mark.parametrize("name", names_of(Staged))
@@ -140,7 +141,7 @@ def test_a_saved_model_loads_and_gives_the_same(name: str, tmp_path: Path) -> No
     if isinstance(model, Fitted):
         model.fit(list(zip(pictures([(64, 64)] * 9), truths("anchors", [(64, 64)] * 9), strict=True)))
     model.save(tmp_path)
-    loaded = api.load(tmp_path)
+    loaded = load(tmp_path)
     assert loaded.preprocess == model.preprocess
     saved, read = model.state_dict(), loaded.state_dict()
     assert saved.keys() == read.keys()

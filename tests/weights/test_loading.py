@@ -106,13 +106,14 @@ def test_code_in_a_file_is_refused(
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_part_keeps_the_new_head_and_the_preprocessing(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
+def test_part_keeps_the_new_head_and_the_size(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
     model = resnet20(categories=3)
+    model.preprocess = replace(model.preprocess, mean=(0.0, 0.0, 0.0))
     head = model.network.get_parameter("head.linear.weight").clone()
     load_published(model, NAME, part="backbone", folder=tmp_path / "web")
     assert equal(model.network.get_submodule("backbone"), donor.network.get_submodule("backbone"))
     assert torch.equal(model.network.get_parameter("head.linear.weight"), head)
-    assert model.preprocess.exact == (32, 32)
+    assert (model.preprocess.exact, model.preprocess.mean) == ((32, 32), publisher.preprocess.mean)
 
 
 def test_what_does_not_fit_changes_nothing(publisher: Source, tmp_path: Path) -> None:
@@ -140,6 +141,7 @@ def test_new_head_keeps_the_last_layer_and_takes_the_preprocessing(
     publisher: Source, donor: Supervised, tmp_path: Path
 ) -> None:
     model = resnet20(categories=3)
+    model.preprocess = replace(model.preprocess, mean=(0.0, 0.0, 0.0))
     head = model.network.get_parameter("head.linear.weight").clone()
     load_published(model, NAME, new_head=True, folder=tmp_path / "web")
     assert equal(model.network.get_submodule("backbone"), donor.network.get_submodule("backbone"))

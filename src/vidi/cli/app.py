@@ -100,7 +100,11 @@ def train(
     ] = None,
     data: Annotated[str | None, typer.Option(help="`world` (the default), or the path of a data set.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Begin with published weights, and fine-tune: see `vidi models --weights`.")
+        str | None,
+        typer.Option(help="Begin with published weights (`vidi models --weights`) or a file of them, and fine-tune."),
+    ] = None,
+    backbone_weights: Annotated[
+        str | None, typer.Option(help="Begin with the backbone of a model: NAME/WEIGHTS of `vidi models --weights`.")
     ] = None,
     download: Download = False,
     out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; runs/NAME by default.")] = None,
@@ -115,7 +119,7 @@ def train(
 
     [dim]vidi train retinanet_resnet18_fpn --data photos/ --out runs/cells epochs=30 size=240,320[/dim]
     """
-    if resume is not None and (name or weights or out_folder or drop_faults):
+    if resume is not None and (name or weights or backbone_weights or out_folder or drop_faults):
         fail(USAGE, "--resume continues a run with its own model, folder and numbers; leave the rest away")
     if resume is None and name is None:
         fail(USAGE, "which model? `vidi models` lists them, `vidi train --help` shows an example")
@@ -135,6 +139,7 @@ def train(
                 str(name),
                 data=data or "world",
                 weights=weights,
+                backbone_weights=backbone_weights,
                 download=download,
                 out=run.folder,
                 faults=faults,
@@ -231,7 +236,9 @@ def predict(
     threshold: Annotated[float, typer.Option(help="Show objects that score at least this.", min=0, max=1)] = 0.5,
     weights: Annotated[
         str | None,
-        typer.Option(help="Of a run, `best` (the default) or `last`; of a model, a name of `vidi models --weights`."),
+        typer.Option(
+            help="Of a run, `best` (the default) or `last`; of a model, a name of `vidi models --weights` or a file."
+        ),
     ] = None,
     download: Download = False,
     draw: Annotated[bool, typer.Option(help="Draw the results on the pictures.")] = True,

@@ -30,10 +30,10 @@ def models(
 
     [dim]vidi models 'resnet*' --weights[/dim]
     """
-    from vidi import api
+    from vidi.weights import creation
     from vidi.weights.loading import describe_weights
 
-    entries = {name: api.entry(name) for name in api.models(pattern, task=task)}
+    entries = {name: creation.entry(name) for name in creation.models(pattern, task=task)}
     if not entries and not as_json:
         fail(USAGE, f"no model matches {pattern!r}" + (f" for the task {task}" if task else ""))
     if weights:

@@ -42,9 +42,10 @@ def load_published(
     Args:
         model: what the source's builder made, with the source's arguments; for a `part`, anything that has this part.
         name: a key of `PUBLISHED`, such as "resnet50/torchvision/imagenet1k_v2".
-        part: load this sub-module of the network only ("backbone", under another system); its preprocessing stays.
+        part: load this sub-module of the network only ("backbone", under another system); the sizes of the model's
+            preprocessing stay, and what its pixels mean comes with the source.
         new_head: leave the layers that depend on the categories as they are, to train them for others.
-        own_size: keep the sizes of the model's preprocessing; take only what its pixels mean from the source.
+        own_size: keep the sizes of the model's preprocessing, as for a part.
         folder: look here only; see the module for what is searched otherwise.
         download: fetch the file if it is not there.
 
@@ -57,13 +58,11 @@ def load_published(
     source = published(name)
     path = located(source, folder, download=download)
     load_tensors(model, checked_tensors(path, source), source, part=part, new_head=new_head)
-    if part is not None:
-        return
     ours, theirs = model.preprocess, source.preprocess
     pixels = replace(
         ours, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation, antialias=theirs.antialias
     )
-    model.preprocess = pixels if own_size else theirs
+    model.preprocess = pixels if own_size or part is not None else theirs
 
 
 def published(name: str) -> Source:

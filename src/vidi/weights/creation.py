@@ -1,0 +1,133 @@
+"""Models by name: the catalogue's entries, and models with random or published weights, or those of a file."""
+
+import difflib
+import inspect
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from vidi.catalog import CATALOG, Entry
+from vidi.engine.overrides import check_overrides
+from vidi.engine.scoring import TASKS
+from vidi.model import Saved
+from vidi.results import category_names
+from vidi.weights.loading import load_published, published, published_weights
+from vidi.weights.local_files import load_file
+from vidi.weights.sources import Source
+
+
+class UsageError(ValueError):
+    """What was asked for does not exist or does not go together."""
+
+    is_usage = True
+
+
+class UnknownNameError(UsageError):
+    """There is no model, task or set of weights of this name; the message lists the nearest."""
+
+
+def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
+    """Return the names in the catalogue that match a wildcard pattern, optionally of one task.
+
+    Raises:
+        ValueError: if the task does not exist.
+    """
+    if task is not None and task not in TASKS:
+        raise UnknownNameError(f"received task {task!r}, expected one of {', '.join(TASKS)}")
+    return [n for n, e in CATALOG.items() if fnmatchcase(n, pattern) and task in (None, e.task)]
+
+
+def entry(name: str) -> Entry:
+    """Return a catalogue entry.
+
+    Raises:
+        ValueError: if there is none of this name; names the nearest ones.
+    """
+    if name not in CATALOG:
+        near = difflib.get_close_matches(name, CATALOG, 3)
+        advice = f"did you mean {' or '.join(near)}?" if near else "vidi.models(), `vidi models`, lists them"
+        raise UnknownNameError(f"no model is called {name!r}; {advice}")
+    return CATALOG[name]
+
+
+def builder_types(name: str) -> dict[str, Any]:
+    """Return the arguments of a model's builder with their types."""
+    function = inspect.unwrap(entry(name).builder)
+    hints = get_type_hints(function)
+    return {argument: hints[argument] for argument in inspect.signature(function).parameters}
+
+
+def create(
+    name: str,
+    *,
+    weights: str | None = None,
+    backbone_weights: str | None = None,
+    download: bool = False,
+    **arguments: Any,
+) -> Any:
+    """Build a model of the catalogue, with random or published weights.
+
+    Args:
+        name: as in `vidi.models()`.
+        weights: a published set, such as "torchvision/imagenet1k_v2"; its preprocessing, categories and the arguments
+            that it was trained with come with it. Or the path of a file in a published format; see `load_file`. Other
+            `categories` get a new, random last layer; another `size` replaces the one of the preprocessing.
+        backbone_weights: published weights of another model, such as "resnet18/torchvision/imagenet1k_v1", of which
+            the backbone is taken, and what its pixels mean.
+        download: fetch the weights if they are not on this machine.
+        arguments: of the model's builder.
+
+    Raises:
+        ValueError: for unknown names, arguments and weights, with the choices.
+        FileNotFoundError: if the weights are not on this machine; says where to put them.
+    """
+    checked = check_overrides(arguments, builder_types(name))
+    model = entry(name).builder(**checked) if weights is None else _with_weights(name, weights, checked, download)
+    if backbone_weights is not None:
+        load_published(model, backbone_weights, part="backbone", download=download)
+    return model
+
+
+def _with_weights(name: str, weights: str, checked: dict[str, Any], download: bool) -> Saved:
+    known = published_weights(name)
+    if weights not in known and Path(weights).is_file():
+        usual = published(f"{name}/{known[0]}").arguments if known else {}
+        model = entry(name).builder(**{**usual, **checked})
+        load_file(model, name, Path(weights), new_head="categories" in checked)
+        return model
+    source = weights_of(name, weights)
+    categories = source.categories()
+    model = entry(name).builder(**{**source.arguments, "categories": categories, **checked})
+    load_published(
+        model,
+        f"{name}/{weights}",
+        new_head=category_names(checked.get("categories", categories)) != categories,
+        own_size=checked.get("size") is not None,
+        download=download,
+    )
+    return model
+
+
+def check_weights(name: str, weights: str | None, backbone_weights: str | None) -> None:
+    """Refuse names of weights that do not exist with a ValueError, before anything else is done."""
+    if weights is not None and not Path(weights).is_file():
+        weights_of(name, weights)
+    if backbone_weights is not None:
+        try:
+            published(backbone_weights)
+        except ValueError as error:
+            raise UnknownNameError(str(error)) from None
+
+
+def weights_of(name: str, weights: str) -> Source:
+    """Return what is known about published weights of a model.
+
+    Raises:
+        ValueError: if the model has none of this name; lists those that it has.
+    """
+    entry(name)  # a wrong name is told with the nearest ones
+    known = published_weights(name)
+    if weights in known:
+        return published(f"{name}/{weights}")
+    choices = f"expected one of {', '.join(known)}, or a file" if known else "none are published in a form vidi reads"
+    raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
