@@ -44,3 +44,19 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     files.write_state(tmp_path / "numbers.pth", {"epoch": 3})
     with pytest.raises(ValueError, match="holds no named tensors"):
         read_tensors(tmp_path / "numbers.pth")
+
+
+@pytest.mark.parametrize(
+    ("detector", "classifier"),
+    [
+        ("retinanet_resnet18_fpn", "resnet18"),
+        ("fasterrcnn_resnet50_fpn", "resnet50"),
+        ("detr_resnet50", "resnet50"),
+        ("centernet_resnet18", "resnet18"),
+        ("yolov3", "darknet53"),
+    ],
+)
+def test_a_detector_has_the_backbone_of_the_classifier(detector: str, classifier: str) -> None:
+    with torch.device("meta"):
+        ours, theirs = (create(name).network.backbone.state_dict() for name in (detector, classifier))
+    assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in theirs.items()}

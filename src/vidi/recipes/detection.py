@@ -30,6 +30,36 @@ FROM_SCRATCH = Recipe(
 )
 """`vidi train retinanet_resnet18_fpn --data cells/ size=240,320`: AP50 0.9 on blood cells, see docs/results/bccd.md."""
 
+FINE_TUNED = Recipe(
+    epochs=20,
+    batch_size=8,
+    optimizer="adamw",
+    learning_rate=2e-4,
+    backbone_rate=0.1,
+    weight_decay=1e-4,
+    warmup=100,
+    clip=1.0,
+    ema=0.99,
+    augment="boxes",
+    validate_every=2,
+)
+"""`vidi train fasterrcnn_resnet50_fpn --weights torchvision/coco_v1 --data cells/`: from weights that know objects."""
+
+DETR = Recipe(
+    epochs=300,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-4,
+    backbone_rate=0.1,
+    weight_decay=1e-4,
+    schedule="step",
+    milestones=(2 / 3,),
+    clip=0.1,
+    augment="boxes",
+    validate_every=5,
+)
+"""`vidi train detr_resnet50 --backbone-weights resnet50/torchvision/imagenet1k_v1 --data coco/`: the paper's (A.4)."""
+
 DETR_TINY = Recipe(
     epochs=32,
     batch_size=16,

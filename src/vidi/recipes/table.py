@@ -6,7 +6,8 @@ A recipe's numbers are the defaults of `vidi train NAME key=value`.
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
 from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES, VISION_TRANSFORMER
-from vidi.recipes.detection import ANCHORS, CASCADE, DETR_TINY, FROM_SCRATCH, TINY
+from vidi.recipes.detection import ANCHORS, CASCADE, DETR, DETR_TINY, FROM_SCRATCH, TINY
+from vidi.recipes.detection import FINE_TUNED as DETECTION_FINE_TUNED
 from vidi.recipes.generation import GAN
 from vidi.recipes.translation import SMALL_LANGUAGE
 
@@ -21,6 +22,7 @@ OWN: dict[str, dict[str, Recipe]] = {
     "yolov3_small": {"": TINY},
     "centernet_tiny": {"": TINY},
     "detr_tiny": {"": DETR_TINY},
+    **{name: {"": DETR} for name in ("detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")},
     "viola_jones": {"": CASCADE},
     "fasterrcnn_tiny": {"": TINY},
     "retinanet_tiny": {"": TINY},
@@ -37,5 +39,5 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     name: OWN.get(name) or {"": OF_TASK[entry.task]} for name, entry in CATALOG.items()
 }
 
-FINE_TUNING: dict[str, Recipe] = {"classification": FINE_TUNED}
+FINE_TUNING: dict[str, Recipe] = {"classification": FINE_TUNED, "detection": DETECTION_FINE_TUNED}
 """By task: the recipe of a training that begins with published weights, instead of the system's own."""
