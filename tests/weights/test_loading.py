@@ -116,6 +116,11 @@ def test_part_keeps_the_new_head_and_the_size(publisher: Source, donor: Supervis
     assert (model.preprocess.exact, model.preprocess.mean) == ((32, 32), publisher.preprocess.mean)
 
 
+def test_a_network_without_the_part_is_refused(publisher: Source, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no neck of its own"):
+        load_published(resnet20(), NAME, part="neck", folder=tmp_path / "web")
+
+
 def test_what_does_not_fit_changes_nothing(publisher: Source, tmp_path: Path) -> None:
     model = resnet20(categories=3)
     before = {key: value.clone() for key, value in model.state_dict().items()}

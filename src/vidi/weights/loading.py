@@ -112,6 +112,8 @@ def load_tensors(
         present = network.state_dict()
         ours |= {key: present[key] for key in source.by_category}
     if part is not None:
+        if not hasattr(network, part):
+            raise ValueError(f"the network has no {part} of its own that the weights would be for")
         network = network.get_submodule(part)
         ours = {key.removeprefix(f"{part}."): value for key, value in ours.items() if key.startswith(f"{part}.")}
     load_strictly(network, ours)
