@@ -32,6 +32,8 @@ DETECTORS: dict[str, str] = {
     "RetinaNet": f"retinanet_resnet18_fpn epochs=24 width=32 channels=64 head_depth=2 box_loss=giou {SIZES}",
     "CenterNet": "centernet_resnet18 epochs=24 width=32 channels=128,64,64 deformable=false learning_rate=2e-3",
     "YOLOv3 (small)": "yolov3_small epochs=24 width=12 anchors={anchors} learning_rate=2e-3",
+    "EfficientDet (Lite0), ImageNet": "efficientdet_lite0 --backbone-weights efficientnet_lite0/pypi/imagenet1k "
+    "epochs=24 anchor_scale=2 norm_momentum=0.1 drop=0",
     "DETR (small)": "detr_resnet18 epochs=40 backbone_width=32 queries=40 norm_first=true weight_decay=1e-4",
 }
 TIMED = 20  # photos

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vidi.ops.boxes_3d import FRONT, box_3d_corners, project_points
 from vidi.ops.masks import decode_masks
 from vidi.ops.palette import class_colour
+from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.results import AnchorSizes, Classification, Detections, Result, SemanticMap, category_names
 
 NAMES = ("sphere", "box", None, "person")
@@ -40,6 +42,26 @@ def noise(size: tuple[int, int] = (100, 120)) -> PIL.Image.Image:
     return PIL.Image.fromarray(pixels)
 
 
+ARM = Skeleton(("shoulder", "elbow", "wrist"), ((0, 1), (1, 2)))
+CAMERA = torch.tensor([[100.0, 0.0, 60.0], [0.0, 100.0, 50.0], [0.0, 0.0, 1.0]])
+
+
+def poses() -> Detections:
+    """Two things with arms, the surer one last; the first has no wrist."""
+    points = torch.tensor([[[20.0, 20.0], [25.0, 30.0], [0.0, 0.0]], [[70.0, 30.0], [80.0, 45.0], [85.0, 70.0]]])
+    sure = torch.tensor([[0.9, 0.8, 0.0], [0.7, 0.6, 0.5]])[..., None]
+    boxes = torch.tensor([[10.0, 12.0, 40.0, 50.0], [60.5, 20.0, 90.0, 80.0]])
+    keypoints = torch.cat((points, sure), 2)
+    return Detections(boxes, torch.tensor([0.6, 0.9]), torch.tensor([0, 3]), NAMES, keypoints=keypoints, skeleton=ARM)
+
+
+def in_space() -> Detections:
+    """A box in front of the camera, and one that reaches behind it."""
+    space = torch.tensor([[0.0, 0.0, 5.0, 1.0, 2.0, 0.5, 0.5], [0.0, 0.0, 0.4, 1.0, 1.0, 1.0, 0.0]])
+    boxes = torch.tensor([[45.0, 25.0, 75.0, 75.0], [5.0, 5.0, 110.0, 95.0]])
+    return Detections(boxes, torch.tensor([0.9, 0.6]), torch.tensor([0, 1]), NAMES, boxes_3d=space, intrinsics=CAMERA)
+
+
 def classes(size: tuple[int, int] = (100, 120)) -> Tensor:
     labels = torch.zeros(size, dtype=torch.uint8)
     labels[:, 60:] = 1
@@ -51,6 +73,8 @@ ALL = {
     "classification": Classification(torch.tensor([0.1, 0.6, 0.2, 0.1]), NAMES),
     "detections": detections(),
     "masks": detections(masks=True),
+    "poses": poses(),
+    "in space": in_space(),
     "no detections": detections(masks=True, count=0),
     "semantic": SemanticMap(classes(), ("road", "sky")),
     "anchors": AnchorSizes(torch.tensor([[30.0, 40.0], [10.0, 10.0]]), 0.75),
@@ -263,6 +287,7 @@ class TestDetections:
     def test_refuses_other_lengths(self) -> None:
         # through the front door the suite's shape checks would be faster
         rows = {"boxes": torch.zeros(2, 4), "scores": torch.zeros(2), "labels": torch.zeros(2), "masks": torch.zeros(1)}
+        rows |= {"keypoints": None, "boxes_3d": None}
         with pytest.raises(ValueError, match="2 boxes, 2 scores, 2 labels, 1 masks"):
             Detections.__post_init__(SimpleNamespace(**rows, categories=NAMES))  # pyright: ignore[reportArgumentType]
 
@@ -282,6 +307,93 @@ class TestDetections:
     def test_refuses_another_number_of_ids(self) -> None:
         with pytest.raises(ValueError, match="1 category ids for 4 categories"):
             detections().to_coco(1, [1])
+
+
+class TestPoses:
+    def test_joints_follow_their_objects(self) -> None:
+        result = poses()
+        assert result.keypoints is not None
+        assert result.keypoints[0, 2].tolist() == [85, 70, 0.5]
+        kept = result.above(0.7)
+        assert kept.keypoints is not None
+        assert kept.keypoints.shape == (1, 3, 3)
+        assert kept.skeleton is ARM
+
+    def test_records_name_the_joints_that_there_are(self) -> None:
+        first, second = poses().to_dict()["objects"]
+        assert set(first["keypoints"]) == {"shoulder", "elbow", "wrist"}
+        assert second["keypoints"] == {
+            "shoulder": {"x": 20.0, "y": 20.0, "score": pytest.approx(0.9)},
+            "elbow": {"x": 25.0, "y": 30.0, "score": pytest.approx(0.8)},
+        }
+        unnamed = dataclasses.replace(poses(), skeleton=None).to_dict()["objects"][1]["keypoints"]
+        assert set(unnamed) == {"0", "1"}
+
+    def test_coco_counts_pixels_from_their_middle(self) -> None:
+        record = poses().to_coco(7, [1, 5, 6, 18])[1]
+        assert record["keypoints"] == pytest.approx([19.5, 19.5, 0.9, 24.5, 29.5, 0.8, -0.5, -0.5, 0.0])
+
+    def test_draws_joints_and_bones_but_not_what_is_absent(self) -> None:
+        black = PIL.Image.new("RGB", (120, 100))  # enlarged four times
+        drawn = poses().draw(black, threshold=0.1)
+        assert drawn.getpixel((4 * 70, 4 * 30)) == class_colour(3)
+        assert drawn.getpixel((4 * 75, 150)) == class_colour(3)  # half-way to the elbow
+        assert drawn.getpixel((4 * 20, 4 * 20)) == class_colour(0)
+        assert drawn.getpixel((2, 2)) == (0, 0, 0)  # no wrist at the corner, where absent joints lie
+        bare = dataclasses.replace(poses(), skeleton=None).draw(black, threshold=0.1)
+        assert bare.getpixel((4 * 75, 150)) == (0, 0, 0)
+        assert bare.getpixel((4 * 70, 4 * 30)) == class_colour(3)
+
+    def test_refuses_a_skeleton_of_other_joints(self) -> None:
+        with pytest.raises(ValueError, match="received 3 keypoints per object, expected the 17"):
+            dataclasses.replace(poses(), skeleton=COCO_SKELETON)
+        with pytest.raises(ValueError, match="keypoints that are not finite"):
+            dataclasses.replace(poses(), keypoints=torch.full((2, 3, 3), torch.nan))
+
+
+class TestBoxesInSpace:
+    def test_records(self) -> None:
+        record = in_space().to_dict()["objects"][0]["box_3d"]
+        assert record == {"centre": [0, 0, 5], "size": [1, 2, 0.5], "yaw": 0.5}
+        assert "box_3d" not in detections().to_dict()["objects"][0]
+
+    def test_draws_the_edges_where_the_camera_sees_them(self) -> None:
+        drawn = in_space().draw(PIL.Image.new("RGB", (120, 100)), threshold=0.1)
+        space = in_space().boxes_3d
+        assert space is not None
+        corners = 4 * project_points(box_3d_corners(space[:1]), CAMERA)[0]
+        for start, end in ((0, 1), (3, 7), (4, 6)):
+            x, y = ((corners[start] + corners[end]) / 2).round().int().tolist()
+            assert drawn.getpixel((x, y)) == class_colour(0)
+        front = box_3d_corners(space[:1])[0, list(FRONT)].mean(0)
+        x, y = (4 * project_points(front, CAMERA)).round().int().tolist()
+        assert drawn.getpixel((x, y)) == class_colour(0)  # the front is crossed out
+
+    def test_what_reaches_behind_the_camera_keeps_its_flat_box(self) -> None:
+        drawn = in_space().draw(PIL.Image.new("RGB", (120, 100)), threshold=0.1)
+        assert drawn.getpixel((4 * 5, 200)) == class_colour(1)
+
+    def test_another_camera_sees_them_elsewhere(self) -> None:
+        moved = in_space().with_camera(CAMERA * torch.tensor([[2.0], [2.0], [1.0]]))
+        assert moved.boxes_3d is not None
+        assert moved.boxes_3d[0, 2:6].tolist() == [5, 1, 2, 0.5]
+        assert moved.boxes_3d[0, 0].item() == pytest.approx((60 - 120) / 200 * 5)
+        with pytest.raises(ValueError, match="no 3-D boxes"):
+            detections().with_camera(CAMERA)
+
+    def test_refuses_boxes_without_a_camera(self) -> None:
+        with pytest.raises(ValueError, match="expected the camera"):
+            dataclasses.replace(in_space(), intrinsics=None)
+
+
+class TestSkeleton:
+    def test_mirrors_swap_sides(self) -> None:
+        assert ARM.mirrored() == [0, 1, 2]
+        assert COCO_SKELETON.mirrored()[:7] == [0, 2, 1, 4, 3, 6, 5]
+
+    def test_refuses_half_a_pair(self) -> None:
+        with pytest.raises(ValueError, match="'left_eye' without 'right_eye'"):
+            Skeleton(("nose", "left_eye")).mirrored()
 
 
 class TestSemanticMap:

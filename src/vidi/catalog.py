@@ -79,7 +79,21 @@ from vidi.backbones.wide_resnet import (
 )
 from vidi.detection.anchor_sizes import anchor_kmeans
 from vidi.detection.centernet import centernet_resnet18, centernet_resnet50, centernet_tiny
+from vidi.detection.centernet_3d import centernet_3d_resnet18, centernet_3d_tiny
+from vidi.detection.centernet_pose import centernet_pose_resnet18, centernet_pose_tiny
 from vidi.detection.detr import detr_resnet18, detr_resnet50, detr_resnet50_dc5, detr_resnet101, detr_tiny
+from vidi.detection.efficientdet import (
+    efficientdet_d0,
+    efficientdet_d1,
+    efficientdet_d2,
+    efficientdet_d3,
+    efficientdet_d4,
+    efficientdet_d5,
+    efficientdet_d6,
+    efficientdet_d7,
+    efficientdet_lite0,
+    efficientdet_tiny,
+)
 from vidi.detection.fast_rcnn import fast_rcnn_resnet18
 from vidi.detection.faster_rcnn import (
     fasterrcnn_resnet18_fpn,
@@ -94,6 +108,7 @@ from vidi.detection.retinanet import (
     retinanet_resnet50_fpn_v2,
     retinanet_tiny,
 )
+from vidi.detection.ssd import ssd300_vgg16, ssd_tiny
 from vidi.detection.viola_jones.detector import viola_jones
 from vidi.detection.yolo import yolov3, yolov3_small
 from vidi.generative.gan.original import gan
@@ -147,6 +162,8 @@ FASTER_FPN = "Lin et al. 2017, 1612.03144"
 FASTER_V2 = "Li et al. 2021, 2111.11429"
 CENTERNET = "Zhou et al. 2019, 1904.07850"
 DETR = "Carion et al. 2020, 2005.12872"
+SSD = "Liu et al. 2016, 1512.02325"
+EFFICIENTDET = "Tan et al. 2020, 1911.09070"
 RETINANET = "Lin et al. 2017, 1708.02002"
 PROGRESSIVE = "Howard et al. 2018; Touvron et al. 2019, 1906.06423"
 YOLO9000 = "Redmon & Farhadi 2017, 1612.08242"
@@ -186,6 +203,10 @@ SMALL_SINGLE_MAP = {
 }
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
 SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
+HANDS = {"jointed": (), "joints": ("head", "left_hand", "right_hand"), "bones": ((0, 1), (0, 2))}
+SMALL_SSD = {"categories": 3, "size": (64, 64), "width": 16, "detections_per_image": 20}
+SMALL_EFFICIENTDET = {"categories": 3, "size": (64, 64), "width": 0.25, "channels": 16}
+SHALLOW_EFFICIENTDET = {**SMALL_EFFICIENTDET, "repeats": 1, "head_depth": 1}
 SMALL_DETR = {
     "categories": 3,
     "size": (64, 64),
@@ -312,6 +333,8 @@ CATALOG: dict[str, Entry] = {
     "fasterrcnn_resnet50": Entry(
         fasterrcnn_resnet50, "detection", "4.3.2", FASTER_RCNN, "torchvision", SMALL_SINGLE_MAP
     ),
+    "ssd_tiny": Entry(ssd_tiny, "detection", "4.3.3", SSD, "", SMALL_SSD),
+    "ssd300_vgg16": Entry(ssd300_vgg16, "detection", "4.3.3", SSD, "torchvision", {**SMALL_SSD, "width": 8, "maps": 3}),
     "retinanet_tiny": Entry(retinanet_tiny, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet18_fpn": Entry(retinanet_resnet18_fpn, "detection", "4.3.4", RETINANET, "", SMALL_DETECTOR),
     "retinanet_resnet50_fpn": Entry(
@@ -327,11 +350,31 @@ CATALOG: dict[str, Entry] = {
     ),
     "yolov3_small": Entry(yolov3_small, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
     "yolov3": Entry(yolov3, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
+    "efficientdet_tiny": Entry(efficientdet_tiny, "detection", "4.A", EFFICIENTDET, "effdet", SHALLOW_EFFICIENTDET),
+    "efficientdet_lite0": Entry(efficientdet_lite0, "detection", "4.A", EFFICIENTDET, "effdet", SHALLOW_EFFICIENTDET),
+    "efficientdet_d0": Entry(efficientdet_d0, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d1": Entry(efficientdet_d1, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d2": Entry(efficientdet_d2, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d3": Entry(efficientdet_d3, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d4": Entry(efficientdet_d4, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d5": Entry(efficientdet_d5, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d6": Entry(efficientdet_d6, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
+    "efficientdet_d7": Entry(efficientdet_d7, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
     "centernet_tiny": Entry(
         centernet_tiny, "detection", "4.3.5", CENTERNET, "", {**SMALL_CENTERNET, "channels": (32,)}
     ),
     "centernet_resnet18": Entry(centernet_resnet18, "detection", "4.3.5", CENTERNET, "", SMALL_CENTERNET),
     "centernet_resnet50": Entry(centernet_resnet50, "detection", "4.3.5", CENTERNET, "", SMALL_CENTERNET),
+    "centernet_pose_tiny": Entry(
+        centernet_pose_tiny, "pose", "4.3.5", CENTERNET, "", {**SMALL_CENTERNET, "channels": (32,), **HANDS}
+    ),
+    "centernet_pose_resnet18": Entry(
+        centernet_pose_resnet18, "pose", "4.3.5", CENTERNET, "", {**SMALL_CENTERNET, **HANDS}
+    ),
+    "centernet_3d_tiny": Entry(
+        centernet_3d_tiny, "detection_3d", "4.3.5", CENTERNET, "", {**SMALL_CENTERNET, "channels": (32,)}
+    ),
+    "centernet_3d_resnet18": Entry(centernet_3d_resnet18, "detection_3d", "4.3.5", CENTERNET, "", SMALL_CENTERNET),
     "detr_tiny": Entry(detr_tiny, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
     "detr_resnet18": Entry(detr_resnet18, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),
     "detr_resnet50": Entry(detr_resnet50, "detection", "4.3.6", DETR, "transformers", SMALL_DETR),

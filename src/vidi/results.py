@@ -6,7 +6,7 @@ for JSON, and is one line on a terminal.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import PIL.Image
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from vidi.ops.boxes_3d import box_3d_corners, lift_boxes, observation_angles, project_points
 from vidi.ops.drawing import (
     NARROWEST,
     Area,
@@ -32,12 +33,15 @@ from vidi.ops.drawing import (
 )
 from vidi.ops.masks import encode_masks
 from vidi.ops.palette import PAPER, class_colour
+from vidi.ops.skeletons import Skeleton
+from vidi.ops.wireframes import draw_box_3d, draw_skeleton
 
 Categories = tuple[str | None, ...]
 """Names by class index; None marks an output that was never trained."""
 
 IGNORED = 255  # label of semantic pixels that count nowhere
 LEGEND_ENTRIES = 12
+NEAREST = 0.05  # metres before the camera from where on a box in space can be drawn
 
 
 class Result(Protocol):
@@ -138,6 +142,8 @@ class Detection(NamedTuple):
     score: float
     box: tuple[float, float, float, float]  # xyxy, pixels
     mask: Bool[Tensor, "H W"] | None = None
+    keypoints: Float[Tensor, "J 3"] | None = None  # x, y, score
+    box_3d: Float[Tensor, " 7"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,19 +155,25 @@ class Detections:
     labels: Int64[Tensor, " N"]
     categories: Categories
     masks: Bool[Tensor, "N H W"] | None = None
+    keypoints: Float[Tensor, "N J 3"] | None = None  # x, y in pixels, and a score; 0: the thing has no such joint
+    skeleton: Skeleton | None = None  # of the keypoints; without one they have numbers for names, and no bones
+    boxes_3d: Float[Tensor, "N 7"] | None = None  # see `vidi.ops.boxes_3d`
+    intrinsics: Float[Tensor, "3 3"] | None = None  # the camera of the 3-D boxes, pixels of the original image
 
     def __post_init__(self) -> None:
-        rows = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
-        rows |= {"masks": self.masks} if self.masks is not None else {}
-        rows = {name: value.detach().cpu() for name, value in rows.items()}
+        columns = {name: getattr(self, name) for name in _PER_OBJECT}
+        rows = {name: value.detach().cpu() for name, value in columns.items() if value is not None}
         if len({len(value) for value in rows.values()}) > 1:
             raise ValueError("lengths differ: " + ", ".join(f"{len(v)} {name}" for name, v in rows.items()))
-        _check_finite(boxes=rows["boxes"], scores=rows["scores"])
+        _check_finite(**{name: value for name, value in rows.items() if value.is_floating_point()})
         _check_labels(rows["labels"], self.categories)
+        _check_wiring(self)
         named = torch.tensor([name is not None for name in self.categories], dtype=torch.bool)
         order = rows["scores"].argsort(descending=True, stable=True)
         order = order[named[rows["labels"][order]]]
         _set(self, **{name: value[order] for name, value in rows.items()})
+        if self.intrinsics is not None:
+            _set(self, intrinsics=self.intrinsics.detach().cpu())
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -169,17 +181,34 @@ class Detections:
     def __iter__(self) -> Iterator[Detection]:
         columns = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
         for row, (label, score, box) in enumerate(columns):
-            mask = None if self.masks is None else self.masks[row]
-            yield Detection(str(self.categories[label]), label, score, tuple(box), mask)
+            more = (None if column is None else column[row] for column in (self.masks, self.keypoints, self.boxes_3d))
+            yield Detection(str(self.categories[label]), label, score, tuple(box), *more)
 
     def above(self, threshold: float) -> "Detections":
         """Return the detections with a score of at least `threshold`."""
+        columns = {name: getattr(self, name) for name in _PER_OBJECT}
         keep = self.scores >= threshold
-        masks = None if self.masks is None else self.masks[keep]
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.categories, masks)
+        return replace(self, **{name: value[keep] for name, value in columns.items() if value is not None})
+
+    def with_camera(self, intrinsics: Float[Tensor, "3 3"]) -> "Detections":
+        """Return the detections with the 3-D boxes that another camera would have seen in this image.
+
+        What the image itself shows stays: where the centre is seen, its depth, the size and the observation angle.
+
+        Raises:
+            ValueError: if there are no 3-D boxes.
+        """
+        if self.boxes_3d is None or self.intrinsics is None:
+            raise ValueError("these detections have no 3-D boxes")
+        boxes, camera = self.boxes_3d, intrinsics.detach().cpu()
+        pixels = project_points(boxes[:, :3], self.intrinsics)
+        lifted = lift_boxes(pixels, boxes[:, 2], boxes[:, 3:6], observation_angles(boxes), camera)
+        return replace(self, boxes_3d=lifted, intrinsics=camera)
 
     def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
-        """Return the picture with boxes, tags and tinted masks of the detections with a score of at least `threshold`.
+        """Return the picture with the detections with a score of at least `threshold`, the surest on top.
+
+        Masks are tinted; 3-D boxes, their fronts crossed out, take the place of boxes; joints have dots and bones.
 
         Raises:
             ValueError: if the masks are not as large as the image.
@@ -194,7 +223,16 @@ class Detections:
                 tint(picture, mask_picture(found.mask, picture.size), class_colour(found.label))
         boxes = [tuple(side * scale[axis % 2] for axis, side in enumerate(found.box)) for found in shown]
         for found, box in reversed(list(zip(shown, boxes, strict=True))):
-            draw_box(picture, box, class_colour(found.label))
+            corners = self._corners(found, scale)
+            if corners is None:
+                draw_box(picture, box, class_colour(found.label))
+            else:
+                draw_box_3d(picture, corners, class_colour(found.label))
+        for found in reversed(shown):
+            if found.keypoints is not None:
+                joints = [(x * scale[0], y * scale[1]) if s > 0 else None for x, y, s in found.keypoints.tolist()]
+                bones = self.skeleton.bones if self.skeleton is not None else ()
+                draw_skeleton(picture, joints, bones, class_colour(found.label))
         tags: list[Area | None] = []
         for row, (found, box) in enumerate(zip(shown, boxes, strict=True)):
             text = found.name if found.score == 1 else f"{found.name} {found.score:.2f}"  # only a truth is certain
@@ -205,11 +243,33 @@ class Detections:
 
     def to_dict(self) -> dict[str, Any]:
         """Return one record per object, as plain values; masks as COCO run lengths."""
-        records = [{"name": d.name, "label": d.label, "score": d.score, "box": list(d.box)} for d in self]
+        records = [
+            {"name": d.name, "label": d.label, "score": d.score, "box": list(d.box)} | self._joints(d) | _in_space(d)
+            for d in self
+        ]
         return {"objects": [record | mask for record, mask in zip(records, self._coded("mask"), strict=True)]}
+
+    def _joints(self, found: Detection) -> dict[str, Any]:
+        """Return the joints that an object has, by name."""
+        if found.keypoints is None:
+            return {}
+        names = self.skeleton.joints if self.skeleton is not None else map(str, range(len(found.keypoints)))
+        rows = zip(names, found.keypoints.tolist(), strict=True)
+        return {"keypoints": {name: {"x": x, "y": y, "score": score} for name, (x, y, score) in rows if score > 0}}
+
+    def _corners(self, found: Detection, scale: tuple[float, float]) -> list[tuple[float, float]] | None:
+        """Return the corners of an object's 3-D box on a picture; None if it has none, or reaches behind the camera."""
+        if found.box_3d is None or self.intrinsics is None:
+            return None
+        corners = box_3d_corners(found.box_3d[None])[0]  # 8 3
+        if not (corners[:, 2] > NEAREST).all():
+            return None
+        return [(x * scale[0], y * scale[1]) for x, y in project_points(corners, self.intrinsics).tolist()]
 
     def to_coco(self, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
         """Return records of COCO's result format: boxes as x, y, width, height; masks as run lengths.
+
+        Keypoints are x, y, score, one after the other; COCO's whole numbers are pixels, whose centres are +0.5 here.
 
         Args:
             image_id: the image's id in the data set.
@@ -224,6 +284,7 @@ class Detections:
                 "bbox": [d.box[0], d.box[1], d.box[2] - d.box[0], d.box[3] - d.box[1]],
                 "score": d.score,
             }
+            | ({} if d.keypoints is None else {"keypoints": _coco_keypoints(d.keypoints)})
             for d in self
         ]
         return [record | mask for record, mask in zip(records, self._coded("segmentation"), strict=True)]
@@ -347,6 +408,30 @@ def _check_labels(labels: Tensor, categories: Categories) -> None:
 def _check_size(what: str, pixels: Tensor, image: PIL.Image.Image) -> None:
     if tuple(pixels.shape) != (image.height, image.width):
         raise ValueError(f"received {what} of size {tuple(pixels.shape)}, expected {(image.height, image.width)}")
+
+
+_PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "boxes_3d")
+
+
+def _check_wiring(found: Detections) -> None:
+    """Refuse a skeleton of other joints than the keypoints, and 3-D boxes without a camera."""
+    if found.skeleton is not None and found.keypoints is not None:
+        names, joints = len(found.skeleton.joints), found.keypoints.shape[1]
+        if names != joints:
+            raise ValueError(f"received {joints} keypoints per object, expected the {names} of the skeleton")
+    if found.boxes_3d is not None and found.intrinsics is None:
+        raise ValueError("received boxes_3d without intrinsics, expected the camera that sees them")
+
+
+def _in_space(found: Detection) -> dict[str, Any]:
+    if found.box_3d is None:
+        return {}
+    numbers = found.box_3d.tolist()
+    return {"box_3d": {"centre": numbers[:3], "size": numbers[3:6], "yaw": numbers[6]}}
+
+
+def _coco_keypoints(keypoints: Float[Tensor, "J 3"]) -> list[float]:
+    return (keypoints - keypoints.new_tensor([0.5, 0.5, 0])).flatten().tolist()
 
 
 def _percent(share: float) -> str:

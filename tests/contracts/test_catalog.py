@@ -36,10 +36,15 @@ SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
 RESULTS = {
     "classification": Classification,
     "detection": Detections,
+    "pose": Detections,
+    "detection_3d": Detections,
     "anchors": AnchorSizes,
     "windows": Detections,
     "translation": Translation,
 }
+
+
+JOINTS = torch.tensor([[9.0, 9], [6, 20], [20, 21]])  # x, y
 
 
 def shape_of(name: str) -> type:
@@ -80,7 +85,7 @@ def truths(task: str, sizes: Sequence[tuple[int, int]] = SIZES, *, empty: bool =
         return [{"label": torch.tensor(row % 3)} for row in range(len(sizes))]
     if task == "translation":
         return [VidianSentences("train", count=len(sizes), seed=1)[row][1] for row in range(len(sizes))]
-    if task not in ("detection", "anchors", "windows"):
+    if task not in ("detection", "pose", "detection_3d", "anchors", "windows"):
         return [{} for _ in sizes]
     targets = []
     for row, size in enumerate(sizes):
@@ -91,6 +96,9 @@ def truths(task: str, sizes: Sequence[tuple[int, int]] = SIZES, *, empty: bool =
                 "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
                 "labels": torch.tensor([1, 2])[:count],
                 "crowd": torch.tensor([False, True])[:count],
+                "keypoints": tv_tensors.KeyPoints(JOINTS.repeat(count, 1, 1), canvas_size=size),  # type: ignore[call-arg]
+                "visibility": torch.full((count, len(JOINTS)), 2, dtype=torch.uint8),
+                "boxes_3d": torch.tensor([[0.3, 0.2, 5.0, 1, 2, 0.5, 0.4]]).repeat(count, 1),
             }
         )
     return targets

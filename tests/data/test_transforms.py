@@ -8,7 +8,9 @@ from torchvision import tv_tensors
 
 from vidi.data.loading import seeded_draws
 from vidi.data.transforms import Augmentation, cutmix, mixup
+from vidi.data.world.dataset import World
 from vidi.model import Batch, Placement
+from vidi.ops.boxes_3d import box_3d_corners, project_points
 
 
 def scene() -> tuple[Any, dict[str, Any]]:
@@ -112,3 +114,106 @@ def test_mixed_labels_are_the_shares_of_the_pixels(mix: Any) -> None:
             assert target["label"].sum().item() == pytest.approx(1)
             assert target["label"][1].item() == pytest.approx(image.mean().item(), abs=1e-5)
     assert torch.equal(images[1], torch.ones(3, 16, 16))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Joints and boxes in space
+
+JOINTS = ("nose", "left_hand", "right_hand")
+
+
+def figure() -> tuple[Any, dict[str, Any]]:
+    """A dot of one colour at each joint: red nose, green left hand, blue right hand."""
+    image = torch.zeros(3, 40, 60, dtype=torch.uint8)
+    points = torch.tensor([[[30.5, 6.5], [44.5, 20.5], [20.5, 20.5]]])
+    for channel, (x, y) in enumerate(points[0].int().tolist()):
+        image[channel, y - 1 : y + 2, x - 1 : x + 2] = 255
+    target = {
+        "boxes": tv_tensors.BoundingBoxes([[18.0, 4.0, 46.0, 24.0]], format="XYXY", canvas_size=(40, 60)),  # type: ignore[call-overload]
+        "labels": torch.tensor([0]),
+        "keypoints": tv_tensors.KeyPoints(points, canvas_size=(40, 60)),  # type: ignore[call-arg]
+        "visibility": torch.tensor([[2, 2, 1]], dtype=torch.uint8),
+    }
+    return tv_tensors.Image(image), target
+
+
+@pytest.mark.parametrize("name", ["flip", "boxes", "dihedral_boxes", "resized_crop"])
+def test_joints_follow_the_pixels_and_mirrors_swap_sides(name: str) -> None:
+    """A mirror makes a left hand, here green, the right one of the figure that is seen."""
+    seen, swapped = 0, 0
+    for seed in range(12):
+        with seeded_draws(seed):
+            image, target = Augmentation(name, (40, 60), joints=JOINTS)(figure())
+        assert image.shape[1:] == target["keypoints"].canvas_size
+        if not len(target["labels"]):
+            continue
+        colours = image.float().flatten(1)
+        for joint, ((x, y), state) in enumerate(
+            zip(target["keypoints"][0].tolist(), target["visibility"][0], strict=True)
+        ):
+            if state:
+                at = image[:, int(y), int(x)].float()
+                shade = (at - colours.mean(1)).argmax()  # colours vary a little, the background is black or grey
+                assert joint == 0 or shade != 0
+                swapped += int(joint > 0 and shade != joint)
+                seen += 1
+            else:
+                assert (x, y) == (0, 0)
+    assert seen > 12
+    assert swapped > 0
+
+
+def test_a_mirrored_joint_is_where_its_pixel_is() -> None:
+    for seed in range(4):
+        with seeded_draws(seed):
+            _, target = Augmentation("flip", (40, 60), joints=JOINTS)(figure())
+        expected = [[30.5, 6.5], [44.5, 20.5], [20.5, 20.5]], [[29.5, 6.5], [39.5, 20.5], [15.5, 20.5]]
+        mirrored = target["boxes"][0, 0] == 60 - 46
+        assert target["keypoints"][0].tolist() == expected[int(mirrored)]
+        assert target["visibility"].tolist() == [[2, 1, 2] if mirrored else [2, 2, 1]]
+
+
+def test_joints_without_names_cannot_be_mirrored() -> None:
+    with pytest.raises(ValueError, match="cannot be mirrored without"):  # noqa: PT012
+        for seed in range(8):
+            with seeded_draws(seed):
+                Augmentation("flip", (40, 60))(figure())
+    with pytest.raises(ValueError, match="'left_hand' without 'right_hand'"):  # noqa: PT012
+        for seed in range(8):
+            with seeded_draws(seed):
+                Augmentation("flip", (40, 60), joints=("nose", "left_hand", "tail"))(figure())
+
+
+def test_boxes_in_space_are_mirrored_with_their_camera() -> None:
+    """The corners of the mirrored boxes are seen at the mirrored places of a rendered scene, and so are the joints."""
+    targets = ("boxes", "labels", "boxes_3d", "intrinsics", "keypoints", "visibility", "masks")
+    scenes = World(count=6, size=(48, 64), targets=targets)
+    flips = 0
+    for row in range(len(scenes)):
+        image, target = scenes[row]
+        with seeded_draws(row, 1):
+            moved_image, moved = Augmentation("flip", (48, 64), joints=World.joints)((image, target))
+        if torch.equal(moved_image, image):
+            continue
+        flips += 1
+        assert torch.equal(moved_image, image.flip(2))
+        pixels = project_points(box_3d_corners(target["boxes_3d"]), target["intrinsics"])
+        found = project_points(box_3d_corners(moved["boxes_3d"]), moved["intrinsics"])
+        pixels[..., 0] = 64 - pixels[..., 0]
+        left_is_right = [1, 0, 3, 2, 5, 4, 7, 6]  # the front stays the front
+        torch.testing.assert_close(found, pixels[:, left_is_right], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(moved["boxes_3d"][:, 2:6], target["boxes_3d"][:, 2:6])
+        assert moved["intrinsics"][0, 0] == target["intrinsics"][0, 0]
+        people = (target["visibility"] == 2).any(1)
+        for points, visibility, mask in zip(moved["keypoints"], moved["visibility"], moved["masks"], strict=True):
+            assert all(mask[int(y), int(x)] for x, y in points[visibility == 2].tolist())
+        assert torch.equal(people, (moved["visibility"] == 2).any(1))
+    assert flips >= 2
+
+
+def test_boxes_in_space_refuse_zooms() -> None:
+    scenes = World(count=1, size=(32, 32), targets=("boxes", "labels", "boxes_3d"))
+    with pytest.raises(ValueError, match="'boxes' for boxes in space, expected one of none, flip"):  # noqa: PT012
+        for seed in range(8):
+            with seeded_draws(seed):
+                Augmentation("boxes", (32, 32))(scenes[0])

@@ -197,7 +197,8 @@ def test_a_backbone_may_have_a_learning_rate_of_its_own(tmp_path: Path) -> None:
         torch.manual_seed(0)
         model = resnet20(categories=4)
         before = {name: value.clone() for name, value in model.named_parameters()}
-        recipe = Recipe(steps=1, batch_size=4, backbone_rate=rate, optimizer="sgd", weight_decay=0.1, schedule="constant")
+        numbers: dict[str, Any] = {"optimizer": "sgd", "weight_decay": 0.1, "schedule": "constant"}
+        recipe = Recipe(steps=1, batch_size=4, backbone_rate=rate, **numbers)
         Training(model, recipe, Listed(samples), Run(tmp_path / str(rate))).fit()
         moved[rate] = {name: value.detach() - before[name] for name, value in model.named_parameters()}
     assert any(name.startswith("network.backbone.") for name in moved[1.0])

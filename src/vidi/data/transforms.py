@@ -2,17 +2,24 @@
 
 A pipeline takes and gives a sample (image, target). It draws from torch's global generator only, which the loader
 seeds by (seed, epoch, index).
+
+Joints move as boxes without sides do: torchvision's flips put points where pixels have whole numbers, half a pixel from
+here on both sides. Three points that go with them tell how the picture was moved: in a mirror left joints become right
+ones, and boxes in space and their camera are mirrored too. No other movement leaves boxes in space what they are.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from vidi.model import Batch, Sample
+from vidi.ops.boxes_3d import mirror_boxes_3d
+from vidi.ops.skeletons import Skeleton
 
 PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
 
@@ -104,18 +111,90 @@ class Augmentation:
     Args:
         name: one of `PIPELINES`.
         size: (H, W) that crops give.
+        joints: names of the joints that samples with keypoints have.
     """
 
-    def __init__(self, name: str, size: tuple[int, int]):
+    def __init__(self, name: str, size: tuple[int, int], *, joints: tuple[str, ...] = ()):
         if name not in PIPELINES:
             raise ValueError(f"received augment={name!r}, expected one of none, {', '.join(PIPELINES)}")
+        self.name = name
         self.transform = PIPELINES[name](size)
+        self.joints = Skeleton(joints)
 
     def __call__(self, sample: Sample) -> Sample:
+        """Return a sample that was moved as the draws say.
+
+        Raises:
+            ValueError: if the picture is mirrored and the names of its joints are not known, or it is moved in another
+                way and has boxes in space.
+        """
         image, target = sample
         # a list is a pytree that the transforms walk; strings and plain tensors pass through
-        moved: tuple[Tensor, Mapping[str, Any]] = self.transform(image, dict(target))
-        return drop_lost_objects(moved)
+        if not {"keypoints", "boxes_3d"} & target.keys():
+            moved: tuple[Tensor, Mapping[str, Any]] = self.transform(image, dict(target))
+            return drop_lost_objects(moved)
+        return drop_lost_objects(self._moved_with_joints_and_space(image, target))
+
+    def _moved_with_joints_and_space(self, image: Tensor, target: Mapping[str, Any]) -> Sample:
+        """Move a sample, its joints as boxes, and the points that tell how."""
+        size, points = (image.shape[-2], image.shape[-1]), target.get("keypoints")
+        going = {"corner": _as_boxes(CORNER, size)} | ({} if points is None else {"joints": _as_boxes(points, size)})
+        others = {name: value for name, value in target.items() if name != "keypoints"}
+        moved: tuple[Tensor, dict[str, Any], dict[str, Any]] = self.transform(image, others, going)
+        image, found, gone = moved
+        shown = (image.shape[-2], image.shape[-1])
+        movement = _movement(gone["corner"][:, :2].as_subclass(Tensor))
+        if points is not None:
+            joints = gone["joints"][:, :2].as_subclass(Tensor).view(points.shape)
+            found |= self._moved_joints(joints, found.get("visibility"), shown, mirrored=bool(movement.det() < 0))
+        if "boxes_3d" in found and not torch.equal(movement, torch.eye(3)):
+            found |= self._mirrored_space(found, movement, shown)
+        return image, found
+
+    def _moved_joints(
+        self, points: Float[Tensor, "N J 2"], visibility: Tensor | None, size: tuple[int, int], *, mirrored: bool
+    ) -> dict[str, Tensor]:
+        """Return keypoints and visibility; those that left the picture are absent, as in a data set."""
+        order = list(range(points.shape[1]))
+        if mirrored:
+            if len(self.joints.joints) != len(order):
+                names = f"the names of {len(self.joints.joints)} joints"
+                raise ValueError(f"received {names} and {len(order)} joints, which cannot be mirrored without theirs")
+            order = self.joints.mirrored()
+        points = points[:, order]
+        inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
+        points = points.where(inside[..., None], 0)
+        moved: dict[str, Tensor] = {"keypoints": tv_tensors.KeyPoints(points, canvas_size=size)}  # type: ignore[call-arg]
+        return moved if visibility is None else moved | {"visibility": visibility[:, order] * inside}
+
+    def _mirrored_space(
+        self, target: Mapping[str, Any], movement: Float[Tensor, "3 3"], size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Return boxes in space, and their camera, as a mirror shows them."""
+        mirror = torch.tensor([[-1.0, 0, size[1]], [0, 1, 0], [0, 0, 1]])
+        if not torch.equal(movement, mirror):
+            raise ValueError(f"received augment={self.name!r} for boxes in space, expected one of none, flip")
+        moved = {"boxes_3d": mirror_boxes_3d(target["boxes_3d"])}
+        if "intrinsics" in target:
+            camera = target["intrinsics"]
+            moved["intrinsics"] = mirror.to(camera) @ camera @ torch.diag(camera.new_tensor([-1.0, 1, 1]))
+        return moved
+
+
+CORNER = torch.tensor([[0.0, 0], [1, 0], [0, 1]])  # the points that tell how a picture is moved
+
+
+def _as_boxes(points: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
+    """Return points as boxes without sides, which are neither clipped nor rounded when they are moved."""
+    flat = points.as_subclass(Tensor).reshape(-1, 2).repeat(1, 2)
+    return tv_tensors.BoundingBoxes(flat, format="XYXY", canvas_size=size, clamping_mode=None)  # type: ignore[call-overload]
+
+
+def _movement(corner: Float[Tensor, "3 2"]) -> Float[Tensor, "3 3"]:
+    """Return the matrix that moved the points of `CORNER` to where they are."""
+    matrix = torch.eye(3)
+    matrix[:2] = torch.stack((corner[1] - corner[0], corner[2] - corner[0], corner[0]), 1)
+    return matrix
 
 
 def mixup(batch: Batch, generator: torch.Generator, *, classes: int, alpha: float = 0.2) -> Batch:

@@ -14,7 +14,7 @@ divided by the number of objects. Differs from the published code: sizes are in 
 not in cells; radii solve CornerNet's quadratics for its IoU of 0.3, where the code asks for 0.7 but leaves out the
 divisor 2a, which gives nearly the same (0.27 against 0.23 of a square's side), and are not rounded; Gaussians are not
 cut off at three deviations; the kernel that starts an up-convolution interpolates each channel by itself. Cells inside
-a crowd are no negatives.
+a crowd are no negatives. `centernet_pose` and `centernet_3d` put further heads on the same network.
 """
 
 from collections.abc import Sequence
@@ -112,6 +112,23 @@ def head(channels: int, hidden: int, numbers: int) -> nn.Sequential:
     )
 
 
+def heat_head(channels: int, hidden: int, numbers: int) -> nn.Sequential:
+    """Return a head for heatmaps, which begin everywhere at a probability of 0.1."""
+    layers = head(channels, hidden, numbers)
+    nn.init.constant_(layers[-1].bias, HEAT_BIAS)  # type: ignore[arg-type]
+    return layers
+
+
+def residual_head(channels: int, hidden: int, numbers: int) -> nn.Sequential:
+    """Return a head for coordinates and other measures, which begin near 0."""
+    layers = head(channels, hidden, numbers)
+    for module in layers:
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.001)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    return layers
+
+
 class CenterNet(nn.Module):
     """Backbone, up-convolutions to stride 4, three heads."""
 
@@ -135,19 +152,18 @@ class CenterNet(nn.Module):
         self.backbone = backbone
         ends = (backbone.channels[-1], *channels)
         self.ups = nn.Sequential(*(UpConvolution(a, b, norm=norm, deformable=deformable) for a, b in pairwise(ends)))
-        self.heat, self.offset, self.size = (head(channels[-1], hidden, numbers) for numbers in (classes, 2, 2))
-        nn.init.constant_(self.heat[-1].bias, HEAT_BIAS)  # type: ignore[arg-type]
-        for module in (*self.offset, *self.size):
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.001)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        self.heat = heat_head(channels[-1], hidden, classes)
+        self.offset, self.size = (residual_head(channels[-1], hidden, 2) for _ in range(2))
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D h w"]:
         """Return the map of stride 4 that the heads look at."""
         return self.ups(self.backbone.features(images)[-1])
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> CenterOutputs:
-        x = self.features(images)
+        return self.objects(self.features(images))
+
+    def objects(self, x: Float[Tensor, "B D h w"]) -> CenterOutputs:
+        """Return what the three heads say of each cell."""
         return CenterOutputs(self.heat(x), self.offset(x), self.size(x))
 
 
@@ -176,8 +192,7 @@ def center_targets(objects: Sequence[Objects], shape: tuple[int, int, int], *, m
     heat, counted = [], []
     for own in objects:
         cells, _, sizes = placed(own.boxes, (h, w))
-        sigmas = gaussian_radius(sizes / STRIDE, min_iou=min_iou) / 3
-        heat.append(splat_gaussians(cells, sigmas, own.labels, shape))
+        heat.append(splat_gaussians(cells, deviations(sizes, min_iou=min_iou), own.labels, shape))
         counted.append(~cells_inside(own.crowd, (h, w)))
     boxes = torch.cat([own.boxes for own in objects])
     rows = [torch.full_like(own.labels, image) for image, own in enumerate(objects)]
@@ -189,9 +204,19 @@ def placed(
 ) -> tuple[Int64[Tensor, "M 2"], Float[Tensor, "M 2"], Float[Tensor, "M 2"]]:
     """Return cell and offset of each box's centre on a map of `size` (h, w), and the size of the box in pixels."""
     centres, sizes = xyxy_to_cxcywh(boxes).split(2, 1)
-    last = torch.tensor([size[1] - 1, size[0] - 1], device=boxes.device)
-    cells = (centres / STRIDE).floor().long().clamp(min=0).minimum(last)
-    return cells, centres / STRIDE - cells, sizes
+    return *cells_of(centres, size), sizes
+
+
+def cells_of(points: Float[Tensor, "M 2"], size: tuple[int, int]) -> tuple[Int64[Tensor, "M 2"], Float[Tensor, "M 2"]]:
+    """Return the cells of a map of `size` (h, w) that are nearest to points (x, y), and the offsets from there."""
+    last = torch.tensor([size[1] - 1, size[0] - 1], device=points.device)
+    cells = (points / STRIDE).floor().long().clamp(min=0).minimum(last)
+    return cells, points / STRIDE - cells
+
+
+def deviations(sizes: Float[Tensor, "M 2"], *, min_iou: float | int) -> Float[Tensor, " M"]:
+    """Return the deviations in cells of the Gaussians of objects, given their sizes in pixels."""
+    return gaussian_radius(sizes / STRIDE, min_iou=min_iou) / 3
 
 
 def cells_inside(regions: Float[Tensor, "N 4"], size: tuple[int, int]) -> Bool[Tensor, "h w"]:
@@ -279,31 +304,46 @@ class CenterDecode:
 
     def __call__(self, outputs: CenterOutputs, placements: Sequence[Placement]) -> list[Detections]:
         peaks = self.peaks(outputs.heat_logits, [placement.resized for placement in placements])
-        centres = STRIDE * (peaks.cells + at_cells(outputs.offsets, peaks.cells))  # B N 2
-        sizes = at_cells(outputs.sizes, peaks.cells).clamp(min=0)
-        boxes = cxcywh_to_xyxy(torch.cat((centres, sizes), 2))  # B N 4
+        _, boxes = boxes_at(outputs, peaks.cells)
+        return [self.found(peaks, boxes, image, placement)[0] for image, placement in enumerate(placements)]
+
+    def found(
+        self, peaks: Peaks, boxes: Float[Tensor, "B N 4"], image: int, placement: Placement
+    ) -> tuple[Detections, Bool[Tensor, " N"]]:
+        """Return the detections of one image of a batch, and which of its peaks they are, in the same order."""
+        own = clip_boxes(boxes[image], placement.resized)
+        kept = peaks.valid[image] & (box_area(own) > 0)
+        original = placement.boxes_to_original(own[kept])
         names = named_categories(self.categories)
-        results = []
-        for image, placement in enumerate(placements):
-            own = clip_boxes(boxes[image], placement.resized)
-            kept = peaks.valid[image] & (box_area(own) > 0)
-            found = placement.boxes_to_original(own[kept])
-            results.append(Detections(found, peaks.scores[image, kept], peaks.labels[image, kept], names))
-        return results
+        return Detections(original, peaks.scores[image, kept], peaks.labels[image, kept], names), kept
 
     def peaks(self, heat_logits: Float[Tensor, "B K h w"], sizes: Sequence[tuple[int, int]]) -> Peaks:
         """Return the peaks inside images of these sizes (h, w), which may share a canvas."""
-        logits = with_category(heat_logits, named_outputs(self.categories), dim=1)
+        logits = inside_images(with_category(heat_logits, named_outputs(self.categories), dim=1), sizes)
         _, K, h, w = logits.shape
-        limits = -(-torch.tensor(sizes, device=logits.device) // STRIDE)  # B 2: cells that hold a pixel of the image
-        y, x = (torch.arange(side, device=logits.device) for side in (h, w))
-        inside = (y < limits[:, :1])[:, None, :, None] & (x < limits[:, 1:])[:, None, None]  # B 1 h w
-        logits = logits.where(inside, -torch.inf)
         ranked = logits.where(local_peaks(logits, window=self.window), -torch.inf).flatten(1)
         best, index = ranked.topk(min(self.detections_per_image, K * h * w))  # B N
         scores = best.sigmoid()
         cells = torch.stack((index % w, index // w % h), 2)
         return Peaks(scores, index // (h * w), cells, best.isfinite() & (scores > self.score_threshold))
+
+
+def inside_images(logits: Float[Tensor, "B K h w"], sizes: Sequence[tuple[int, int]]) -> Float[Tensor, "B K h w"]:
+    """Put cells that hold no pixel of an image to -inf; images of these sizes (h, w) share a canvas."""
+    _, _, h, w = logits.shape
+    limits = -(-torch.tensor(sizes, device=logits.device) // STRIDE)  # B 2
+    y, x = (torch.arange(side, device=logits.device) for side in (h, w))
+    inside = (y < limits[:, :1])[:, None, :, None] & (x < limits[:, 1:])[:, None, None]  # B 1 h w
+    return logits.where(inside, -torch.inf)
+
+
+def boxes_at(
+    outputs: CenterOutputs, cells: Int64[Tensor, "B N 2"]
+) -> tuple[Float[Tensor, "B N 2"], Float[Tensor, "B N 4"]]:
+    """Return the centres and the boxes of the objects at cells, in pixels of the canvas."""
+    centres = STRIDE * (cells + at_cells(outputs.offsets, cells))
+    sizes = at_cells(outputs.sizes, cells).clamp(min=0)
+    return centres, cxcywh_to_xyxy(torch.cat((centres, sizes), 2))
 
 
 def at_cells(maps: Float[Tensor, "B C h w"], cells: Int64[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:

@@ -48,6 +48,8 @@ def _faults_of(recipe: Recipe, task: Task) -> Iterator[str]:
         yield f"batch_size: received {recipe.batch_size}, expected a multiple of accumulate"
     if recipe.augment.endswith("randaugment") and "boxes" in task.targets:
         yield f"augment: received {recipe.augment}, which moves no boxes; it is for classification only"
+    if recipe.augment not in ("none", "flip") and "boxes_3d" in task.targets:
+        yield f"augment: received {recipe.augment}, which moves no boxes in space; expected none or flip"
     if recipe.augment != "none" and "tokens" in task.targets:
         yield f"augment: received {recipe.augment}, which is for pictures; sentences take none"
     if recipe.mix != "none" and "label" not in task.targets:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from vidi import files
+from vidi.data.world.names import JOINTS, SKELETON
 from vidi.engine import plots
+from vidi.metrics.boxes_3d import Box3dEvaluator
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.metrics.coco import RECALL_LEVELS, CocoEvaluator, CocoScores
+from vidi.metrics.keypoints import KeypointEvaluator, joint_sigmas
+from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.results import Categories, Classification, Detections, Translation
 
 
@@ -86,6 +90,48 @@ class DetectionScorer:
             plots.precision_recall(folder / "precision_recall.png", curves, title)
 
 
+class PoseScorer(DetectionScorer):
+    """COCO's numbers for boxes, and its ten for keypoints as `keypoint_ap` ..., by object keypoint similarity."""
+
+    headline = "keypoint_ap"
+
+    def __init__(self, categories: Categories):
+        super().__init__(categories)
+        self.joints: KeypointEvaluator | None = None
+
+    def update(self, results: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
+        super().update(results, targets)
+        for result, target in zip(results, targets, strict=True):
+            if self.joints is None:
+                skeleton = result.skeleton or known_skeleton(target["keypoints"].shape[1])
+                self.joints = KeypointEvaluator(len(self.categories), joint_sigmas(skeleton.joints).tolist())
+            self.joints.update([result], [target])
+
+    def compute(self) -> dict[str, float]:
+        if self.joints is None:
+            raise ValueError("no images to score: update() was never called")
+        keypoints = self.joints.compute().numbers()
+        return {**super().compute(), **{f"keypoint_{name}": value for name, value in keypoints.items()}}
+
+
+class Detection3dScorer(DetectionScorer):
+    """COCO's numbers for boxes in the picture, and the errors of boxes in space as `space_score`, `space_ap` ..."""
+
+    headline = "space_score"
+
+    def __init__(self, categories: Categories):
+        super().__init__(categories)
+        self.boxes_3d = Box3dEvaluator(len(categories))
+
+    def update(self, results: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
+        super().update(results, targets)
+        self.boxes_3d.update(results, targets)
+
+    def compute(self) -> dict[str, float]:
+        in_space = self.boxes_3d.compute().numbers()
+        return {**super().compute(), **{f"space_{name}": value for name, value in in_space.items()}}
+
+
 class TranslationScorer:
     """The share of sentences that are right to the last word, and of words at their right place."""
 
@@ -131,9 +177,34 @@ def _box_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
     return Detections(boxes, torch.ones(len(boxes)), labels, categories)
 
 
+SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}
+
+
+def known_skeleton(joints: int) -> Skeleton:
+    """Return the skeleton of COCO or of the world by its number of joints, of any other number one without bones."""
+    return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
+
+
+def _pose_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
+    visible = (target["visibility"] > 0).float()[..., None]
+    keypoints = torch.cat((target["keypoints"].as_subclass(Tensor), visible), 2)
+    return replace(_box_truth(target, categories), keypoints=keypoints, skeleton=known_skeleton(keypoints.shape[1]))
+
+
+def _truth_3d(target: Mapping[str, Any], categories: Categories) -> Detections:
+    boxes = _box_truth(target, categories)
+    if "intrinsics" not in target:  # nothing says where in the picture the boxes in space are
+        return boxes
+    return replace(boxes, boxes_3d=target["boxes_3d"], intrinsics=target["intrinsics"])
+
+
 TASKS: dict[str, Task] = {
     "classification": Task(("label",), (), ClassificationScorer, _class_truth),
     "detection": Task(("boxes", "labels"), ("areas", "crowd"), DetectionScorer, _box_truth),
+    "pose": Task(("boxes", "labels", "keypoints", "visibility"), ("areas", "crowd"), PoseScorer, _pose_truth),
+    "detection_3d": Task(
+        ("boxes", "labels", "boxes_3d"), ("intrinsics", "areas", "crowd"), Detection3dScorer, _truth_3d
+    ),
     "generation": Task(()),
     "anchors": Task(("boxes",)),
     "windows": Task((), ("boxes", "labels", "crowd", "label")),

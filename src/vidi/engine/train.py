@@ -127,7 +127,8 @@ def _augmentation(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augment
         return None
     image, _ = dataset[0]
     size = preprocess.crop or preprocess.exact or (image.shape[-2], image.shape[-1])
-    return Augmentation(recipe.augment, size)
+    joints = getattr(dataset, "joints", ()) or getattr(dataset, "keypoint_names", ())
+    return Augmentation(recipe.augment, size, joints=tuple(joints))
 
 
 def _mixing(recipe: Recipe, classes: int) -> Any:

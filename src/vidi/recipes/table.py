@@ -3,6 +3,8 @@
 A recipe's numbers are the defaults of `vidi train NAME key=value`.
 """
 
+from dataclasses import replace
+
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
 from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES, VISION_TRANSFORMER
@@ -20,7 +22,10 @@ OWN: dict[str, dict[str, Recipe]] = {
     "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
     "anchor_kmeans": {"": ANCHORS},
     "yolov3_small": {"": TINY},
-    "centernet_tiny": {"": TINY},
+    **{
+        name: {"": TINY}
+        for name in ("centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny", "efficientdet_tiny", "ssd_tiny")
+    },
     "detr_tiny": {"": DETR_TINY},
     **{name: {"": DETR} for name in ("detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")},
     "viola_jones": {"": CASCADE},
@@ -31,6 +36,8 @@ OWN: dict[str, dict[str, Recipe]] = {
 OF_TASK: dict[str, Recipe] = {
     "classification": PHOTOS,
     "detection": FROM_SCRATCH,
+    "pose": FROM_SCRATCH,
+    "detection_3d": replace(FROM_SCRATCH, augment="flip"),
     "generation": GAN,
     "translation": SMALL_LANGUAGE,
 }

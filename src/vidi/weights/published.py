@@ -2,6 +2,7 @@
 
 from vidi.weights import (
     cifar_resnet,
+    effdet_efficientdet,
     efficientnet_lite,
     facebook_detr,
     timm_darknet,
@@ -20,6 +21,7 @@ from vidi.weights import (
     torchvision_regnet,
     torchvision_resnet,
     torchvision_retinanet,
+    torchvision_ssd,
     torchvision_vgg,
     torchvision_vit,
 )
@@ -46,5 +48,7 @@ PUBLISHED: dict[str, Source] = {
     **timm_darknet.SOURCES,
     **torchvision_retinanet.SOURCES,
     **torchvision_faster_rcnn.SOURCES,
+    **torchvision_ssd.SOURCES,
+    **effdet_efficientdet.SOURCES,
     **facebook_detr.SOURCES,
 }

@@ -1,0 +1,429 @@
+"""SSD beyond its parity with torchvision: the loss by slow loops, odd targets and images, the decoder, export."""
+
+import math
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from tests.references.boxes import Box, iou
+from vidi.detection.ssd import (
+    SSD300,
+    WORLD,
+    WORLD_END,
+    DefaultBoxes,
+    MultiBoxCriterion,
+    ScaledL2Norm,
+    SsdDecode,
+    SsdOutputs,
+    default_boxes_of,
+    ssd300_vgg16,
+    ssd_tiny,
+)
+from vidi.detection.targets import Objects
+from vidi.model import Batch, Placement, Step
+from vidi.ops.boxes import box_iou
+
+K = 3
+SIZE = (64, 96)
+MAPS = ((8, 12), (4, 6), (2, 3))
+SMALL: dict[str, Any] = {"categories": K, "size": (64, 64), "width": 16}
+BOXES = {
+    "none": [],
+    "one": [[20, 10, 52, 40]],
+    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
+    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1], [95, 63, 96, 64]],
+    "around everything": [[0, 0, 96, 64]],
+    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
+    "twice the same": [[20, 10, 52, 40], [20, 10, 52, 40]],
+}
+
+
+def target(boxes: Any, labels: Any = None, crowd: Any = None) -> dict[str, torch.Tensor]:
+    boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
+    labels = torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels)
+    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd)
+    return {"boxes": boxes, "labels": labels, "crowd": crowd}
+
+
+def batch_of(targets: Any, size: tuple[int, int] = SIZE) -> Batch:
+    images = torch.zeros(len(targets), 3, *size)
+    mask = torch.ones(len(targets), *size, dtype=torch.bool)
+    return Batch(images, mask, [Placement(size, size)] * len(targets), targets)
+
+
+def random_outputs(images: int, seed: int = 0, outputs: int = K + 1) -> SsdOutputs:
+    """Raw outputs that could come from any network, with gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    boxes = default_boxes_of(WORLD, WORLD_END).double()(SIZE, MAPS)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float64, requires_grad=True)
+    return SsdOutputs(draw(images, len(boxes), outputs), draw(images, len(boxes), 4), boxes)
+
+
+def rows(outputs: SsdOutputs, images: Any) -> SsdOutputs:
+    return SsdOutputs(outputs.class_logits[images], outputs.box_deltas[images], outputs.default_boxes)
+
+
+def criterion(**options: Any) -> MultiBoxCriterion:
+    return MultiBoxCriterion(tuple(range(K)), **options)
+
+
+def assigned(outputs: SsdOutputs, boxes: Any, crowd: Any = None) -> torch.Tensor:
+    objects = Objects.of(target(boxes, crowd=crowd), like=outputs.default_boxes)
+    return criterion().assign(outputs.default_boxes, objects)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loss
+
+
+def slow_loss(outputs: SsdOutputs, targets: Any) -> tuple[float, float]:
+    """The two sums of equation 1 over the number of positives, over plain numbers."""
+    default: list[Box] = [tuple(box) for box in outputs.default_boxes.tolist()]
+    class_sum, box_sum, count = 0.0, 0.0, 0
+    for logits, deltas, own in zip(outputs.class_logits.tolist(), outputs.box_deltas.tolist(), targets, strict=True):
+        objects, labels = [tuple(box) for box in own["boxes"].tolist()], own["labels"].tolist()
+        overlaps = [[iou(truth, box) for box in default] for truth in objects]
+        of_box: dict[int, int] = {}
+        for row in range(len(default)):
+            best = max(range(len(objects)), key=lambda m: (overlaps[m][row], -m), default=None)
+            if best is not None and overlaps[best][row] >= 0.5:
+                of_box[row] = best
+        for truth, overlap in enumerate(overlaps):
+            of_box[overlap.index(max(overlap))] = truth
+        negative_losses = []
+        for row, box in enumerate(default):
+            label = labels[of_box[row]] if row in of_box else K
+            log_loss = math.log(sum(math.exp(x) for x in logits[row])) - logits[row][label]
+            if row not in of_box:
+                negative_losses.append(log_loss)
+                continue
+            count += 1
+            class_sum += log_loss
+            for residual in residuals(deltas[row], box, objects[of_box[row]]):
+                box_sum += 0.5 * residual**2 if abs(residual) < 1 else abs(residual) - 0.5
+        class_sum += sum(sorted(negative_losses, reverse=True)[: 3 * len(of_box)])
+    return class_sum / count, box_sum / count
+
+
+def residuals(deltas: list[float], box: Box, truth: Box) -> list[float]:
+    (x1, y1, x2, y2), (a1, b1, a2, b2) = truth, box
+    w, h = a2 - a1, b2 - b1
+    wanted = [
+        10 * ((x1 + x2) / 2 - (a1 + a2) / 2) / w,
+        10 * ((y1 + y2) / 2 - (b1 + b2) / 2) / h,
+        5 * math.log((x2 - x1) / w),
+        5 * math.log((y2 - y1) / h),
+    ]
+    return [delta - want for delta, want in zip(deltas, wanted, strict=True)]
+
+
+@pytest.mark.system("4.3.3-SSD")
+def test_the_loss_is_that_of_the_paper_by_slow_loops() -> None:
+    targets = [target(BOXES["at the border"] + BOXES["one"], [0, 2, 1]), target([]), target(BOXES["twice the same"])]
+    outputs = random_outputs(3)
+    losses = criterion().compare(outputs, batch_of(targets), Step())
+    expected = slow_loss(outputs, targets)
+    assert losses["classification"].item() == pytest.approx(expected[0], rel=1e-10)
+    assert losses["box"].item() == pytest.approx(expected[1], rel=1e-10)
+
+
+@pytest.mark.system("4.3.4-HNM")
+def test_each_image_adds_three_negatives_for_each_positive() -> None:
+    """What has a gradient took part in the loss."""
+    targets = [target(BOXES["one"]), target(BOXES["long"]), target([])]
+    outputs = random_outputs(3)
+    criterion().compare(outputs, batch_of(targets), Step())["classification"].backward()
+    assert outputs.class_logits.grad is not None
+    used = (outputs.class_logits.grad != 0).any(2).sum(1)
+    positives = torch.stack([(assigned(outputs, t["boxes"]) >= 0).sum() for t in targets])
+    assert torch.equal(used, 4 * positives)
+
+
+@pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES)
+def test_losses_and_gradients_are_finite(boxes: Any) -> None:
+    outputs = random_outputs(1)
+    losses = criterion().compare(outputs, batch_of([target(boxes)]), Step())
+    torch.stack(list(losses.values())).sum().backward()
+    for tensor in outputs[:2]:
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
+    assert all((value > 0) == bool(boxes) for value in losses.values())
+
+
+def test_every_object_has_a_default_box_of_its_own() -> None:
+    outputs = random_outputs(1)
+    for boxes in ([[20, 10, 52, 40], [60, 5, 61, 6], [0, 0, 96, 64]], BOXES["of one pixel"]):
+        matches = assigned(outputs, boxes)
+        best = box_iou(torch.tensor(boxes, dtype=torch.float64), outputs.default_boxes).argmax(1)
+        assert matches[best].tolist() == list(range(len(boxes)))
+
+
+def test_the_later_of_two_objects_takes_the_box_that_is_the_best_of_both() -> None:
+    outputs = random_outputs(1)
+    same = torch.tensor(BOXES["one"], dtype=torch.float64)
+    best = box_iou(same, outputs.default_boxes).argmax()
+    assert assigned(outputs, BOXES["twice the same"])[best] == 1
+
+
+def test_an_object_outside_of_all_boxes_takes_none() -> None:
+    assert (assigned(random_outputs(1), [[500, 500, 510, 510]]) == -1).all()
+
+
+def test_three_hundred_objects() -> None:
+    corner = torch.rand(300, 2, dtype=torch.float64) * torch.tensor([80, 50])
+    boxes = torch.cat((corner, corner + 2 + 12 * torch.rand(300, 2, dtype=torch.float64)), 1)
+    losses = criterion().compare(random_outputs(1), batch_of([target(boxes)]), Step())
+    assert all(value.isfinite() for value in losses.values())
+
+
+def test_crowds_are_neither_objects_nor_background() -> None:
+    outputs = random_outputs(1)
+    matches = assigned(outputs, [[0, 0, 48, 64], [60, 20, 90, 50]], [True, False])
+    x1, y1, x2, y2 = outputs.default_boxes.unbind(1)
+    inside = (x1 >= 0) & (x2 <= 48) & (y1 >= 0) & (y2 <= 64)
+    assert set(matches[inside].tolist()) == {-2}
+    assert torch.equal(matches >= 0, assigned(outputs, [[60, 20, 90, 50]]) >= 0)
+    only = target([[0, 0, 96, 64]], crowd=[True])
+    assert all(v == 0 for v in criterion().compare(outputs, batch_of([only]), Step()).values())
+
+
+def test_two_processes_equal_one() -> None:
+    targets = [target(boxes) for boxes in (BOXES["one"], [], BOXES["long"], BOXES["at the border"])]
+    whole, parts = random_outputs(4), (slice(0, 2), slice(2, 4))
+    positives = sum((assigned(whole, t["boxes"]) >= 0).sum() for t in targets)
+    shared = Step(mean=lambda count: torch.as_tensor(positives).double() / 2)
+    expected = criterion().compare(whole, batch_of(targets), Step())
+    shares = [criterion().compare(rows(whole, p), batch_of(targets[p]), shared) for p in parts]
+    for name, value in expected.items():
+        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
+
+
+def test_labels_count_the_outputs_that_have_a_category() -> None:
+    outputs = random_outputs(1, outputs=6)
+    batch = batch_of([target(BOXES["long"], [2, 0])])
+    losses = MultiBoxCriterion((1, 2, 4)).compare(outputs, batch, Step())
+    moved = outputs._replace(class_logits=outputs.class_logits[..., [1, 2, 4, 0, 3, 5]])
+    expected = criterion().compare(moved, batch, Step())
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (target([[4, 4, 4, 9]]), "x1 < x2"),
+        (target([[4, 4, 8, 2]]), "x1 < x2"),
+        (target([[4, 4, 8, 9]], [K]), "expected 0..2"),
+        (target([[4, 4, 8, 9]], [-1]), "expected 0..2"),
+        ({"boxes": torch.zeros(0, 4)}, "labels"),
+    ],
+)
+def test_targets_that_cannot_be_learnt_are_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        criterion().compare(random_outputs(1), batch_of([wrong]), Step())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network
+
+
+def test_default_boxes_of_the_paper() -> None:
+    boxes = default_boxes_of(SSD300, 1.05)
+    assert boxes.per_cell == (4, 6, 6, 6, 4, 4)
+    cells = (38, 19, 10, 5, 3, 1)
+    counts = [n * n * k for n, k in zip(cells, boxes.per_cell, strict=True)]
+    rows_of = boxes((300, 300), [(n, n) for n in cells]).split(counts)
+    sides = rows_of[2][:6, 2:] - rows_of[2][:6, :2]
+    s, following = 0.33 * 300, 0.51 * 300
+    expected = [(s, s), (math.sqrt(s * following),) * 2]
+    for ratio in (2, 3):
+        w, h = s * math.sqrt(ratio), s / math.sqrt(ratio)
+        expected += [(w, h), (h, w)]
+    torch.testing.assert_close(sides, torch.tensor(expected), rtol=1e-5, atol=0)
+    centres = (rows_of[2][:, 2:] + rows_of[2][:, :2]) / 2
+    torch.testing.assert_close(centres[[0, 6, -1]], torch.tensor([[16.0, 16], [48, 16], [304, 304]]))
+    (last,) = rows_of[5].view(1, 4, 4)
+    assert ((last[:, 2:] - last[:, :2]) <= 300 + 1e-4).all()
+    torch.testing.assert_close((last[:, 2:] + last[:, :2]) / 2, torch.full((4, 2), 150.0))
+
+
+def test_default_boxes_need_numbers_for_every_level() -> None:
+    with pytest.raises(ValueError, match="one scale more"):
+        DefaultBoxes((0.1, 0.2), ((2,), (2,)), (8, 16))
+
+
+def test_scaled_norm() -> None:
+    norm = ScaledL2Norm(4, 20)
+    x = torch.tensor([3.0, 0, 4, 0]).view(1, 4, 1, 1)
+    assert norm(x).flatten().tolist() == pytest.approx([12, 0, 16, 0])
+    assert norm(torch.zeros(1, 4, 1, 1)).isfinite().all()
+
+
+@pytest.mark.parametrize(("maps", "size"), [(2, (64, 64)), (3, (48, 200)), (6, (268, 268))])
+def test_images_of_other_sizes(maps: int, size: tuple[int, int]) -> None:
+    model: Any = ssd300_vgg16(categories=K, width=8, maps=maps, size=size)
+    outputs = model(torch.randn(1, 3, *size))
+    assert outputs.class_logits.shape[1:] == (len(outputs.default_boxes), K + 1)
+    centres = (outputs.default_boxes[:, 2:] + outputs.default_boxes[:, :2]) / 2
+    assert (centres > 0).all()
+    assert (centres <= torch.tensor([size[1], size[0]]) + 32).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": (200, 300)}, "fewer maps"),
+        ({"maps": 7}, r"expected 2\.\.6"),
+        ({"maps": 1}, r"expected 2\.\.6"),
+        ({"trainable_backbone_layers": 6}, r"expected 0\.\.5"),
+        ({"score_threshold": 1.5}, r"in \[0, 1\]"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: Any, message: str) -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match=message):
+        ssd300_vgg16(**options)
+
+
+@pytest.mark.parametrize("build", [ssd_tiny, partial(ssd300_vgg16, maps=3)])
+def test_every_parameter_learns(build: Any) -> None:
+    model: Any = build(**{**SMALL, "width": 8 if isinstance(build, partial) else 16})
+    batch = batch_of([target([[2, 3, 20, 28]]), target([])], (64, 64))
+    batch.images.normal_()
+    torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_one_batch_is_learnt() -> None:
+    torch.default_generator.manual_seed(0)
+    model: Any = ssd_tiny(**SMALL)
+    batch = batch_of([target([[10, 12, 50, 60]], [i]) for i in range(2)], (64, 64))
+    for i, image in enumerate(batch.images):
+        image.normal_(std=0.1)
+        image[:, 12:60, 10:50] = torch.tensor([2.0, 0.0, 2.0 * i]).view(3, 1, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(40):
+        loss = torch.stack(list(model.losses("network", batch, Step()).values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for i, result in enumerate(model.decode(model(batch.images), batch.placements)):
+        assert result.labels[0] == i
+        assert result.scores[0] > 0.5
+        assert box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]])) > 0.7
+
+
+def test_weights_that_are_not_numbers_are_caught() -> None:
+    model: Any = ssd_tiny(**SMALL)
+    with torch.no_grad():
+        model.network.pyramid.backbone.stem.conv.weight.fill_(torch.nan)
+    batch = batch_of([target([[10, 12, 50, 60]])], (64, 64))
+    assert not model.losses("network", batch, Step())["classification"].isfinite()
+    (result,) = model.decode(model.eval()(batch.images), batch.placements)
+    assert len(result) == 0
+
+
+def test_half_precision_losses_are_computed_in_float32() -> None:
+    model: Any = ssd_tiny(**SMALL)
+    batch = batch_of([target([[10, 12, 50, 60]]), target([])], (64, 64))
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = model.losses("network", batch, Step())
+        outputs = model(batch.images)
+    assert {value.dtype for value in losses.values()} == {torch.float32}
+    assert all(value.dtype == torch.float32 for value in outputs)
+
+
+EXPORT = """
+import torch
+from vidi.detection.ssd import ssd_tiny
+
+torch.set_num_threads(1)
+network = ssd_tiny(categories=3, width=16).network.eval()
+B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=2, max=64), torch.export.Dim("w", min=2, max=64)
+shapes = {"images": {0: B, 2: 32 * h, 3: 32 * w}}
+program = torch.export.export(network, (torch.randn(2, 3, 96, 128),), dynamic_shapes=shapes).module()
+for size in ((1, 3, 64, 96), (3, 3, 128, 160)):
+    images = torch.randn(size)
+    for ours, exported in zip(network(images), program(images), strict=True):
+        torch.testing.assert_close(ours, exported)
+"""
+
+
+@pytest.mark.extended
+def test_the_network_exports_with_any_batch_height_and_width(run_python: Any) -> None:
+    finished = run_python("-c", EXPORT)
+    assert finished.returncode == 0, finished.stderr
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoder
+
+
+def test_numbers_that_are_none_hide_no_other_box() -> None:
+    outputs = random_outputs(1)
+    (expected,) = SsdDecode(("a", "b", "c"))(rows(outputs, slice(1)), [Placement(SIZE, SIZE)])
+    boxes = torch.cat((outputs.default_boxes, outputs.default_boxes[:50]))
+    logits = torch.cat((outputs.class_logits, torch.full((1, 50, K + 1), torch.nan)), 1)
+    broken = SsdOutputs(logits, torch.cat((outputs.box_deltas, outputs.box_deltas[:, :50]), 1), boxes)
+    (result,) = SsdDecode(("a", "b", "c"))(broken, [Placement(SIZE, SIZE)])
+    assert torch.equal(result.boxes, expected.boxes)
+
+
+def test_nothing_is_found_below_the_threshold() -> None:
+    outputs = random_outputs(2)
+    outputs = outputs._replace(class_logits=outputs.class_logits + torch.tensor([0, 0, 0, 20]))
+    results = SsdDecode(("a", "b", "c"))(outputs, [Placement(SIZE, SIZE)] * 2)
+    assert [len(result) for result in results] == [0, 0]
+
+
+def test_only_the_best_of_each_class_and_image_are_candidates() -> None:
+    outputs = random_outputs(2)
+    decode = SsdDecode(("a", "b", "c"), score_threshold=0.2, candidates_per_class=20)
+    found = decode.candidates(outputs, [SIZE] * 2)
+    probabilities = outputs.class_logits.softmax(2)
+    for image in range(2):
+        for label in range(K):
+            own = found.scores[image, found.valid[image] & (found.labels[image] == label)]
+            expected = probabilities[image, :, label].sort(descending=True).values[:20]
+            torch.testing.assert_close(own, expected[expected > 0.2], rtol=0, atol=0)
+
+
+def test_boxes_lie_in_the_original_image_and_few_are_given() -> None:
+    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
+    results = SsdDecode(("a", "b", "c"), detections_per_image=7)(random_outputs(2), placements)
+    for result, placement in zip(results, placements, strict=True):
+        H, W = placement.original
+        assert len(result) == 7
+        assert (result.boxes >= 0).all()
+        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
+
+
+def test_boxes_of_one_class_do_not_overlap() -> None:
+    decode = SsdDecode(("a", "b", "c"), nms_threshold=0.3, detections_per_image=10_000)
+    (result,) = decode(random_outputs(1), [Placement(SIZE, SIZE)])
+    overlap = box_iou(result.boxes, result.boxes).fill_diagonal_(0)
+    same = result.labels[:, None] == result.labels
+    assert overlap[same].max() <= 0.3
+    assert overlap[~same].max() > 0.3
+
+
+def test_outputs_without_a_category_are_dropped_after_the_softmax() -> None:
+    outputs = random_outputs(1, outputs=5)
+    placements = [Placement(SIZE, SIZE)]
+    (result,) = SsdDecode(("a", None, "b", "c"))(outputs, placements)
+    (everything,) = SsdDecode(("a", "?", "b", "c"), detections_per_image=10_000)(outputs, placements)
+    expected = everything.labels != 1
+    assert result.categories == ("a", "b", "c")
+    assert torch.equal(result.scores, everything.scores[expected][:200])
+    assert torch.equal(result.labels, torch.tensor([0, -1, 1, 2])[everything.labels[expected]][:200])
+
+
+def test_a_batch_equals_its_images_alone() -> None:
+    model: Any = ssd_tiny(**SMALL, detections_per_image=10)  # of more, some score the same
+    images = [torch.rand(3, *size) for size in ((64, 64), (50, 75), (20, 80), (160, 40))]
+    for image, result in zip(images, model.predict(images), strict=True):
+        (alone,) = model.predict([image])
+        assert len(result) == len(alone) > 0
+        torch.testing.assert_close(result.boxes, alone.boxes, atol=1e-3, rtol=0)
+        torch.testing.assert_close(result.scores, alone.scores, atol=1e-5, rtol=0)
