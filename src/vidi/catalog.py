@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidi.backbones.alexnet import alexnet, alexnet_2012
+from vidi.backbones.alexnet import alexnet, alexnet_2012, alexnet_ungrouped
 from vidi.backbones.darknet import darknet53
 from vidi.backbones.efficientnet import (
     efficientnet_b0,
@@ -102,12 +102,15 @@ from vidi.detection.faster_rcnn import (
     fasterrcnn_resnet50_fpn_v2,
     fasterrcnn_tiny,
 )
+from vidi.detection.localizer import localizer_alexnet, localizer_resnet18, localizer_tiny
+from vidi.detection.rcnn import rcnn_alexnet, rcnn_svm_alexnet, rcnn_svm_tiny, rcnn_tiny
 from vidi.detection.retinanet import (
     retinanet_resnet18_fpn,
     retinanet_resnet50_fpn,
     retinanet_resnet50_fpn_v2,
     retinanet_tiny,
 )
+from vidi.detection.sliding_window import sliding_window, sliding_window_tiny
 from vidi.detection.ssd import ssd300_vgg16, ssd_tiny
 from vidi.detection.viola_jones.detector import viola_jones
 from vidi.detection.yolo import yolov3, yolov3_small
@@ -162,6 +165,8 @@ FASTER_FPN = "Lin et al. 2017, 1612.03144"
 FASTER_V2 = "Li et al. 2021, 2111.11429"
 CENTERNET = "Zhou et al. 2019, 1904.07850"
 DETR = "Carion et al. 2020, 2005.12872"
+OVERFEAT = "Sermanet et al. 2014, 1312.6229"
+RCNN = "Girshick et al. 2014, 1311.2524"
 SSD = "Liu et al. 2016, 1512.02325"
 EFFICIENTDET = "Tan et al. 2020, 1911.09070"
 RETINANET = "Lin et al. 2017, 1708.02002"
@@ -200,6 +205,19 @@ SMALL_SINGLE_MAP = {
     "proposals": 10,
     "sampled": 8,
     "anchor_sizes": (16, 32, 64),
+}
+SMALL_LOCALIZER = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 16}
+SMALL_SLIDING = {"categories": 3, "size": (64, 64), "width": 8, "hidden": 16}
+SMALL_RCNN = {"categories": 3, "size": (64, 64), "width": 16, "proposals": 20, "sampled": 16}
+SMALL_RCNN_ALEXNET = {
+    "categories": 3,
+    "size": (64, 64),
+    "width": 8,
+    "hidden": 16,
+    "crop": (67, 67),
+    "context": 4,
+    "proposals": 5,
+    "sampled": 4,
 }
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
 SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
@@ -249,6 +267,9 @@ CATALOG: dict[str, Entry] = {
     "wide_resnet101_2": Entry(wide_resnet101_2, "classification", "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
     "alexnet": Entry(alexnet, "classification", "2.1", ALEXNET, "torchvision", SMALL_PLAIN),
     "alexnet_2012": Entry(alexnet_2012, "classification", "2.1", ALEXNET_2012, "", SMALL_PLAIN),
+    "alexnet_ungrouped": Entry(
+        alexnet_ungrouped, "classification", "4.3.1", ALEXNET_2012, "torchvision", {**SMALL_PLAIN, "stem": "small"}
+    ),
     "vgg11": Entry(vgg11, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
     "vgg13": Entry(vgg13, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
     "vgg16": Entry(vgg16, "classification", "2.1", VGG, "torchvision", SMALL_VGG),
@@ -319,6 +340,21 @@ CATALOG: dict[str, Entry] = {
         recurrent_translator, "translation", "3.1.1", ADDITIVE_ATTENTION, "", SMALL_RECURRENT
     ),
     "viola_jones": Entry(viola_jones, "windows", "4.2", VIOLA_JONES, "opencv", SMALL_CASCADE),
+    "localizer_tiny": Entry(
+        localizer_tiny, "detection", "4.3.1", OVERFEAT, "", {"categories": 3, "size": (64, 64), "hidden": 16}
+    ),
+    "localizer_resnet18": Entry(localizer_resnet18, "detection", "4.3.1", OVERFEAT, "", SMALL_LOCALIZER),
+    "localizer_alexnet": Entry(
+        localizer_alexnet, "detection", "4.3.1", OVERFEAT, "", {**SMALL_LOCALIZER, "stem": "small"}
+    ),
+    "sliding_window_tiny": Entry(sliding_window_tiny, "detection", "4.3.1", OVERFEAT, "", SMALL_SLIDING),
+    "sliding_window": Entry(
+        sliding_window, "detection", "4.3.1", OVERFEAT, "", {**SMALL_SLIDING, "window_sizes": (20, 40)}
+    ),
+    "rcnn_tiny": Entry(rcnn_tiny, "detection", "4.3.2", RCNN, "", SMALL_RCNN),
+    "rcnn_svm_tiny": Entry(rcnn_svm_tiny, "detection", "4.3.2", RCNN, "scikit-learn", SMALL_RCNN),
+    "rcnn_alexnet": Entry(rcnn_alexnet, "detection", "4.3.2", RCNN, "", SMALL_RCNN_ALEXNET),
+    "rcnn_svm_alexnet": Entry(rcnn_svm_alexnet, "detection", "4.3.2", RCNN, "scikit-learn", SMALL_RCNN_ALEXNET),
     "fast_rcnn_resnet18": Entry(fast_rcnn_resnet18, "detection", "4.3.2", FAST_RCNN, "", SMALL_FAST),
     "fasterrcnn_tiny": Entry(fasterrcnn_tiny, "detection", "4.3.2", FASTER_RCNN, "torchvision", SMALL_TWO_STAGE),
     "fasterrcnn_resnet18_fpn": Entry(

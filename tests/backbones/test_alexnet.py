@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from tests.parity.networks import assert_same_training, randomise
 from tests.references.response_norm import response_norm
-from vidi.backbones.alexnet import FlattenedHead, alexnet, alexnet_2012, trunk
+from vidi.backbones.alexnet import FlattenedHead, alexnet, alexnet_2012, alexnet_ungrouped, trunk
 from vidi.backbones.alexnet import response_norm as layer
 from vidi.backbones.classifier import Logits
+from vidi.nn.cost import count_cost
 from vidi.weights import torchvision_alexnet
 from vidi.weights.renaming import renamed
 
@@ -47,6 +48,7 @@ def reference(hidden: int = 32) -> torchvision.models.AlexNet:
 # Parity
 
 
+@pytest.mark.system("4.3.1-ALEXNET")
 @pytest.mark.parametrize("training", [True, False])
 def test_equals_torchvision(training: bool) -> None:
     """In training with its dropout: the units that fall out are drawn in the same order."""
@@ -63,9 +65,11 @@ def test_float32_evaluation_equals_torchvision() -> None:
     torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("build", "count"), [(alexnet, 61_100_840), (alexnet_2012, 60_965_224)])
+@pytest.mark.parametrize(
+    ("build", "count"), [(alexnet, 61_100_840), (alexnet_2012, 60_965_224), (alexnet_ungrouped, 62_378_344)]
+)
 def test_parameter_counts(build: Any, count: int) -> None:
-    """Of torchvision, and of the paper's sizes: 60 million (its abstract)."""
+    """Of torchvision, of the paper's sizes (60 million, its abstract), and of these in one tower."""
     with torch.device("meta"):
         network = build().network
     assert sum(p.numel() for p in network.parameters()) == count
@@ -124,6 +128,54 @@ def test_dropout_stands_where_each_network_has_it() -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
+# One tower
+
+
+@pytest.mark.system("4.3.1-ALEXNET", "B4.12")
+def test_products_of_the_ungrouped_network() -> None:
+    """At 227 pixels: five convolutions and three linear layers; every output adds its bias, one more operation."""
+    with torch.device("meta"):
+        network = alexnet_ungrouped().network
+    report = count_cost(network, 227)
+    assert report.total.convolution == 1_076_634_144
+    assert report.total.linear == 58_621_952
+    biases = 96 * 55**2 + 256 * 27**2 + (384 + 384 + 256) * 13**2
+    assert (2 * report.total.convolution + biases) / 1e6 == pytest.approx(2153.92, abs=0.005)
+    assert (2 * report.total.linear + 4096 + 4096 + 1000) / 1e6 == pytest.approx(117.25, abs=0.005)
+
+
+@pytest.mark.system("4.3.1-ALEXNET")
+def test_features_of_the_ungrouped_network() -> None:
+    """A picture of 227 pixels gives 256 maps of 6 x 6, from a first map of 55 x 55 without border."""
+    with torch.device("meta"):
+        maps = trunk("alexnet_ungrouped")(torch.empty(1, 3, 227, 227))
+    assert [tuple(x.shape[1:]) for x in maps] == [(96, 55, 55), (256, 27, 27), (256, 13, 13), (256, 6, 6)]
+    preprocess = alexnet_ungrouped(width=8, hidden=8).preprocess
+    assert (preprocess.shorter, preprocess.crop) == (256, (227, 227))
+
+
+@pytest.mark.system("4.3.1-ALEXNET")
+def test_one_tower_with_zeros_between_the_halves_is_the_network_of_two() -> None:
+    """Weights of the groups, each put into its half of whole kernels, give the same maps, where both have a border."""
+    grouped, whole = trunk("alexnet_2012", width=8).double(), trunk("alexnet_ungrouped", width=8).double()
+    randomise(grouped)
+    with torch.no_grad():
+        for number in range(1, 6):
+            source, target = grouped.get_submodule(f"conv{number}"), whole.get_submodule(f"conv{number}")
+            assert isinstance(source, nn.Conv2d)
+            assert isinstance(target, nn.Conv2d)
+            target.weight.zero_()
+            rows, columns = (side // source.groups for side in target.weight.shape[:2])
+            for group in range(source.groups):
+                part = slice(group * rows, (group + 1) * rows), slice(group * columns, (group + 1) * columns)
+                target.weight[part] = source.weight[part[0]]
+            target.bias.copy_(source.bias)  # type: ignore[union-attr, arg-type]
+        x = images()
+        for received, expected in zip(whole(F.pad(x, (2, 2, 2, 2))), grouped(x), strict=True):
+            torch.testing.assert_close(received, expected, rtol=1e-12, atol=1e-12)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
 # Maps and options
 
 
@@ -150,13 +202,13 @@ def test_small_stem() -> None:
     assert backbone.strides == (1, 2, 4, 8)
 
 
-@pytest.mark.parametrize("build", [alexnet, alexnet_2012])
+@pytest.mark.parametrize("build", [alexnet, alexnet_2012, alexnet_ungrouped])
 def test_builders_record_name_and_arguments(build: Any) -> None:
-    model = build(categories=("cat", "dog"), size=(63, 63), width=8, hidden=16)
+    model = build(categories=("cat", "dog"), size=(67, 67), width=8, hidden=16)
     assert model.origin is not None
     assert model.origin[0] == build.__name__
-    assert model.preprocess.exact == (63, 63)
-    assert model.network(images((63, 63), torch.float32)).logits.shape == (2, 2)
+    assert model.preprocess.exact == (67, 67)
+    assert model.network(images((67, 67), torch.float32)).logits.shape == (2, 2)
 
 
 @pytest.mark.parametrize(

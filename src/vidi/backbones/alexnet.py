@@ -1,7 +1,7 @@
 """AlexNet: five convolutions, three linear layers.
 
 Krizhevsky et al. 2012 ("ImageNet classification with deep convolutional neural networks") and Krizhevsky 2014 (arXiv
-1404.5997); notes 2.1, where its head is what global average pooling replaces.
+1404.5997); notes 2.1, where its head is what global average pooling replaces, and 4.3, where detectors stand on it.
 
     images          B 3 H W
     convolutions    B 64 H/4 W/4 (11x11 of stride 4), pool, B 192 H/8 W/8 (5x5), pool, B 384, B 256, B 256 H/16 W/16
@@ -10,7 +10,8 @@ Krizhevsky et al. 2012 ("ImageNet classification with deep convolutional neural 
 
 `alexnet` is the narrow network of 2014, as torchvision has it. `alexnet_2012` is the one that won: 96, 256, 384, 384
 and 256 channels, half of them on each of two GPUs, which exchange maps before the third convolution only (groups of 2
-in convolutions 2, 4 and 5); local response norms behind convolutions 1 and 2.
+in convolutions 2, 4 and 5); local response norms behind convolutions 1 and 2. `alexnet_ungrouped` is the same network
+in one tower, without groups, for 227 pixels without border: what the notes count the costs of R-CNN with (table 4.1).
 
 Differs from the paper: 224 pixels get a border of 2 in the first convolution (the paper has 224 but counts 227), and
 images are normalised by mean and deviation. `stem="small"`, 5x5 without stride, is for images of 28 to 64 pixels.
@@ -30,12 +31,13 @@ from vidi.model import Supervised, builder
 Stem = Literal["imagenet", "small"]
 Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
-FULL_WIDTH = 64  # channels of the first convolution of `alexnet`; `alexnet_2012` has 96 for it
+FULL_WIDTH = 64  # channels of the first convolution of `alexnet`; the wide networks have 96 for it
+FEATURE_SIZE = (6, 6)  # H, W of the last map of 224 or 227 pixels, which the head flattens
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What tells the two networks apart."""
+    """What tells the networks apart."""
 
     channels: tuple[int, int, int, int, int]  # of the convolutions
     groups: tuple[int, int, int, int, int]
@@ -43,6 +45,8 @@ class Variant:
     dropout: tuple[float, float, float]  # of the flattened map, of the first and the second hidden layer
     std: float | None  # of the initial weights; None: torch's own
     ones: tuple[int, ...] = ()  # the convolutions whose biases start at 1, as those of the hidden layers do
+    border: int = 2  # pixels around the image
+    crop: int = 224  # side of the images that the network is made for
 
 
 VARIANTS: dict[str, Variant] = {
@@ -54,6 +58,16 @@ VARIANTS: dict[str, Variant] = {
         dropout=(0.0, 0.5, 0.5),
         std=0.01,
         ones=(2, 4, 5),
+    ),
+    "alexnet_ungrouped": Variant(
+        (96, 256, 384, 384, 256),
+        (1, 1, 1, 1, 1),
+        (5, 1e-4, 0.75, 2.0),
+        dropout=(0.0, 0.5, 0.5),
+        std=0.01,
+        ones=(2, 4, 5),
+        border=0,
+        crop=227,
     ),
 }
 
@@ -82,7 +96,7 @@ class AlexNet(nn.Module):
             raise ValueError(f"received width={width}, expected at least 8")
         c1, c2, c3, c4, c5 = (count * width // FULL_WIDTH for count in variant.channels)
         g1, g2, g3, g4, g5 = variant.groups
-        kernel, stride, padding = (11, 4, 2) if stem == "imagenet" else (5, 1, 2)
+        kernel, stride, padding = (11, 4, variant.border) if stem == "imagenet" else (5, 1, 2)
         self.conv1 = nn.Conv2d(3, c1, kernel, stride, padding=padding, groups=g1)
         self.conv2 = nn.Conv2d(c1, c2, 5, padding=2, groups=g2)
         self.conv3 = nn.Conv2d(c2, c3, 3, padding=1, groups=g3)
@@ -173,17 +187,18 @@ def _classifier(
     smoothing: float,
 ) -> Supervised:
     variant = VARIANTS[name]
-    head = partial(FlattenedHead, size=(6, 6), hidden=hidden, dropout=variant.dropout)
+    head = partial(FlattenedHead, size=FEATURE_SIZE, hidden=hidden, dropout=variant.dropout)
     backbone = AlexNet(variant, stem=stem, width=width)
-    model = supervised_classifier(backbone, categories, image_preprocess(size), head=head, smoothing=smoothing)
+    preprocess = image_preprocess(size, crop=variant.crop)
+    model = supervised_classifier(backbone, categories, preprocess, head=head, smoothing=smoothing)
     initialise(model.network, variant)
     return model
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of both:
+# Builders. Of all:
 #   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
+#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224 or 227 x 227
 #   stem, width: see `trunk`
 #   hidden: units of each of the two hidden layers of the head
 #   smoothing: of the labels, in [0, 1)
@@ -215,3 +230,19 @@ def alexnet_2012(
 ) -> Supervised:
     """Build the AlexNet of 2012, with two groups and response norms: 61.0 M parameters, top-1 59.3 % (paper)."""
     return _classifier("alexnet_2012", categories, size, stem=stem, width=width, hidden=hidden, smoothing=smoothing)
+
+
+@builder
+def alexnet_ungrouped(
+    *,
+    categories: int | tuple[str | None, ...] = 1000,
+    size: tuple[int, int] | None = None,
+    stem: Stem = "imagenet",
+    width: int = FULL_WIDTH,
+    hidden: int = 4096,
+    smoothing: float = 0.0,
+) -> Supervised:
+    """Build the AlexNet of 2012 in one tower, for 227 pixels: 62.4 M parameters."""
+    return _classifier(
+        "alexnet_ungrouped", categories, size, stem=stem, width=width, hidden=hidden, smoothing=smoothing
+    )

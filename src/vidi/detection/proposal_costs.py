@@ -11,17 +11,15 @@ Differs from the notes: their table does not say how large the image is; its 16,
 
 from dataclasses import dataclass
 
-CROP = (227, 227)
+import torch
+from torch import nn
 
-# channels in and out, kernel, stride, padding, whether a 3x3 pool of stride 2 follows
-CONVOLUTIONS = (
-    (3, 96, 11, 4, 0, True),
-    (96, 256, 5, 1, 2, True),
-    (256, 384, 3, 1, 1, False),
-    (384, 384, 3, 1, 1, False),
-    (384, 256, 3, 1, 1, True),
-)
-LINEAR = ((256 * 6 * 6, 4096), (4096, 4096), (4096, 1000))  # inputs, outputs
+from vidi.backbones.alexnet import FEATURE_SIZE, FlattenedHead, trunk
+from vidi.nn.cost import CostReport, count_call, count_cost
+
+CROP = (227, 227)
+CLASSES = 1000
+SMALLEST = 67  # pixels of a side from which on the last pool has an output
 
 
 @dataclass(frozen=True)
@@ -61,18 +59,27 @@ def crossover(size: tuple[int, int]) -> int:
 
 def convolution_flops(size: tuple[int, int]) -> int:
     """Return the FLOPs of the five convolutions on an image of size (H, W)."""
-    H, W = size
-    total = 0
-    for in_channels, out_channels, kernel, stride, padding, pooled in CONVOLUTIONS:
-        H, W = ((side + 2 * padding - kernel) // stride + 1 for side in (H, W))
-        if min(H, W) < 1:
-            raise ValueError(f"received an image of {size[0]} x {size[1]} pixels, which is too small for the network")
-        total += H * W * out_channels * (2 * in_channels * kernel**2 + 1)
-        if pooled:
-            H, W = ((side - 3) // 2 + 1 for side in (H, W))
-    return total
+    if min(size) < SMALLEST:
+        expected = f"sides of at least {SMALLEST}: it is too small for the network"
+        raise ValueError(f"received an image of {size[0]} x {size[1]} pixels, expected {expected}")
+    with torch.device("meta"):
+        network = trunk("alexnet_ungrouped")
+        return _flops_with_biases(network, count_cost(network, size))
 
 
 def linear_flops() -> int:
     """Return the FLOPs of the three linear layers for one proposal."""
-    return sum(outputs * (2 * inputs + 1) for inputs, outputs in LINEAR)
+    with torch.device("meta"):
+        trunk_channels = trunk("alexnet_ungrouped").channels[-1]
+        head = FlattenedHead(trunk_channels, CLASSES, size=FEATURE_SIZE)
+        return _flops_with_biases(head, count_call(head, torch.empty(1, trunk_channels, *FEATURE_SIZE)))
+
+
+def _flops_with_biases(network: nn.Module, report: CostReport) -> int:
+    """Add one operation for each output of a layer, as many as its products divided by the length of their sums."""
+    total = report.flops
+    for row in report.modules:
+        layer = network.get_submodule(row.name)
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            total += row.macs // layer.weight[0].numel()
+    return total

@@ -16,21 +16,30 @@ from vidi.recipes.translation import SMALL_LANGUAGE
 CIFAR = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
 VITS = ("vit_tiny", "vit_small", "vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
 WIDE_CIFAR = ("wide_resnet16_4", "wide_resnet28_10", "wide_resnet40_4")
+TINY_DETECTORS = (
+    "localizer_tiny",
+    "sliding_window_tiny",
+    "rcnn_tiny",
+    "fasterrcnn_tiny",
+    "ssd_tiny",
+    "retinanet_tiny",
+    "yolov3_small",
+    "centernet_tiny",
+    "centernet_pose_tiny",
+    "centernet_3d_tiny",
+    "efficientdet_tiny",
+)
 OWN: dict[str, dict[str, Recipe]] = {
     **{name: {"": SMALL_PICTURES} for name in (*CIFAR, *WIDE_CIFAR)},
     **{name: {"": VISION_TRANSFORMER} for name in VITS},
     "progressive_resnet18": {"low": LOW_STAGE, "high": HIGH_STAGE},
     "anchor_kmeans": {"": ANCHORS},
-    "yolov3_small": {"": TINY},
-    **{
-        name: {"": TINY}
-        for name in ("centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny", "efficientdet_tiny", "ssd_tiny")
-    },
+    **{name: {"": TINY} for name in TINY_DETECTORS},
+    "rcnn_svm_tiny": {"network": TINY, "regions": Recipe(world_scenes=TINY.world_scenes)},
+    "rcnn_svm_alexnet": {"network": FROM_SCRATCH, "regions": Recipe()},
     "detr_tiny": {"": DETR_TINY},
     **{name: {"": DETR} for name in ("detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")},
     "viola_jones": {"": CASCADE},
-    "fasterrcnn_tiny": {"": TINY},
-    "retinanet_tiny": {"": TINY},
     "gan": {"": GAN},
 }
 OF_TASK: dict[str, Recipe] = {
