@@ -1,12 +1,8 @@
-"""A small DETR learns: four scenes by heart, and the things of the world."""
-
-from pathlib import Path
+"""A small DETR learns four scenes by heart: a set without duplicates."""
 
 import pytest
 import torch
 
-import vidi
-from vidi import api
 from vidi.data.world.dataset import World
 from vidi.detection.detr import detr_tiny
 from vidi.engine.evaluate import evaluate
@@ -16,7 +12,7 @@ from vidi.model import Step
 
 @pytest.mark.system("4.3.6-DETR", "4.3.6-SETLOSS")
 def test_a_tiny_detr_learns_four_scenes_by_heart() -> None:
-    """An AP50 of 0.6 on its own training images after 80 steps, where it was below 0.1: a set without duplicates."""
+    """An AP50 of 0.6 on its own training images after 80 steps, where it was below 0.1."""
     torch.default_generator.manual_seed(0)
     size = (64, 64)
     scenes = World("train", count=4, size=size, targets=("boxes", "labels"))
@@ -38,13 +34,3 @@ def test_a_tiny_detr_learns_four_scenes_by_heart() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     assert score() >= 0.6
-
-
-@pytest.mark.slow
-@pytest.mark.system("4.3.6-DETR")
-def test_a_tiny_detr_learns_the_world(tmp_path: Path) -> None:
-    """An AP50 of 0.30 on held-out scenes with the recipe's numbers, and three times what it was at the beginning."""
-    trained = vidi.train("detr_tiny", out=tmp_path / "run")
-    untrained = vidi.train("detr_tiny", out=tmp_path / "start", steps=1, learning_rate=1e-9)
-    ap50 = [float(api.scores_of(run)["ap50"]) for run in (trained, untrained)]
-    assert ap50[0] >= max(0.30, 3 * ap50[1])

@@ -39,24 +39,6 @@ def test_a_narrow_resnet_learns_digits(digit_file: Path, tmp_path: Path) -> None
     assert float(vidi.evaluate(run.folder, split="test")["top1"]) >= 0.90
 
 
-@pytest.mark.system("4.3.4-RETINANET")
-def test_a_tiny_retinanet_learns_the_world(tmp_path: Path) -> None:
-    """An AP50 of 0.06 at 64 pixels after 120 steps of 16, and three times what it was at the beginning."""
-    world = {"world_scenes": 240, "world_size": (64, 64), "size": (64, 64)}
-    numbers = {**world, "channels": 32, "width": 16, "batch_size": 16, "warmup": 20, "validate_every": 999}
-    trained = vidi.train("retinanet_tiny", out=tmp_path / "run", steps=120, learning_rate=4e-3, ema=0.98, **numbers)
-    untrained = vidi.train("retinanet_tiny", out=tmp_path / "start", steps=1, learning_rate=1e-9, **numbers)
-    assert score_of(trained, "ap50") >= max(0.06, 3 * score_of(untrained, "ap50"))
-
-
-@pytest.mark.slow
-@pytest.mark.system("4.3.4-RETINANET")
-def test_the_demonstration_finds_the_things_of_the_world(tmp_path: Path) -> None:
-    """`make demo`: an AP50 of 0.60 on held-out scenes, after five minutes on two cores."""
-    run = vidi.train("retinanet_tiny", out=tmp_path / "run")
-    assert score_of(run, "ap50") >= 0.60
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Adversarial
 
