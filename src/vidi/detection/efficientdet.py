@@ -33,7 +33,7 @@ from vidi.backbones.path_aggregation import PathAggregation
 from vidi.detection.efficientdet_scaling import VARIANTS
 from vidi.detection.options import check_choice
 from vidi.detection.retinanet import RetinaDecode, RetinaOutputs
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs, with_category
+from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import huber_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import (
@@ -176,19 +176,14 @@ class EfficientDetCriterion:
         Boxes or labels that are missing, a box without area and a label without category are a ValueError.
         """
         logits = with_category(outputs.class_logits, self.named)
-        objects = [Objects.of(target, like=outputs.anchors) for target in batch.targets]
-        labels, boxes = torch.cat([o.labels for o in objects]), torch.cat([o.boxes for o in objects])
-        check_objects(boxes, labels, logits.shape[-1])
-
+        objects = checked_objects(batch.targets, logits.shape[-1], like=outputs.anchors)
         matches = torch.stack([self.assign(outputs.anchors, o) for o in objects])  # B A, index within the image
-        image, anchor = (matches >= 0).nonzero(as_tuple=True)  # P positives
-        first = torch.tensor([0, *(len(o.boxes) for o in objects[:-1])], device=matches.device).cumsum(0)  # B
-        truth = first[image] + matches[image, anchor]  # P, index within the batch
+        image, anchor, boxes, labels = Positives.of(matches, objects)  # P
 
         positive = torch.zeros_like(logits, dtype=torch.bool)  # B A K
-        positive[image, anchor, labels[truth]] = True
+        positive[image, anchor, labels] = True
         focal = focal_loss(logits, positive, gamma=self.gamma, alpha=self.alpha, reduction="none").sum(-1)  # B A
-        wanted = encode_boxes(boxes[truth], outputs.anchors[anchor])  # P 4
+        wanted = encode_boxes(boxes, outputs.anchors[anchor])  # P 4
         huber = huber_loss(outputs.box_deltas[image, anchor], wanted, delta=self.delta, reduction="sum")
         counts = step.gather(logits.new_full((1,), len(image)))  # positives of each process
         count = (counts.sum() + 1) / len(counts)

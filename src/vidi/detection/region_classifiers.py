@@ -19,12 +19,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from vidi.detection.candidates import Candidates
 from vidi.detection.fast_rcnn import SMALLEST
 from vidi.detection.linear_models import RidgeSums, linear_svm
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
 from vidi.model import Batch, Fitted, Placement, Preprocess, evaluating
 from vidi.ops.boxes import box_iou, boxes_at_least, clip_boxes_to_images, decode_boxes, encode_boxes
-from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections
 
 NORM = 20.0  # mean length that vectors are scaled to, so that one cost serves all networks (the authors' code)
@@ -87,16 +87,10 @@ class SVMDecode:
         valid = valid & boxes_at_least(boxes, SMALLEST)
         labels = torch.arange(len(named), device=boxes.device).expand_as(margins).flatten(1)
         scores = margins.flatten(1).sigmoid()
-        kept = suppress(boxes, scores, labels, valid, threshold=self.nms_threshold)
-        order = scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices
-        counts = kept.sum(1).clamp(max=self.detections_per_image).tolist()
-        names = named_categories(self.categories)
-        results = []
-        for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
-            best = order[image, :count]
-            own = placement.boxes_to_original(boxes[image, best])
-            results.append(Detections(own, scores[image, best], labels[image, best], names))
-        return results
+        found = Candidates(boxes, scores, labels, valid)
+        return found.suppressed(
+            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
+        )
 
 
 # ----------------------------------------------------------------------------------------------------------------------

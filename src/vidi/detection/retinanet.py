@@ -29,7 +29,7 @@ from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.candidates import Candidates
 from vidi.detection.options import check_choice, frozen_below
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs, with_category
+from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
@@ -37,7 +37,6 @@ from vidi.nn.normalization import Norm
 from vidi.ops.anchors import octave_sizes
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
-from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
@@ -171,19 +170,14 @@ class RetinaCriterion:
         Boxes or labels that are missing, a box without area and a label without category are a ValueError.
         """
         logits = with_category(outputs.class_logits, self.named)
-        objects = [Objects.of(target, like=outputs.anchors) for target in batch.targets]
-        labels, boxes = torch.cat([o.labels for o in objects]), torch.cat([o.boxes for o in objects])
-        check_objects(boxes, labels, logits.shape[-1])
-
+        objects = checked_objects(batch.targets, logits.shape[-1], like=outputs.anchors)
         matches = torch.stack([self.assign(outputs.anchors, o) for o in objects])  # B A, index within the image
-        image, anchor = (matches >= 0).nonzero(as_tuple=True)  # P positives
-        first = torch.tensor([0, *(len(o.boxes) for o in objects[:-1])], device=matches.device).cumsum(0)  # B
-        truth = first[image] + matches[image, anchor]  # P, index within the batch
+        image, anchor, boxes, labels = Positives.of(matches, objects)  # P
 
         positive = torch.zeros_like(logits, dtype=torch.bool)  # B A K
-        positive[image, anchor, labels[truth]] = True
+        positive[image, anchor, labels] = True
         focal = focal_loss(logits, positive, gamma=self.gamma, alpha=self.alpha, reduction="none").sum(-1)  # B A
-        box = self.box_terms(outputs.box_deltas[image, anchor], outputs.anchors[anchor], boxes[truth])  # P
+        box = self.box_terms(outputs.box_deltas[image, anchor], outputs.anchors[anchor], boxes)  # P
         class_sums = (focal * (matches != IGNORED)).sum(1)  # B
         box_sums = box.new_zeros(len(objects)).index_add(0, image, box)  # B
         positives = (matches >= 0).sum(1).to(focal.dtype)  # B
@@ -233,16 +227,9 @@ class RetinaDecode:
 
     def __call__(self, outputs: RetinaOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        kept = suppress(*found, threshold=self.nms_threshold)  # B N
-        order = found.scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices  # B N
-        counts = kept.sum(1).clamp(max=self.detections_per_image).tolist()
-        names = named_categories(self.categories)
-        results = []
-        for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
-            best = order[image, :count]
-            boxes = placement.boxes_to_original(found.boxes[image, best])
-            results.append(Detections(boxes, found.scores[image, best], found.labels[image, best], names))
-        return results
+        return found.suppressed(
+            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
+        )
 
     def candidates(self, outputs: RetinaOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the candidates of all levels, clipped to images of these sizes (h, w)."""

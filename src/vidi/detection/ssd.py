@@ -31,14 +31,13 @@ from vidi.backbones import resnet, vgg
 from vidi.backbones.image_pyramid import CnnPyramid
 from vidi.detection.candidates import Candidates
 from vidi.detection.hard_negatives import hard_negatives
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs, with_category
+from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
-from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
 
 Maps = tuple[Float[Tensor, "B _ _ _"], ...]
@@ -200,20 +199,15 @@ class MultiBoxCriterion:
         Boxes or labels that are missing, a box without area and a label without category are a ValueError.
         """
         logits, deltas, default_boxes = outputs
-        objects = [Objects.of(target, like=default_boxes) for target in batch.targets]
-        labels, boxes = torch.cat([o.labels for o in objects]), torch.cat([o.boxes for o in objects])
-        check_objects(boxes, labels, len(self.named))
-
+        objects = checked_objects(batch.targets, len(self.named), like=default_boxes)
         matches = torch.stack([self.assign(default_boxes, o) for o in objects])  # B A, index within the image
+        image, row, boxes, labels = Positives.of(matches, objects)  # P
         positive = matches >= 0
-        image, row = positive.nonzero(as_tuple=True)  # P
-        first = torch.tensor([0, *(len(o.boxes) for o in objects[:-1])], device=matches.device).cumsum(0)  # B
-        truth = first[image] + matches[image, row]  # P, index within the batch
         count = step.mean(positive.sum().to(logits.dtype))
         count = torch.where(count > 0, count, 1)
 
         classes = torch.full_like(matches, logits.shape[2] - 1)  # B A
-        classes[image, row] = torch.tensor(self.named, device=labels.device)[labels[truth]]
+        classes[image, row] = torch.tensor(self.named, device=labels.device)[labels]
         log_loss = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").view_as(classes)
         hardest = hard_negatives(
             log_loss,
@@ -223,7 +217,7 @@ class MultiBoxCriterion:
             ratio=self.negatives,
             nms_threshold=None,
         )
-        targets = encode_boxes(boxes[truth], default_boxes[row], weights=DEVIATIONS)  # P 4
+        targets = encode_boxes(boxes, default_boxes[row], weights=DEVIATIONS)  # P 4
         box_loss = smooth_l1_loss(deltas[image, row], targets, reduction="sum")
         return {
             "classification": log_loss[positive | hardest].sum() / count,
@@ -264,16 +258,9 @@ class SsdDecode:
 
     def __call__(self, outputs: SsdOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        kept = suppress(*found, threshold=self.nms_threshold)  # B N
-        order = found.scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices  # B N
-        counts = kept.sum(1).clamp(max=self.detections_per_image).tolist()
-        names = named_categories(self.categories)
-        results = []
-        for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
-            best = order[image, :count]
-            boxes = placement.boxes_to_original(found.boxes[image, best])
-            results.append(Detections(boxes, found.scores[image, best], found.labels[image, best], names))
-        return results
+        return found.suppressed(
+            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
+        )
 
     def candidates(self, outputs: SsdOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the best of each class with a score above the threshold, clipped to images of these sizes (h, w)."""

@@ -1,6 +1,6 @@
 """What a target tells a detector's criterion: objects and crowds; and which of a network's outputs have a category."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,36 @@ class Objects(NamedTuple):
         boxes, labels = target["boxes"].to(like.dtype), target["labels"]
         crowd = target["crowd"] if "crowd" in target else torch.zeros_like(labels, dtype=torch.bool)
         return cls(boxes[~crowd], labels[~crowd], boxes[crowd])
+
+
+class Positives(NamedTuple):
+    """The anchors of a batch that stand for an object, row by row."""
+
+    images: Int64[Tensor, " P"]
+    anchors: Int64[Tensor, " P"]
+    boxes: Float[Tensor, "P 4"]  # of the objects
+    labels: Int64[Tensor, " P"]
+
+    @classmethod
+    def of(cls, matches: Int64[Tensor, "B A"], objects: Sequence[Objects]) -> "Positives":
+        """Collect them, given for each anchor the row of its image's object, or a negative number."""
+        images, anchors = (matches >= 0).nonzero(as_tuple=True)
+        first = torch.tensor([0, *(len(own.boxes) for own in objects[:-1])], device=matches.device).cumsum(0)  # B
+        truths = first[images] + matches[images, anchors]  # index within the batch
+        boxes, labels = torch.cat([own.boxes for own in objects]), torch.cat([own.labels for own in objects])
+        return cls(images, anchors, boxes[truths], labels[truths])
+
+
+def checked_objects(targets: Sequence[Mapping[str, Tensor]], classes: int, *, like: Tensor) -> list[Objects]:
+    """Return the ground truth of each image, in the precision of `like`.
+
+    Raises:
+        ValueError: if boxes or labels are missing, a box has no area, or a label no category.
+    """
+    objects = [Objects.of(target, like=like) for target in targets]
+    for own in objects:
+        check_objects(own.boxes, own.labels, classes)
+    return objects
 
 
 def check_objects(boxes: Float[Tensor, "M 4"], labels: Int64[Tensor, " M"], classes: int) -> None:

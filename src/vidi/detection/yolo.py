@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.darknet import DarkNet, trunk
 from vidi.detection.candidates import Candidates
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs, with_category
+from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.classification import binary_cross_entropy, multi_label_cross_entropy, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.convolution import ConvNorm
@@ -37,7 +37,6 @@ from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import MAXIMAL_LOG_SCALE, Size, box_iou, clip_boxes_to_images, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.matching import BACKGROUND, IGNORED
-from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
 
 # width, height in pixels, smallest first: k-means of COCO's boxes at 416 pixels (section 2.3 of the paper)
@@ -300,14 +299,9 @@ class YoloDecode:
 
     def __call__(self, outputs: YoloOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        kept = suppress(*found, threshold=self.nms_threshold)  # B N
-        names = named_categories(self.categories)
-        results = []
-        for image, placement in enumerate(placements):
-            best = kept[image].nonzero()[: self.detections_per_image, 0]  # candidates are sorted by score
-            boxes = placement.boxes_to_original(found.boxes[image, best])
-            results.append(Detections(boxes, found.scores[image, best], found.labels[image, best], names))
-        return results
+        return found.suppressed(
+            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
+        )
 
     def candidates(self, outputs: YoloOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the best pairs with a score above the threshold, the best first, clipped to images of (h, w)."""
