@@ -90,7 +90,7 @@ def tensors(images: int, generator: np.random.Generator) -> Iterator[str]:
         for rows in per_image(predictions.image, images)
     ]
     names = tuple(str(k) for k in range(CLASSES))
-    detections = [Detections(**output, categories=names) for output in outputs]
+    detections = [Detections(o["boxes"], o["scores"], o["labels"], names) for o in outputs]
     their_targets = [
         {"boxes": t["boxes"], "labels": t["labels"], "area": t["areas"], "iscrowd": t["crowd"].long()} for t in targets
     ]

@@ -1,6 +1,7 @@
 """Support vector machines and ridge regression against scikit-learn."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -24,14 +25,9 @@ def test_machines_are_those_of_liblinear(cost: float, positive_weight: float, bi
     x = features()
     positive = x[:, 0] + 0.5 * x[:, 1] ** 2 > 0.6
     model = linear_svm(x, positive, cost=cost, positive_weight=positive_weight, bias_scale=bias_scale)
-    theirs = LinearSVC(
-        C=cost,
-        dual=False,
-        tol=1e-12,
-        intercept_scaling=bias_scale,
-        class_weight={True: positive_weight, False: 1.0},
-        max_iter=10**6,
-    ).fit(x.numpy(), positive.numpy())
+    options: dict[str, Any] = {"dual": False, "intercept_scaling": bias_scale, "max_iter": 10**6}
+    weights = {True: positive_weight, False: 1.0}
+    theirs = LinearSVC(C=cost, tol=1e-12, class_weight=weights, **options).fit(x.numpy(), positive.numpy())
     torch.testing.assert_close(model.weights[:, 0], torch.from_numpy(theirs.coef_[0]), rtol=1e-5, atol=1e-8)
     torch.testing.assert_close(model.biases, torch.from_numpy(theirs.intercept_), rtol=1e-5, atol=1e-8)
     w, b = model.weights[:, 0].requires_grad_(), model.biases.requires_grad_()
