@@ -129,5 +129,5 @@ def weights_of(name: str, weights: str) -> Source:
     known = published_weights(name)
     if weights in known:
         return published(f"{name}/{weights}")
-    choices = f"expected one of {', '.join(known)}, or a file" if known else "none are published in a form vidi reads"
+    choices = f"expected one of {', '.join(known)}, or a file" if known else "none are published: expected a file"
     raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
