@@ -16,15 +16,22 @@ that it is subtracted from makes the gradient biased.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vidi.backbones.search_space import SearchSpace, Tokens
+from vidi.backbones.search_space import Tokens
 
 Reward = Callable[[Tokens], float]
 """Scores a network; larger is better."""
+
+
+class Drawn(Protocol):
+    """A space of networks that can be drawn from evenly: of classifiers, of pyramids."""
+
+    def sample(self, generator: torch.Generator) -> Tokens: ...
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def policy_search(
     return tried
 
 
-def random_search(space: SearchSpace, reward: Reward, *, children: int, generator: torch.Generator) -> list[Child]:
+def random_search(space: Drawn, reward: Reward, *, children: int, generator: torch.Generator) -> list[Child]:
     """Return children drawn evenly from a space: what a controller has to beat at an equal number of them."""
     drawn = [space.sample(generator) for _ in range(children)]
     return [Child(tokens, float(reward(tokens))) for tokens in drawn]
