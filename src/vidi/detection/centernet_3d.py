@@ -195,7 +195,9 @@ def assumed_intrinsics(camera: Camera, size: tuple[int, int]) -> Float[Tensor, "
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders. Of all of them:
-#   camera: assumed where nothing is known of the camera, see `Camera`; all others: as of `centernet`'s
+#   camera: assumed where nothing is known of the camera, see `Camera`
+#   depth_weight: of the depths' loss, in metres: where all are far, it is by far the largest, and hides the others
+#   all others: as of `centernet`'s
 
 
 def centernet_3d(
@@ -204,6 +206,7 @@ def centernet_3d(
     preprocess: Preprocess,
     *,
     camera: Camera,
+    depth_weight: float,
     channels: tuple[int, ...],
     hidden: int,
     deformable: bool,
@@ -218,7 +221,7 @@ def centernet_3d(
     network = SpaceNet(
         backbone, len(names), channels=channels, hidden=hidden, norm=norm_layer(norm), deformable=deformable
     )
-    criterion = SpaceCriterion(CenterCriterion(named_outputs(names), box_loss))
+    criterion = SpaceCriterion(CenterCriterion(named_outputs(names), box_loss), depth_weight)
     return Supervised(network, criterion, SpaceDecode(CenterDecode(names, score_threshold), camera), preprocess)
 
 
@@ -227,6 +230,7 @@ def centernet_3d_resnet18(
     *,
     categories: int | tuple[str | None, ...] = ("car", "pedestrian", "cyclist"),
     camera: Camera = KITTI_CAMERA,
+    depth_weight: float = 1.0,
     width: int = 64,
     channels: tuple[int, ...] = (256, 128, 64),
     hidden: int = 64,
@@ -245,6 +249,7 @@ def centernet_3d_resnet18(
         categories,
         Preprocess(None, longest, size, stride=32),
         camera=camera,
+        depth_weight=depth_weight,
         channels=channels,
         hidden=hidden,
         deformable=deformable,
@@ -259,6 +264,7 @@ def centernet_3d_tiny(
     *,
     categories: int | tuple[str | None, ...] = CATEGORIES,
     camera: Camera = WORLD_CAMERA,
+    depth_weight: float = 0.1,
     width: int = 16,
     dilated: tuple[bool, bool, bool] = (False, True, True),
     channels: tuple[int, ...] = (64,),
@@ -277,6 +283,7 @@ def centernet_3d_tiny(
         categories,
         Preprocess(shorter, longest, size, stride=32),
         camera=camera,
+        depth_weight=depth_weight,
         channels=channels,
         hidden=hidden,
         deformable=deformable,
