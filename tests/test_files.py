@@ -240,6 +240,9 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
     for _ in range(6):
         writer = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(path,))
         writer.start()
+        patience = time.monotonic() + 30  # a busy machine may take long to begin
+        while not any(tmp_path.iterdir()) and time.monotonic() < patience:
+            time.sleep(0.01)
         time.sleep(0.03 + 0.05 * rng.random())
         writer.kill()
         writer.join()

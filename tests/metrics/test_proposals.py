@@ -44,7 +44,7 @@ def test_recall_is_that_of_slow_loops(images):
 def test_average_recall_is_cocos_where_no_box_covers_two_objects():
     truths = torch.tensor([[0, 0, 40, 40], [100, 0, 140, 40], [0, 100, 40, 140], [100, 100, 140, 140]]).double()
     found = truths + torch.tensor([[0, 0, 1, 0], [7, 0, 0, 0], [0, 3, 0, 9], [30, 0, 30, 0]])
-    metric = MeanAveragePrecision(backend="faster_coco_eval")
+    metric = MeanAveragePrecision(backend="pycocotools")
     labels = torch.zeros(4, dtype=torch.int64)
     metric.update(
         [{"boxes": found.float(), "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]), "labels": labels}],
