@@ -223,8 +223,8 @@ SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "win
 SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
 HANDS = {"jointed": (), "joints": ("head", "left_hand", "right_hand"), "bones": ((0, 1), (0, 2))}
 SMALL_SSD = {"categories": 3, "size": (64, 64), "width": 16, "detections_per_image": 20}
-SMALL_EFFICIENTDET = {"categories": 3, "size": (64, 64), "width": 0.25, "channels": 16}
-SHALLOW_EFFICIENTDET = {**SMALL_EFFICIENTDET, "repeats": 1, "head_depth": 1}
+SHALLOW_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "repeats": 1, "head_depth": 1}
+SMALL_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "drop": 0.0}
 SMALL_DETR = {
     "categories": 3,
     "size": (64, 64),
@@ -387,7 +387,9 @@ CATALOG: dict[str, Entry] = {
     "yolov3_small": Entry(yolov3_small, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
     "yolov3": Entry(yolov3, "detection", "4.3.4", DARKNET, "", SMALL_DARKNET),
     "efficientdet_tiny": Entry(efficientdet_tiny, "detection", "4.A", EFFICIENTDET, "effdet", SHALLOW_EFFICIENTDET),
-    "efficientdet_lite0": Entry(efficientdet_lite0, "detection", "4.A", EFFICIENTDET, "effdet", SHALLOW_EFFICIENTDET),
+    "efficientdet_lite0": Entry(
+        efficientdet_lite0, "detection", "4.A", EFFICIENTDET, "effdet", {**SHALLOW_EFFICIENTDET, "drop": 0.0}
+    ),
     "efficientdet_d0": Entry(efficientdet_d0, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
     "efficientdet_d1": Entry(efficientdet_d1, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
     "efficientdet_d2": Entry(efficientdet_d2, "detection", "4.A", EFFICIENTDET, "effdet", SMALL_EFFICIENTDET),
