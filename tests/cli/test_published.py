@@ -12,6 +12,7 @@ from tests.weights.publishing import publish
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.model import IMAGENET_MEAN, Supervised
+from vidi.weights.cifar_resnet import cifar10_categories
 
 WEIGHTS = ("--weights", "akamaster/cifar10")
 SHORT = ("epochs=1", "batch_size=8", "augment=none")
@@ -106,6 +107,7 @@ def test_a_file_in_the_published_format_is_as_good_as_a_name(donor: Supervised, 
     model = package.create("resnet20")
     model.network.load_state_dict(donor.network.state_dict())
     assert record["score"] == pytest.approx(model.predict(photo)[0].score, abs=1e-5)
+    assert record["name"] in cifar10_categories()
     done = vidi("train", "resnet20", "--weights", "web/resnet20.th", "--data", classes, "--out", "run", *SHORT)
     assert done.code == 0, done.err
     assert package.load("run").network.get_parameter("head.linear.weight").shape == (2, 64)

@@ -12,7 +12,7 @@ from vidi import files
 from vidi.backbones.resnet import resnet18
 from vidi.detection.yolo import yolov3_small
 from vidi.weights.creation import create
-from vidi.weights.local_files import load_file, read_tensors
+from vidi.weights.local_files import load_file, read_tensors, usual_arguments
 
 
 def test_darknet_files_of_a_detector_are_read(tmp_path: Path) -> None:
@@ -52,6 +52,7 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
         ("retinanet_resnet18_fpn", "resnet18"),
         ("fasterrcnn_resnet50_fpn", "resnet50"),
         ("detr_resnet50", "resnet50"),
+        ("ssd300_vgg16", "vgg16"),
         ("centernet_resnet18", "resnet18"),
         ("yolov3", "darknet53"),
     ],
@@ -60,3 +61,12 @@ def test_a_detector_has_the_backbone_of_the_classifier(detector: str, classifier
     with torch.device("meta"):
         ours, theirs = (create(name).network.backbone.state_dict() for name in (detector, classifier))
     assert {name: value.shape for name, value in ours.items()} == {n: v.shape for n, v in theirs.items()}
+
+
+def test_files_of_a_publisher_come_with_the_names_of_their_categories() -> None:
+    darknet = usual_arguments("yolov3", Path("yolov3.weights"))["categories"]
+    assert (len(darknet), darknet[0], darknet[-1]) == (80, "person", "toothbrush")
+    assert None not in darknet
+    assert usual_arguments("resnet18", Path("own.pth"))["categories"][281] == "tabby"
+    assert usual_arguments("fasterrcnn_resnet50_fpn", Path("own.pth"))["norm"] == "frozen"
+    assert usual_arguments("yolov3_small", Path("own.weights")) == {}

@@ -57,8 +57,7 @@ class FeaturePyramid(nn.Module):
 
     def strides(self, base: Sequence[int]) -> tuple[int, ...]:
         """Return the strides of the maps that go out, given those of the maps that come in."""
-        more = {"none": 0, "pool": 1}.get(self.extra, 2)
-        return (*base, *(base[-1] * 2**level for level in range(1, more + 1)))
+        return halved_levels(base, {"none": 0, "pool": 1}.get(self.extra, 2))
 
     def forward(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> tuple[Float[Tensor, "B C _ _"], ...]:
         """Return the pyramid, finest level first.
@@ -81,6 +80,11 @@ class FeaturePyramid(nn.Module):
             return (p5[:, :, ::2, ::2],)
         p6 = self.p6(p5 if self.extra == "p6p7_from_p5" else c5)
         return p6, self.p7(F.relu(p6))
+
+
+def halved_levels(strides: Sequence[int], more: int) -> tuple[int, ...]:
+    """Return the strides of levels and of `more` on top of them, each half as fine as the one before."""
+    return (*strides, *(strides[-1] * 2**level for level in range(1, more + 1)))
 
 
 class TwoLevelMerge(nn.Module):

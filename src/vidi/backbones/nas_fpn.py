@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.feature_pyramid import upsampled_to
+from vidi.backbones.feature_pyramid import halved_levels, upsampled_to
 from vidi.backbones.search_space import Tokens
 from vidi.nn.normalization import NormLayer, norm_layer
 
@@ -164,7 +164,7 @@ class NASFPN(nn.Module):
 
     def strides(self, base: Sequence[int]) -> tuple[int, ...]:
         """Return the strides of the maps that go out, given those of the maps that come in."""
-        return (*base, *(base[-1] * 2**level for level in range(1, self.levels - len(base) + 1)))
+        return halved_levels(base, self.levels - len(base))
 
     def forward(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> tuple[Float[Tensor, "B D _ _"], ...]:
         """Return the pyramid, finest level first.

@@ -141,6 +141,11 @@ class Ssd(nn.Module):
         initialise(self.class_heads)
         initialise(self.box_heads)
 
+    @property
+    def backbone(self) -> nn.Module:
+        """The network that the pyramid is built on: what has a learning rate and weights of its own."""
+        return self.pyramid.backbone
+
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return the maps that the heads look at, finest first."""
         finest, *coarser = self.pyramid(images)

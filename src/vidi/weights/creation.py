@@ -12,7 +12,7 @@ from vidi.engine.scoring import TASKS
 from vidi.model import Saved
 from vidi.results import category_names
 from vidi.weights.loading import load_published, published, published_weights
-from vidi.weights.local_files import load_file
+from vidi.weights.local_files import load_file, usual_arguments
 from vidi.weights.sources import Source
 
 
@@ -91,8 +91,7 @@ def create(
 def _with_weights(name: str, weights: str, checked: dict[str, Any], download: bool) -> Saved:
     known = published_weights(name)
     if weights not in known and Path(weights).is_file():
-        usual = published(f"{name}/{known[0]}").arguments if known else {}
-        model = entry(name).builder(**{**usual, **checked})
+        model = entry(name).builder(**{**usual_arguments(name, Path(weights)), **checked})
         load_file(model, name, Path(weights), new_head="categories" in checked)
         return model
     source = weights_of(name, weights)

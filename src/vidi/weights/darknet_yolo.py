@@ -9,7 +9,9 @@ from pathlib import Path
 from torch import nn
 
 from vidi.detection.yolo import Yolo
+from vidi.results import Categories
 from vidi.weights.darknet_files import Header, load_darknet
+from vidi.weights.torchvision_retinanet import coco_categories
 
 
 def load_yolo(network: Yolo, path: str | Path) -> Header:
@@ -22,6 +24,11 @@ def load_yolo(network: Yolo, path: str | Path) -> Header:
         FileNotFoundError, ValueError: as `load_darknet`; the network is then as it was.
     """
     return load_darknet(in_file_order(network), path)
+
+
+def darknet_categories() -> Categories:
+    """Return the names of the authors' 80 outputs: COCO's categories without the ids that are not used."""
+    return tuple(name for name in coco_categories() if name is not None)
 
 
 def in_file_order(network: Yolo) -> nn.ModuleList:

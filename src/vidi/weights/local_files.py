@@ -17,7 +17,7 @@ from vidi.detection.detr import Detr
 from vidi.detection.yolo import Yolo
 from vidi.model import Saved
 from vidi.weights.darknet_files import load_darknet
-from vidi.weights.darknet_yolo import load_yolo
+from vidi.weights.darknet_yolo import darknet_categories, load_yolo
 from vidi.weights.loading import load_tensors
 from vidi.weights.published import PUBLISHED
 from vidi.weights.sources import Source
@@ -26,6 +26,14 @@ from vidi.weights.vit_files import load_vit
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "model_ema")  # keys under which trainings keep the tensors
 PARALLEL = "module."  # before the names of a network that was saved while wrapped in DataParallel
+
+
+def usual_arguments(name: str, path: Path) -> dict[str, Any]:
+    """Return the arguments that a builder needs for most files of its publishers: as trained, with the names."""
+    if path.suffix == ".weights":
+        return {"categories": darknet_categories()} if name == "yolov3" else {}
+    source = next((source for source in PUBLISHED.values() if source.model == name), None)
+    return {} if source is None else {**source.arguments, "categories": source.categories()}
 
 
 def load_file(model: Saved, name: str, path: Path, *, new_head: bool = False) -> None:
@@ -44,7 +52,10 @@ def load_file(model: Saved, name: str, path: Path, *, new_head: bool = False) ->
     """
     network: Any = model.get_submodule("network")
     if path.suffix == ".weights":
-        load_yolo(network, path) if isinstance(network, Yolo) else load_darknet(network, path)
+        if isinstance(network, Yolo):
+            load_yolo(network, path)
+        else:
+            load_darknet(network, path)
     elif isinstance(network, TokenClassifier):
         load_vit(model, path, new_head=new_head)
     else:

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco_mask
 
-from vidi.data.world.gallery import box_corners
 from vidi.data.world.names import CATEGORIES, NO_PART, PARTS, PERSON, SEMANTIC_CATEGORIES
 from vidi.data.world.scene import make_scene
 from vidi.data.world.truth import VIEW_TRUTHS, Observation
+from vidi.ops.boxes_3d import box_3d_corners
 
 SIZES = [(128, 128), (32, 32), (61, 97), (150, 64)]
 SCENES = [(index, SIZES[index % len(SIZES)]) for index in range(24)]
@@ -96,7 +97,8 @@ def test_boxes_in_space_project_around_their_things():
     for index in range(20):
         _, truth = observe(index, (128, 128))
         for box, flat in zip(truth["boxes_3d"], truth["boxes"], strict=True):
-            corners = box_corners(box.astype(np.float64)) @ truth["intrinsics"].astype(np.float64).T
+            corners = box_3d_corners(torch.from_numpy(box.astype(np.float64))[None])[0].numpy()
+            corners = corners @ truth["intrinsics"].astype(np.float64).T
             assert (corners[:, 2] > 0).all()
             corners = corners[:, :2] / corners[:, 2:]
             low, high = corners.min(0), corners.max(0)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32, UInt8
 
 from vidi.data.world.camera import right_pose
@@ -12,6 +13,7 @@ from vidi.data.world.other_views import OTHER_VIEW_TRUTHS
 from vidi.data.world.renderer import render
 from vidi.data.world.scene import make_scene
 from vidi.data.world.truth import VIEW_TRUTHS, Observation
+from vidi.ops.boxes_3d import EDGES, box_3d_corners, project_points
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -144,12 +146,10 @@ def _draw_joints(seen: Observation, grey: UInt8[np.ndarray, "H W 3"]) -> "Image.
     cell = _cell(grey)
     pen = ImageDraw.Draw(cell)
     for box, category in zip(np.asarray(VIEW_TRUTHS["boxes_3d"](seen)), seen.scene.categories[seen.rows], strict=True):
-        corners = box_corners(box.astype(np.float64)) @ seen.matrix.T
-        corners = corners[:, :2] / corners[:, 2:]
-        for first in range(8):
-            for axis in (1, 2, 4):
-                if not first & axis:
-                    pen.line((*corners[first], *corners[first | axis]), fill=SEMANTIC_COLOURS[category], width=1)
+        corners = box_3d_corners(torch.from_numpy(box.astype(np.float64))[None])[0]  # 8 3
+        pixels = project_points(corners, torch.from_numpy(seen.matrix)).tolist()
+        for start, end in EDGES:
+            pen.line((*pixels[start], *pixels[end]), fill=SEMANTIC_COLOURS[category], width=1)
     for points, visibility in zip(*seen.points, strict=True):
         for a, b in SKELETON:
             if visibility[a] and visibility[b]:
@@ -159,14 +159,3 @@ def _draw_joints(seen: Observation, grey: UInt8[np.ndarray, "H W 3"]) -> "Image.
                 colour = (255, 210, 30) if state == 2 else (220, 40, 40)
                 pen.ellipse((x - 2.5, y - 2.5, x + 2.5, y + 2.5), fill=colour)
     return cell
-
-
-def box_corners(box: np.ndarray) -> np.ndarray:
-    """Give the corners (8 3) of a box (centre, size, yaw) in the camera's frame.
-
-    Bits 1, 2 and 4 of the row number stand for the right, the lower and the forward end.
-    """
-    from vidi.data.world.rotations import about_y
-
-    ends = np.array([[corner & 1, corner >> 1 & 1, corner >> 2 & 1] for corner in range(8)]) - 0.5
-    return box[:3] + (ends * box[3:6]) @ about_y(box[6]).T
