@@ -4,18 +4,21 @@ The annotations of shapes in `vidi` are checked at run time here: an import hook
 libraries that the hook must not see half-imported come first. VIDI_NO_HOOK=1 leaves the hook out.
 """
 
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.settings import SEED, THREADS
+
 ROOT = Path(__file__).resolve().parents[1]
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 # Read by OpenMP, BLAS and numba when they are loaded, and handed on to the processes that tests start.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[variable] = "1"
+    os.environ[variable] = str(THREADS)
 os.environ["MPLBACKEND"] = "Agg"
 # One folder of compiled kernels per worker: numba's cache is not safe when two processes write one index.
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".numba_cache" / WORKER)
@@ -29,7 +32,7 @@ import torch  # noqa: E402
 import torchvision  # noqa: E402, F401
 from hypothesis import settings  # noqa: E402
 
-torch.set_num_threads(1)
+torch.set_num_threads(THREADS)
 
 if os.environ.get("VIDI_NO_HOOK") != "1":
     from jaxtyping import install_import_hook
@@ -48,8 +51,23 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Start each test from the same global random state, whatever ran before it."""
-    torch.default_generator.manual_seed(0)
-    np.random.seed(0)  # the oracles draw from it
+    torch.default_generator.manual_seed(SEED)
+    np.random.seed(SEED)  # the oracles draw from it
+
+
+@pytest.fixture
+def learnt(record_property: Callable[[str, object], None]) -> "Learnt":
+    """Ask that a trained or fitted thing passes its bar: learnt("ap50", score, least=0.6) or most=.
+
+    A bar is the mean over five seeds less three standard deviations, or easier, so that it holds under any seed and on
+    any processor. What was reached is recorded: `VIDI_TEST_SEED=3 pytest --junitxml=FILE` writes it down.
+    """
+
+    def passes(name: str, value: float, *, least: float = -math.inf, most: float = math.inf) -> None:
+        record_property(name, value)
+        assert least <= value <= most, f"{name}: {value:.4g}, expected from {least:.4g} to {most:.4g}"
+
+    return passes
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +79,7 @@ def shared_data() -> Path:
     return folder
 
 
+Learnt = Callable[..., None]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 

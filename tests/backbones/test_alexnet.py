@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from tests.references.response_norm import response_norm
 from vidi.backbones.alexnet import FlattenedHead, alexnet, alexnet_2012, alexnet_ungrouped, trunk
@@ -62,7 +63,7 @@ def test_float32_evaluation_equals_torchvision() -> None:
     ours = alexnet(categories=7, hidden=32).network.eval()
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images((224, 224), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_parameter_counts(build: Any, count: int) -> None:
 def test_response_norm_is_the_equation_of_the_paper(channels: int) -> None:
     numbers = {"n": 5, "alpha": 1e-4, "beta": 0.75, "k": 2.0}
     x = 100 * torch.randn(2, channels, 3, 4, dtype=torch.float64)
-    torch.testing.assert_close(layer(**numbers)(x), response_norm(x, **numbers), rtol=0, atol=1e-12)
+    assert_close(layer(**numbers)(x), response_norm(x, **numbers))
 
 
 def test_network_of_2012_written_out() -> None:

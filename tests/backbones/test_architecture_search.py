@@ -11,6 +11,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from tests.closeness import EXACT, NUMBERS, assert_close
 from vidi.backbones.architecture_search import (
     Child,
     Controller,
@@ -55,7 +56,7 @@ def test_the_policy_is_a_distribution_over_sequences() -> None:
     log_probabilities = controller.log_probabilities(EVERY)
     assert log_probabilities.shape == (12, 3)
     probabilities = log_probabilities.sum(1).exp().detach()
-    assert float(probabilities.sum()) == pytest.approx(1, abs=1e-12)
+    assert float(probabilities.sum()) == pytest.approx(1, rel=EXACT)
     assert float(probabilities.max() / probabilities.min()) > 3
     # the first token's probability does not depend on those after it, the last one's does on those before
     assert len(log_probabilities[:6, 0].unique()) == 1
@@ -104,7 +105,7 @@ def test_the_policy_gradient_is_unbiased_whatever_the_baseline(baseline: float) 
         loss = reinforce_loss(controller.log_probabilities(EVERY[one]), rewards[one], baseline)
         expected += float(probabilities[row].detach()) * flat_gradient(loss, controller)
     assert float(exact.abs().max()) > 1e-3
-    torch.testing.assert_close(expected, -exact, rtol=0, atol=1e-10 * float(exact.abs().max()))
+    assert_close(expected, -exact, NUMBERS)
 
 
 @pytest.mark.system("2.7-NAS")
@@ -204,7 +205,7 @@ def test_the_first_children_only_set_the_baseline() -> None:
     assert all(torch.equal(value, before[name]) for name, value in controller.state_dict().items())
     policy_search(controller, lambda tokens: 1.0, steps=4, children=3, generator=seeded())
     for name, value in controller.state_dict().items():  # equal rewards teach nothing
-        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
+        assert_close(value, before[name], 1e-6, size=1)
 
 
 def test_searches_are_functions_of_their_seed() -> None:

@@ -9,6 +9,7 @@ from effdet import get_efficientdet_config
 from effdet.efficientdet import BiFpn, FpnCombine
 from torch import Tensor, nn
 
+from tests.closeness import EXACT, NUMBERS, assert_close
 from tests.parity.networks import assert_same_training
 from vidi.backbones.bifpn import BiFPN, Style, WeightedFusion, fusion_shares, halved
 from vidi.weights.effdet_efficientdet import NECK
@@ -60,17 +61,17 @@ def test_fusion_equals_effdet(fusion: Any, theirs: str) -> None:
         fuse.weights.data.copy_(weights)
         reference.edge_weights.data.copy_(weights)
     received, expected = fuse(inputs), reference(inputs)
-    torch.testing.assert_close(received, expected, atol=1e-10, rtol=0)
+    assert_close(received, expected, NUMBERS)
     if fusion != "sum":
         received.square().sum().backward()
         expected.square().sum().backward()
-        torch.testing.assert_close(fuse.weights.grad, reference.edge_weights.grad, atol=1e-10, rtol=0)  # type: ignore[union-attr]
+        assert_close(fuse.weights.grad, reference.edge_weights.grad, NUMBERS)  # type: ignore[union-attr]
 
 
 @pytest.mark.system("4.A-FASTFUSE")
 def test_shares_of_the_formula() -> None:
     weights = torch.tensor([1.0, 3.0, -2.0], dtype=torch.float64)
-    assert fusion_shares(weights).tolist() == pytest.approx([1 / 4.0001, 3 / 4.0001, 0.0], abs=1e-12)
+    assert fusion_shares(weights).tolist() == pytest.approx([1 / 4.0001, 3 / 4.0001, 0.0], rel=EXACT)
     assert fusion_shares(weights, "softmax").sum().item() == pytest.approx(1.0)
     assert fusion_shares(weights, "sum").tolist() == [1, 1, 1]
     assert fusion_shares(-weights.abs()).tolist() == [0, 0, 0]  # and not 0 / 0
@@ -152,7 +153,7 @@ def test_the_formulas_of_the_paper() -> None:
     expected.append(convolved(out4, p4, middle4, down(expected[0])))
     expected.append(convolved(out5, p5, down(expected[1])))
     for received, want in zip(neck((p3, p4, p5)), expected, strict=True):
-        torch.testing.assert_close(received, want, atol=1e-10, rtol=0)
+        assert_close(received, want, NUMBERS)
 
 
 @pytest.mark.system("4.A-BIFPN")

@@ -10,6 +10,7 @@ import torch
 from timm.models import cspnet
 from torch import Tensor, nn
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones.darknet import DarkBlock, DarkNet, darknet53, trunk
 from vidi.nn.convolution import ConvNorm
@@ -60,7 +61,7 @@ def test_float32_evaluation_equals_timm() -> None:
     randomise(theirs)
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images((57, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 @pytest.mark.system("4.3.4-DARKNET")
@@ -95,7 +96,7 @@ def test_nothing_follows_the_sum_of_a_block() -> None:
     randomise(block)
     x = torch.randn(2, 8, 5, 6, dtype=torch.float64)
     before = x.clone()
-    torch.testing.assert_close(block(x) - x, block.conv2(block.conv1(x)), rtol=0, atol=1e-14)
+    assert_close(block(x) - x, block.conv2(block.conv1(x)))
     assert torch.equal(x, before)
 
 

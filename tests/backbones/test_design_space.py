@@ -14,6 +14,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from tests.closeness import EXACT
 from vidi.backbones.design_space import (
     AnyNetSpace,
     LinearSpace,
@@ -253,10 +254,10 @@ def test_share_below_is_scipys_just_before_a_jump() -> None:
     errors = torch.randint(0, 12, (40,), generator=seeded()).double() / 12
     theirs = scipy.stats.ecdf(errors.numpy()).cdf
     between = torch.arange(-1, 14, dtype=torch.float64) / 12 + 1 / 24
-    assert share_below(errors, between).tolist() == pytest.approx(theirs.evaluate(between.numpy()), abs=1e-15)
+    assert share_below(errors, between).tolist() == pytest.approx(theirs.evaluate(between.numpy()), rel=EXACT)
     at = torch.arange(12, dtype=torch.float64) / 12
     below = theirs.evaluate((at - 1e-9).numpy())
-    assert share_below(errors, at).tolist() == pytest.approx(below, abs=1e-15)
+    assert share_below(errors, at).tolist() == pytest.approx(below, rel=EXACT)
     assert share_below(errors, errors.unique()).tolist() < theirs.evaluate(errors.unique().numpy()).tolist()
     loop = [sum(float(error) < float(e) for error in errors) / 40 for e in at]
     assert share_below(errors, at).tolist() == loop

@@ -11,6 +11,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import efficientnet as reference
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import efficientnet
 from vidi.backbones.efficientnet import VARIANTS, efficientnet_b0, efficientnet_lite0, trunk
@@ -114,7 +115,7 @@ def test_float32_evaluation_equals_torchvision() -> None:
     randomise(theirs)
     ours.load_state_dict(FROM_TORCHVISION(theirs.state_dict()))
     x = images((57, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 @pytest.mark.system("2.7-B1B7", "B2.4")
@@ -171,7 +172,7 @@ def test_block_gates_the_expanded_channels_through_a_quarter_of_the_input() -> N
     inner = block.depthwise(block.expand(x))
     squeezed = nn.functional.silu(block.se.fc1(inner.mean((2, 3), keepdim=True)))
     expected = block.project(inner * torch.sigmoid(block.se.fc2(squeezed)))
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-14)
+    assert_close(block(x), expected)
 
 
 def test_stochastic_depth_leaves_out_whole_branches_and_keeps_the_expectation() -> None:
@@ -181,7 +182,7 @@ def test_stochastic_depth_leaves_out_whole_branches_and_keeps_the_expectation() 
     torch.default_generator.manual_seed(0)
     change = block.train()(x) - x
     kept = change.flatten(1).any(1)
-    torch.testing.assert_close(change[kept], (branch / 0.75).expand_as(change[kept]), rtol=0, atol=1e-12)
+    assert_close(change[kept], (branch / 0.75).expand_as(change[kept]))
     assert 0.68 < kept.double().mean() < 0.82
     torch.default_generator.manual_seed(0)
     assert torch.equal(block(x) - x, change)

@@ -9,6 +9,7 @@ import torchvision.ops
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
+from tests.closeness import assert_close
 from tests.parity.networks import assert_same_training
 from vidi.backbones.feature_pyramid import FeaturePyramid, TwoLevelMerge, upsampled_to
 from vidi.weights.renaming import renamed
@@ -102,7 +103,7 @@ def test_two_level_form_of_the_notes_against_loops() -> None:
         dim=-2,
     )
     received = merge(lower, upper)[0] - bias[1][:, None, None]
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+    assert_close(received, expected)
 
 
 def test_upsampling_repeats_pixels() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
+from tests.closeness import NUMBERS, OUTPUTS, assert_close
 from tests.parity.networks import distance, randomise
 from vidi.backbones.generation import (
     Generated,
@@ -155,7 +156,7 @@ def test_the_converted_model_is_marian():
     ours, theirs = pair(0)
     source, target = sources(), torch.randint(WORDS, (6, 5))
     expected = theirs(source, attention_mask=source.ne(PAD).long(), decoder_input_ids=target).logits
-    assert distance(ours(source, target), expected) <= 1e-8
+    assert_close(ours(source, target), expected, OUTPUTS)
     assert float(expected.detach().std()) > 0.5
 
 
@@ -192,7 +193,7 @@ def test_beam_search_is_transformers(length_penalty: float, early_stopping: bool
     assert not tokens[:, lengths.max() :].any()
     assert distance(received.scores.flatten(), expected.sequences_scores) <= SCORES
     summed = received.log_probabilities.sum(-1) / received.lengths**length_penalty
-    assert distance(summed, received.scores) <= 1e-10
+    assert_close(summed, received.scores, NUMBERS)
     if early_stopping is True and length_penalty == 1:
         assert_ends_vary(lengths)
 
@@ -261,7 +262,7 @@ def test_the_cache_changes_nothing(kind: str):
     for kept, again in zip(generations(network, source), generations(WithoutCache(network), source), strict=True):
         assert torch.equal(kept.tokens, again.tokens)
         assert torch.equal(kept.lengths, again.lengths)
-        assert distance(kept.log_probabilities, again.log_probabilities) <= 1e-10
+        assert_close(kept.log_probabilities, again.log_probabilities, NUMBERS)
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -279,7 +280,7 @@ def test_the_rest_of_the_batch_changes_nothing(kind: str):
             assert torch.equal(together.tokens[row, :length], alone.tokens[0])
             assert not together.tokens[row, length:].any()
             assert not together.log_probabilities[row, length:].any()
-            assert distance(together.log_probabilities[row, :length], alone.log_probabilities[0]) <= 1e-10
+            assert_close(together.log_probabilities[row, :length], alone.log_probabilities[0], NUMBERS)
 
 
 @pytest.mark.system("3.1-AUTOREG")
@@ -291,7 +292,7 @@ def test_log_probabilities_are_those_of_teacher_forcing(kind: str):
         logits = network(source, given).log_softmax(-1)
         expected = logits.gather(2, generated.tokens[..., None])[..., 0]
         written = torch.arange(given.shape[1]) < generated.lengths[:, None]
-        assert distance(generated.log_probabilities, torch.where(written, expected, 0)) <= 1e-10
+        assert_close(generated.log_probabilities, torch.where(written, expected, 0), NUMBERS)
 
 
 def test_a_full_beam_finds_the_likeliest_sentence():
@@ -311,7 +312,7 @@ def test_a_full_beam_finds_the_likeliest_sentence():
     assert int(found.scores.isfinite().sum()) == len(every)
     for place, sentence in enumerate(ranked):
         assert tuple(found.tokens[0, place, : len(sentence)].tolist()) == sentence
-        assert float(found.scores[0, place]) == pytest.approx(scores[sentence], abs=1e-10)
+        assert float(found.scores[0, place]) == pytest.approx(scores[sentence], rel=NUMBERS)
     assert sum(torch.tensor(list(scores.values())).exp().tolist()) == pytest.approx(1, abs=1e-6)
 
 

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from tests.references.response_norm import response_norm
 from vidi.backbones.classifier import Classifier, GlobalAverageHead, Logits, reset_head
@@ -125,8 +126,8 @@ def test_loss_is_the_sum_of_torchvisions_with_the_weights_of_the_paper() -> None
     outputs = theirs(batch.images)
     main, first, second = (F.cross_entropy(x, labels) for x in (outputs.logits, outputs.aux_logits1, outputs[1]))
     assert set(losses) == {"cross_entropy", "auxiliary"}
-    torch.testing.assert_close(losses["cross_entropy"], main, rtol=0, atol=1e-10)
-    torch.testing.assert_close(losses["auxiliary"], 0.3 * (first + second), rtol=0, atol=1e-10)
+    assert_close(losses["cross_entropy"], main, NUMBERS)
+    assert_close(losses["auxiliary"], 0.3 * (first + second), NUMBERS)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (85, 71)], ids=["even", "odd"])
@@ -135,7 +136,7 @@ def test_float32_evaluation_equals_torchvision(size: tuple[int, int]) -> None:
     randomise(theirs)
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images(size, torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def test_module_is_its_four_paths_written_out() -> None:
         F.conv2d(F.max_pool2d(x, 3, stride=1, padding=1), w[10], w[11]),
     )
     assert w[8].shape[2:] == (5, 5)
-    torch.testing.assert_close(module(x), torch.cat(expected, 1).relu(), rtol=0, atol=1e-14)
+    assert_close(module(x), torch.cat(expected, 1).relu())
 
 
 @pytest.mark.system("2.1-NAIVE")
@@ -192,13 +193,13 @@ def test_naive_module_is_its_four_paths_written_out() -> None:
     x = torch.randn(2, 4, 6, 7, dtype=torch.float64)
     convolved = [F.conv2d(x, w[2 * i], w[2 * i + 1], padding=i).relu() for i in range(3)]
     expected = torch.cat((*convolved, F.max_pool2d(x, 3, stride=1, padding=1)), 1)
-    torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-14)
+    assert_close(module(x), expected)
 
 
 def test_l2_pool_is_the_root_of_summed_squares() -> None:
     x = torch.rand(2, 3, 5, 6, dtype=torch.float64)
     expected = F.lp_pool2d(F.pad(x, (1, 1, 1, 1)), 2.0, 3, stride=1)
-    torch.testing.assert_close(L2Pool()(x), expected, rtol=0, atol=1e-14)
+    assert_close(L2Pool()(x), expected)
 
 
 def test_l2_pool_has_a_gradient_where_everything_is_zero() -> None:
@@ -235,7 +236,7 @@ def test_stem_of_the_paper_written_out() -> None:
     pool = partial(F.max_pool2d, kernel_size=3, stride=2, ceil_mode=True)
     x1 = norm(pool(F.conv2d(x, w[0], w[1], stride=2, padding=3).relu()))
     x2 = F.conv2d(F.conv2d(x1, w[2], w[3]).relu(), w[4], w[5], padding=1).relu()
-    torch.testing.assert_close(stem(x), pool(norm(x2)), rtol=0, atol=1e-11)
+    assert_close(stem(x), pool(norm(x2)), 1e-11)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def batch_of(pictures: Tensor, labels: Tensor) -> Batch:
 @pytest.mark.system("2.1-AUX")
 def test_windows_are_the_papers_on_14_pixels() -> None:
     x = torch.randn(2, 3, 14, 14, dtype=torch.float64)
-    torch.testing.assert_close(equal_windows(x, 4), F.avg_pool2d(x, 5, stride=3), rtol=0, atol=1e-15)
+    assert_close(equal_windows(x, 4), F.avg_pool2d(x, 5, stride=3))
 
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 9), (28, 17), (3, 8), (1, 1)], ids=str)
@@ -340,7 +341,7 @@ def test_auxiliary_head_of_the_paper_written_out() -> None:
     assert [tuple(p.shape) for p in w[::2]] == [(128, 512, 1, 1), (1024, 2048), (5, 1024)]
     hidden = F.conv2d(F.avg_pool2d(x, 5, stride=3), w[0], w[1]).relu().flatten(1)
     expected = F.linear(F.linear(hidden, w[2], w[3]).relu(), w[4], w[5])
-    torch.testing.assert_close(head(x), expected, rtol=0, atol=1e-12)
+    assert_close(head(x), expected)
 
 
 @pytest.mark.system("2.1-AUX")

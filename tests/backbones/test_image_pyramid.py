@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 from torchvision.transforms.v2.functional import resize
 
+from tests.closeness import assert_close
 from vidi.backbones.image_pyramid import CnnPyramid, ImagePyramid, pyramid_costs
 from vidi.backbones.resnet import trunk
 from vidi.nn.cost import count_cost
@@ -32,7 +33,7 @@ def test_the_image_pyramid_is_the_extractor_on_images_resized_one_by_one(extract
             expected.append(extractor(resized)[-1])
     assert [tuple(level.shape[1:]) for level in maps] == [(128, 12, 8), (128, 6, 4), (128, 3, 2)]
     for level, want in zip(maps, expected, strict=True):
-        torch.testing.assert_close(level, want, atol=1e-12, rtol=0)
+        assert_close(level, want)
     assert pyramid.channels == (128, 128, 128)
     assert pyramid.strides == (16, 32, 64)
     assert {id(p) for p in pyramid.parameters()} == {id(p) for p in extractor.parameters()}  # one extractor, shared

@@ -11,6 +11,7 @@ from timm.layers.conv_bn_act import ConvNormAct
 from timm.models.inception_resnet_v2 import Block8, Block17, Block35
 from torch import Tensor, nn
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones.classifier import Logits
 from vidi.backbones.inception_resnet import (
@@ -100,7 +101,7 @@ def test_float32_evaluation_equals_timm() -> None:
     randomise(theirs)
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images((107, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def test_the_sum_is_scaled_and_only_then_rectified(relu: bool) -> None:
     x = torch.randn(2, 4, 5, 6, dtype=torch.float64)
     before = x.clone()
     total = x + 0.2 * block.linear(block.branches(x))
-    torch.testing.assert_close(block(x), total.relu() if relu else total, rtol=0, atol=1e-15)
+    assert_close(block(x), total.relu() if relu else total)
     assert (block.linear(block.branches(x)) < 0).any()
     assert torch.equal(x, before)
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones.classifier import Classifier, Logits
 from vidi.backbones.googlenet import AuxiliaryClassifier, AuxiliaryCriterion
@@ -100,7 +101,7 @@ def test_network_of_fid_equals_pytorch_fid(monkeypatch: pytest.MonkeyPatch) -> N
         expected = extractor(picture[None])[0].flatten(1)
         received = backbone.pool_features(batch.images)
     assert received.shape == (1, 2048)
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-4)
+    assert_close(received, expected, FLOAT32)
 
 
 @pytest.mark.extended
@@ -120,7 +121,7 @@ def test_float32_evaluation_equals_torchvision() -> None:
     names = torchvision_inception.CLASSIFIER | torchvision_inception.AUXILIARY
     ours.load_state_dict(renamed(theirs.state_dict(), names))
     x = images((107, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.mobilenetv2 import InvertedResidual as ReferenceBlock
 
+from tests.closeness import EXACT, FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import mobilenet
 from vidi.backbones.inverted_residual import InvertedResidual, InvertedResidualTrunk, Stage
@@ -58,7 +59,7 @@ def test_float32_evaluation_equals_torchvision() -> None:
     randomise(theirs)
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images((57, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 BLOCK = {
@@ -103,7 +104,7 @@ def test_depthwise_convolution_treats_each_channel_by_itself(stride: int) -> Non
     expected = torch.cat(
         [F.conv2d(x[:, c : c + 1], conv.weight[c : c + 1], stride=stride, padding=2) for c in range(8)], 1
     )
-    torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-14)
+    assert_close(conv(x), expected)
     assert conv.weight.numel() == 8 * 25
 
 
@@ -113,9 +114,9 @@ def test_separable_convolution_is_a_full_one_of_rank_one_per_pair_of_channels() 
     depthwise, pointwise = block.depthwise.conv.weight, block.project.conv.weight  # C 1 k k and D C 1 1
     full = pointwise * depthwise[None, :, 0]  # D C k k
     x = torch.randn(2, 8, 7, 6, dtype=torch.float64)
-    torch.testing.assert_close(block(x), F.conv2d(x, full, padding=1), rtol=0, atol=1e-13)
+    assert_close(block(x), F.conv2d(x, full, padding=1))
     separable = depthwise.numel() + pointwise.numel()
-    assert separable / full.numel() == pytest.approx(1 / 12 + 1 / 9, abs=1e-15)
+    assert separable / full.numel() == pytest.approx(1 / 12 + 1 / 9, rel=EXACT)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

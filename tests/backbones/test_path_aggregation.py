@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.closeness import NUMBERS, assert_close
 from vidi.backbones.path_aggregation import PathAggregation
 
 CHANNELS = (4, 6, 8)
@@ -48,7 +49,7 @@ def test_the_way_up_is_that_of_the_paper(extra: Any) -> None:
     assert torch.equal(received[0], expected)
     for down, smooth, p, level in zip(neck.down, neck.smooth, pyramid[1:], received[1:], strict=True):
         expected = convolved(p + convolved(expected, down, 2), smooth, 1)
-        torch.testing.assert_close(level, expected, atol=1e-10, rtol=0)
+        assert_close(level, expected, NUMBERS)
 
 
 @pytest.mark.system("4.A-PANET")

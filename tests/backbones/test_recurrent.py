@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.closeness import NUMBERS, assert_close
+from tests.conftest import Learnt
 from tests.parity.networks import distance, randomise
 from tests.references.additive_attention import additive_attention
+from tests.settings import SEED
 from vidi.backbones.generation import WithoutCache, beam_search, greedy
 from vidi.backbones.recurrent import AdditiveAttention, Context, RecurrentTranslator
 from vidi.data.translation import BEGIN, END, PAD
@@ -56,8 +59,8 @@ def test_attention_is_the_papers_equations():
         expected = additive_attention(
             states[row], annotations[row], **{name: value.detach() for name, value in tensors.items()}
         )
-        assert distance(context[row], expected[0]) <= 1e-12
-        assert distance(weights[row], expected[1]) <= 1e-12
+        assert_close(context[row], expected[0])
+        assert_close(weights[row], expected[1])
     again = attention(states, annotations, keys=attention.key(annotations))
     assert torch.equal(again.context, context)
 
@@ -69,8 +72,8 @@ def test_masked_tokens_are_as_if_they_were_not_there():
     mask = torch.tensor([[True, True, False, True, False, False]])
     found = attention(states, annotations, mask=mask)
     kept = attention(states, annotations[:, mask[0]])
-    assert distance(found.context, kept.context) <= 1e-12
-    assert distance(found.weights[..., mask[0]], kept.weights) <= 1e-12
+    assert_close(found.context, kept.context)
+    assert_close(found.weights[..., mask[0]], kept.weights)
     assert not found.weights[..., ~mask[0]].any()
 
 
@@ -108,7 +111,7 @@ def test_the_network_is_its_equations(context: Context):
         s = network.decoder(torch.cat((y, c), dim=1), s)
         t = network.readout(torch.cat((s, y, c), dim=1))
         expected = network.output(torch.maximum(t[:, 0::2], t[:, 1::2]))
-        assert distance(network(source, target)[:, i], expected) <= 1e-12
+        assert_close(network(source, target)[:, i], expected)
 
 
 @pytest.mark.system("3.1.1-TRADATTN")
@@ -119,7 +122,7 @@ def test_weights_are_handed_out_for_every_output():
     logits, weights = network.trace(target, memory)
     assert weights is not None
     assert weights.shape == (2, 5, 6)
-    assert distance(weights.sum(-1), torch.ones(2, 5, dtype=torch.float64)) <= 1e-12
+    assert_close(weights.sum(-1), torch.ones(2, 5, dtype=torch.float64))
     assert not weights[1, :, 4:].any()
     assert torch.equal(logits, network(source, target))
     assert small("fixed").trace(target, small("fixed").encode(source)).weights is None
@@ -135,8 +138,8 @@ def test_all_at_once_equals_step_by_step(context: Context):
     for i in range(5):
         picked, _ = network.step(target[rows, i], state.of_rows(rows))
         logits, state = network.step(target[:, i], state)
-        assert distance(logits, together[:, i]) <= 1e-12
-        assert distance(picked, together[rows, i]) <= 1e-12
+        assert_close(logits, together[:, i])
+        assert_close(picked, together[rows, i])
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -144,8 +147,8 @@ def test_padding_and_the_rest_of_the_batch_change_nothing(context: Context):
     network = small(context).eval()
     source, target = sentences(3, SOURCE_WORDS, 6), torch.randint(1, TARGET_WORDS, (3, 5))
     expected = network(source, target)
-    assert distance(network(F.pad(source, (0, 3)), target), expected) <= 1e-12
-    assert distance(network(source[2:, :4], target[2:]), expected[2:]) <= 1e-12
+    assert_close(network(F.pad(source, (0, 3)), target), expected)
+    assert_close(network(source[2:, :4], target[2:]), expected[2:])
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
@@ -168,11 +171,11 @@ def test_only_attention_sees_a_word_where_it_stands(context: Context):
 
 
 @pytest.mark.system("3.1.1-TRADATTN")
-def test_attention_learns_to_reverse_what_a_fixed_vector_does_not():
+def test_attention_learns_to_reverse_what_a_fixed_vector_does_not(learnt: Learnt):
     """Ten words through 2 x 16 numbers: with attention they come out, and it looks at them from last to first."""
     accuracy = {}
     for context in CONTEXTS:
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(SEED)
         network = RecurrentTranslator(14, 14, width=16, hidden=16, context=context, dropout=0.0)
         optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
         for _ in range(200):
@@ -191,9 +194,9 @@ def test_attention_learns_to_reverse_what_a_fixed_vector_does_not():
             weights = network.trace(sentence[:, :-1], network.encode(source)).weights
             assert weights is not None
             looked_at = weights[:, :LENGTH].argmax(-1)  # the last output is <end>
-            assert float((looked_at == torch.arange(LENGTH).flip(0)).float().mean()) > 0.8
-    assert accuracy["attention"] > 0.95
-    assert accuracy["fixed"] < 0.7
+            learnt("reversed looks", float((looked_at == torch.arange(LENGTH).flip(0)).float().mean()), least=0.8)
+    learnt("words with attention", accuracy["attention"], least=0.95)
+    learnt("words without", accuracy["fixed"], most=0.7)
 
 
 LENGTH = 10
@@ -212,4 +215,4 @@ def test_generates_as_the_transformer_does(context: Context):
     for run in (greedy, lambda *x, **k: beam_search(*x, **k).best()):
         kept, again = run(network, source, longest=7), run(WithoutCache(network), source, longest=7)
         assert torch.equal(kept.tokens, again.tokens)
-        assert distance(kept.log_probabilities, again.log_probabilities) <= 1e-10
+        assert_close(kept.log_probabilities, again.log_probabilities, NUMBERS)

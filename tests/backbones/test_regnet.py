@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import regnet as reference
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import regnet
 from vidi.backbones.classifier import Classifier
@@ -98,7 +99,7 @@ def test_float32_evaluation_equals_torchvision() -> None:
     randomise(theirs)
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images((57, 83), torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 @pytest.mark.system("2.8-REGNET")
@@ -198,7 +199,7 @@ def test_block_is_a_grouped_bottleneck_with_a_gate_of_a_quarter_of_the_input() -
     inner = block.conv2(block.conv1(x))
     gate = torch.sigmoid(block.se.fc2(torch.relu(block.se.fc1(inner.mean((2, 3), keepdim=True)))))
     expected = torch.relu(block.conv3(inner * gate) + block.skip(x))
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-14)
+    assert_close(block(x), expected)
 
 
 @pytest.mark.system("2.8-ANYNET")

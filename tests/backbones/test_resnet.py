@@ -12,6 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import resnet as reference
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import resnet, resnext, senet, wide_resnet
 from vidi.backbones.classifier import Classifier
@@ -128,8 +129,8 @@ def test_dilation_fills_in_the_pixels_that_strides_skip(name: str, v1: bool) -> 
     x = images((96, 72))
     c4, c5 = plain.features(x)[2:]
     d4, d5 = dense.features(x)[2:]
-    torch.testing.assert_close(d4[:, :, ::2, ::2], c4, rtol=0, atol=1e-12)
-    torch.testing.assert_close(d5[:, :, ::4, ::4], c5, rtol=0, atol=1e-12)
+    assert_close(d4[:, :, ::2, ::2], c4)
+    assert_close(d5[:, :, ::4, ::4], c5)
     assert dense.strides == (4, 8, 8, 8)
 
 
@@ -139,7 +140,7 @@ def test_float32_evaluation_equals_torchvision(size: tuple[int, int]) -> None:
     randomise(theirs)
     ours.load_state_dict(renamed(theirs.state_dict(), torchvision_resnet.CLASSIFIER))
     x = images(size, torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ def test_basic_block_is_the_equation_of_the_notes() -> None:
     before = x.clone()
     branch = torch.relu(block.norm1(block.conv1(x)))
     expected = torch.relu(block.norm2(block.conv2(branch)) + x)
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-14)
+    assert_close(block(x), expected)
     assert torch.equal(x, before)
 
 
@@ -207,7 +208,7 @@ def test_projection_is_a_matrix_on_every_second_pixel() -> None:
     skip = Projection(3, 5, 2, lambda _: nn.Identity()).double()
     x = torch.randn(2, 3, 7, 6, dtype=torch.float64)
     expected = torch.einsum("oc,bchw->bohw", skip.conv.weight[:, :, 0, 0], x[:, :, ::2, ::2])
-    torch.testing.assert_close(skip(x), expected, rtol=0, atol=1e-14)
+    assert_close(skip(x), expected)
 
 
 @pytest.mark.system("2.2-SKIP")
@@ -307,7 +308,7 @@ def test_the_gate_acts_on_the_branch_before_the_sum() -> None:
     branch = block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(x)))))
     assert isinstance(block.se, SqueezeExcitation)
     expected = torch.relu(block.se.gate(branch) * branch + x)
-    torch.testing.assert_close(block(x), expected, rtol=0, atol=1e-14)
+    assert_close(block(x), expected)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from timm.layers.std_conv import StdConv2d
 from timm.models.resnetv2 import ResNetV2 as Reference
 from torch import Tensor, nn
 
+from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import resnet_v2
 from vidi.backbones.classifier import Classifier
@@ -86,7 +87,7 @@ def test_float32_evaluation_equals_timm() -> None:
     randomise(theirs)
     ours.load_state_dict(rename(theirs.state_dict()))
     x = images(dtype=torch.float32)
-    torch.testing.assert_close(ours.eval()(x).logits, theirs.eval()(x), rtol=0, atol=1e-4)
+    assert_close(ours.eval()(x).logits, theirs.eval()(x), FLOAT32)
 
 
 def test_every_map_equals_timm() -> None:
@@ -97,7 +98,7 @@ def test_every_map_equals_timm() -> None:
     maps = ours.double().features(x)  # type: ignore[operator]
     expected = theirs.double().forward_intermediates(x, indices=4, norm=True, intermediates_only=True)  # type: ignore[operator]
     for received, other in zip(maps, expected, strict=True):
-        torch.testing.assert_close(received, other, rtol=0, atol=1e-10)
+        assert_close(received, other, NUMBERS)
 
 
 @pytest.mark.parametrize("name", sorted(resnet_v2.VARIANTS))
@@ -120,8 +121,8 @@ def test_kernels_are_standardised() -> None:
     weight = conv.weight.detach()
     mean, variance = weight.mean((1, 2, 3), keepdim=True), weight.var((1, 2, 3), correction=0, keepdim=True)
     expected = F.conv2d(x, (weight - mean) / (variance + 1e-8).sqrt(), padding=1)
-    torch.testing.assert_close(conv(x), expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(conv(x + 100)[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], rtol=0, atol=1e-10)
+    assert_close(conv(x), expected)
+    assert_close(conv(x + 100)[:, :, 1:-1, 1:-1], expected[:, :, 1:-1, 1:-1], NUMBERS)
 
 
 def test_a_block_adds_to_its_input_and_activates_first() -> None:
@@ -132,7 +133,7 @@ def test_a_block_adds_to_its_input_and_activates_first() -> None:
     active = torch.relu(block.norm1(x))
     inner = torch.relu(block.norm3(block.conv2(torch.relu(block.norm2(block.conv1(active))))))
     assert block.skip is not None
-    torch.testing.assert_close(block(x), block.conv3(inner) + block.skip(active), rtol=0, atol=1e-12)
+    assert_close(block(x), block.conv3(inner) + block.skip(active))
     assert torch.equal(x, before)
     nn.init.zeros_(plain.conv3.weight)
     y = torch.randn(2, 128, 6, 5, dtype=torch.float64)
@@ -143,7 +144,7 @@ def test_an_image_does_not_depend_on_its_batch() -> None:
     network = trunk("resnetv2_50x1_bit", stem="small", width=32).double().train()
     x = images(16, 16)
     together = network(x)[-1]
-    torch.testing.assert_close(network(x[:1])[-1], together[:1], rtol=0, atol=1e-10)
+    assert_close(network(x[:1])[-1], together[:1], NUMBERS)
 
 
 @pytest.mark.parametrize(("stem", "finest"), [("imagenet", 4), ("small", 1)])

@@ -10,6 +10,7 @@ import torch
 from torchvision.models._utils import _make_divisible
 from torchvision.models.efficientnet import MBConvConfig
 
+from tests.closeness import EXACT
 from vidi.backbones.classifier import supervised_classifier
 from vidi.backbones.resnet import BasicBlock, ResNet
 from vidi.backbones.scaling import (
@@ -93,7 +94,7 @@ def test_efficientnets_constants_do_not_quite_double() -> None:
     assert math.isclose(EFFICIENTNET.growth(), 1.92027, rel_tol=1e-6)
     assert EFFICIENTNET.multipliers(0) == Multipliers(1, 1, 1)
     third = EFFICIENTNET.multipliers(3)
-    assert (third.depth, third.width, third.resolution) == pytest.approx((1.2**3, 1.1**3, 1.15**3), abs=1e-12)
+    assert (third.depth, third.width, third.resolution) == pytest.approx((1.2**3, 1.1**3, 1.15**3), rel=EXACT)
     for phi in (0.5, 1, 2, 6):
         assert EFFICIENTNET.multipliers(phi).flops() == pytest.approx(EFFICIENTNET.growth() ** phi, rel=1e-12)
 

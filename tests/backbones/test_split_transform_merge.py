@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.googlenet import Inception
 from torchvision.models.resnet import Bottleneck as Reference
 
+from tests.closeness import assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones.googlenet import InceptionModule, Widths
 from vidi.backbones.inception_resnet import InceptionResNetA, InceptionResNetB
@@ -50,7 +51,7 @@ def children(module: nn.Module, *names: str) -> list[nn.Module]:
 
 def assert_equal_maps(ours: nn.Module, theirs: nn.Module, x: Tensor) -> None:
     """Compare two modules that share their layers, in evaluation."""
-    torch.testing.assert_close(ours.double().eval()(x), theirs.double().eval()(x), rtol=0, atol=EXACT)
+    assert_close(ours.double().eval()(x), theirs.double().eval()(x), EXACT)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def test_a_sum_of_1x1_convolutions_is_one_of_the_concatenation(groups: int) -> N
     activations = [draw(2, 3, 5, 4) for _ in range(groups)]
     branches = torch.stack([convolve(a, w) for a, w in zip(activations, weights, strict=True)]).sum(0)
     joined = convolve(torch.cat(activations, 1), stack_inputs(weights))
-    torch.testing.assert_close(joined, branches, rtol=0, atol=EXACT)
+    assert_close(joined, branches, EXACT)
 
 
 @pytest.mark.system("2.3-EQ-FIRST", "B2.9")
@@ -147,7 +148,7 @@ def test_1x1_convolutions_of_one_input_are_one_that_is_split_afterwards(groups: 
     x, weights = draw(2, 16, 5, 4), [draw(3, 16, 1, 1) for _ in range(groups)]
     parts = convolve(x, stack_outputs(weights)).chunk(groups, 1)
     for part, weight in zip(parts, weights, strict=True):
-        torch.testing.assert_close(part, convolve(x, weight), rtol=0, atol=EXACT)
+        assert_close(part, convolve(x, weight), EXACT)
 
 
 @pytest.mark.system("2.3-EQ-MID", "B2.9")
@@ -157,7 +158,7 @@ def test_3x3_convolutions_of_a_branch_each_are_a_grouped_one(groups: int) -> Non
     activations = [draw(2, 3, 5, 4) for _ in range(groups)]
     branches = [convolve(a, w, padding=1) for a, w in zip(activations, weights, strict=True)]
     joined = grouped_convolve(torch.cat(activations, 1), stack_outputs(weights), groups, padding=1)
-    torch.testing.assert_close(joined, torch.cat(branches, 1), rtol=0, atol=EXACT)
+    assert_close(joined, torch.cat(branches, 1), EXACT)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import assert_same_training, distance, randomise
 from tests.parity.transformers import decoder_names, encoder_names
 from vidi.backbones.transformer import (
@@ -75,7 +76,7 @@ def test_encoder_layer_is_the_equations(norm_first: bool):
     else:
         middle = LN1(h + attention(h))
         expected = LN2(middle + feed_forward(middle))
-    assert distance(layer(h), expected) <= 1e-12
+    assert_close(layer(h), expected)
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -96,7 +97,7 @@ def test_dropout_is_where_torch_has_it(part: str, norm_first: bool):
     for network in (ours, theirs):
         torch.default_generator.manual_seed(7)
         outputs.append(network(*inputs))
-    assert distance(*outputs) <= 1e-12
+    assert_close(*outputs)
     assert distance(outputs[0], ours.eval()(*inputs)) > 0.1
 
 
@@ -160,10 +161,10 @@ def test_cross_attention_adds_to_each_token_by_itself():
     z, context = random(1, 5, WIDTH), random(1, 4, 7)
     residual, attention = layer.cross_attention_residual, layer.cross_attention
     together = residual(z, lambda y: attention(y, context))
-    assert distance(together, z + attention(residual.norm(z), context)) <= 1e-12
+    assert_close(together, z + attention(residual.norm(z), context))
     for i in range(5):
         alone = residual(z[:, i : i + 1], lambda y: attention(y, context))
-        assert distance(together[:, i : i + 1], alone) <= 1e-12
+        assert_close(together[:, i : i + 1], alone)
     assert layer(z, context).shape == z.shape
 
 
@@ -173,10 +174,10 @@ def test_positions_are_added_to_queries_and_keys_alone():
     h = layer.self_attention_residual.norm(x + layer.self_attention(x + p, x + p, x))
     h = layer.cross_attention_residual.norm(h + layer.cross_attention(h + p, context + q, context))
     h = layer.feed_forward_residual.norm(h + layer.feed_forward(h))
-    assert distance(layer(x, context, positions=p, context_positions=q), h) <= 1e-12
+    assert_close(layer(x, context, positions=p, context_positions=q), h)
     encoder = EncoderLayer(WIDTH, HEADS, HIDDEN, dropout=0.0).double()
     h = encoder.attention_residual.norm(x + encoder.attention(x + p, x + p, x))
-    assert distance(encoder(x, positions=p), encoder.feed_forward_residual.norm(h + encoder.feed_forward(h))) <= 1e-12
+    assert_close(encoder(x, positions=p), encoder.feed_forward_residual.norm(h + encoder.feed_forward(h)))
 
 
 # --------------------------------------------------------------------------------------------- which tokens see which
@@ -219,7 +220,7 @@ def test_an_encoder_without_positions_is_equivariant(norm_first: bool):
     """Worked example B3.2."""
     encoder = Encoder(LAYERS, WIDTH, HEADS, HIDDEN, norm_first=norm_first, dropout=0.0).double()
     x, order = random(2, 6, WIDTH), torch.tensor([4, 0, 5, 2, 1, 3])
-    assert distance(encoder(x[:, order]), encoder(x)[:, order]) <= 1e-12
+    assert_close(encoder(x[:, order]), encoder(x)[:, order])
     places = sinusoids(torch.arange(6, dtype=torch.float64), WIDTH)
     assert distance(encoder(x[:, order] + places), encoder(x + places)[:, order]) > 1e-2
 
@@ -235,7 +236,7 @@ def test_nothing_leaks_from_later_tokens():
     (gradient,) = torch.autograd.grad(decoder(x, context, causal=True)[:, 3].sum(dim=-1) @ random(1), x)
     assert not gradient[:, 4:].any()
     triangle = causal_mask(6)[None]
-    assert distance(decoder(x, context, causal=True), decoder(x, context, mask=triangle)) <= 1e-12
+    assert_close(decoder(x, context, causal=True), decoder(x, context, mask=triangle))
 
 
 # ---------------------------------------------------------------------------------------------------- the whole network
@@ -329,11 +330,11 @@ def test_embeddings_are_scaled_and_tied():
     own.load_state_dict(tied.state_dict() | {"output_weight": tied.target_embedding.weight})
     source, target = sentences(2, 11, 6), torch.randint(1, 13, (2, 5))
     outputs = tied(source, target), own(source, target)
-    assert distance(*outputs) <= 1e-12
+    assert_close(*outputs)
     for output in outputs:
         output.square().sum().backward()
     both = own.target_embedding.weight.grad + own.output_weight.grad  # type: ignore[operator,union-attr]
-    assert distance(tied.target_embedding.weight.grad, both) <= 1e-10  # type: ignore[arg-type]
+    assert_close(tied.target_embedding.weight.grad, both, NUMBERS)  # type: ignore[arg-type]
 
 
 @pytest.mark.system("3.1.4-PARALLEL", "B3.7")
@@ -351,8 +352,8 @@ def test_all_at_once_equals_step_by_step(positions: str, norm_first: bool):
     state = network.begin(memory)
     for i in range(given.shape[1]):
         logits, state = network.step(given[:, i], state)
-        assert distance(logits, together[:, i]) <= 1e-12
-        assert distance(network.decode(given[:, : i + 1], memory)[:, -1], together[:, i]) <= 1e-12
+        assert_close(logits, together[:, i])
+        assert_close(network.decode(given[:, : i + 1], memory)[:, -1], together[:, i])
     assert state.length == given.shape[1]
 
     x = network.target_positions(network.target_embedding(given))
@@ -370,7 +371,7 @@ def test_rows_of_a_state_go_on_by_themselves():
         _, state = network.step(newest, state)
     picked, _ = network.step(tokens[rows, 2], state.of_rows(rows))
     expected = network.decode(tokens[rows], memory.of_rows(rows))[:, -1]
-    assert distance(picked, expected) <= 1e-12
+    assert_close(picked, expected)
     assert distance(network.step(tokens[:1, 0], network.begin(memory).of_rows(rows[1:2]))[0], expected[:1]) > 1e-3
 
 
@@ -379,8 +380,8 @@ def test_padding_changes_nothing():
     source, target = sentences(2, 11, 6), torch.randint(1, 13, (2, 5))
     expected = network(source, target)
     longer = F.pad(source, (0, 3)), F.pad(target, (0, 2))
-    assert distance(network(*longer)[:, :5], expected) <= 1e-12
-    assert distance(network(source[1:, :4], target[1:]), expected[1:]) <= 1e-12
+    assert_close(network(*longer)[:, :5], expected)
+    assert_close(network(source[1:, :4], target[1:]), expected[1:])
 
 
 @pytest.mark.parametrize("norm_first", [False, True])
@@ -406,7 +407,7 @@ def test_every_attention_is_recorded_by_name():
     expected = network(source, target)
     with recorded_attention(network) as maps:
         received = network(source, target)
-    assert distance(received, expected) <= 1e-12
+    assert_close(received, expected)
     shapes = {name: [tuple(weights.shape) for weights in recorded] for name, recorded in maps.items()}
     for layer in range(LAYERS):
         assert shapes[f"encoder.layers.{layer}.attention"] == [(2, HEADS, 6, 6)]

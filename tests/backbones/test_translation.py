@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vidi
+from tests.closeness import NUMBERS, assert_close
 from vidi import api
 from vidi.backbones.transformer import Transformer
 from vidi.backbones.translation import (
@@ -77,7 +78,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_all_words_and_ends() -> None:
         logits = network(source[None], target["tokens"][None, :-1])[0]  # <begin>, t_1 .. t_n
         total += F.cross_entropy(logits, target["tokens"][1:], reduction="sum")  # t_1 .. t_n, <end>
         words += len(target["tokens"]) - 1
-    torch.testing.assert_close(loss, total / words, rtol=0, atol=1e-10)
+    assert_close(loss, total / words, NUMBERS)
 
 
 def test_smoothing_equals_torch() -> None:
@@ -85,7 +86,7 @@ def test_smoothing_equals_torch() -> None:
     words[1, 4:] = PAD
     loss = TranslationCriterion(smoothing=0.1).over_words(logits, words, Step())["cross_entropy"]
     expected = F.cross_entropy(logits.flatten(0, 1), words.flatten(), ignore_index=PAD, label_smoothing=0.1)
-    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-10)
+    assert_close(loss, expected, NUMBERS)
 
 
 @pytest.mark.parametrize("build", [transformer_tiny, recurrent_translator])

@@ -10,6 +10,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models import vgg as reference
 
+from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import vgg
 from vidi.backbones.classifier import Logits
@@ -88,7 +89,7 @@ def test_float32_evaluation_equals_torchvision(size: tuple[int, int]) -> None:
     ours = vgg16_bn(categories=7, width=NARROW, hidden=32).network.eval()
     ours.load_state_dict(RENAME(theirs.state_dict()))
     x = images(size, torch.float32)
-    torch.testing.assert_close(ours(x).logits, theirs(x), rtol=0, atol=1e-4)
+    assert_close(ours(x).logits, theirs(x), FLOAT32)
 
 
 @pytest.mark.parametrize("name", ["vgg16", pytest.param("vgg11_bn", marks=pytest.mark.extended)])
@@ -105,7 +106,7 @@ def test_maps_equal_those_of_timm(name: str) -> None:
     with torch.no_grad():
         maps = zip(ours(x), theirs(x), strict=True)
         for received, expected in maps:
-            torch.testing.assert_close(received, expected, rtol=0, atol=1e-5)
+            assert_close(received, expected, 1e-5)
 
 
 def test_maps_are_not_changed_by_what_follows() -> None:

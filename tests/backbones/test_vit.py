@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer as TorchvisionViT
 from transformers import ViTConfig, ViTForImageClassification, ViTModel
 
+from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import vit
 from vidi.backbones.classifier import reset_head
@@ -118,7 +119,7 @@ def test_tokens_equal_those_of_transformers_without_a_head() -> None:
     state = renamed(theirs.state_dict(), transformers_vit.CLASSIFIER)
     assert ours.load_state_dict(state, strict=False).missing_keys == ["head.linear.weight", "head.linear.bias"]
     tokens = ours.backbone.tokens(images())  # type: ignore[operator]
-    torch.testing.assert_close(tokens, theirs(images()).last_hidden_state, rtol=0, atol=1e-10)
+    assert_close(tokens, theirs(images()).last_hidden_state, NUMBERS)
 
 
 def test_attention_maps_equal_those_of_transformers() -> None:
@@ -134,7 +135,7 @@ def test_attention_maps_equal_those_of_transformers() -> None:
     assert list(maps) == [f"backbone.encoder.layers.{layer}.attention" for layer in range(3)]
     for (received,), weights in zip(maps.values(), expected, strict=True):
         assert received.shape == (2, 3, 17, 17)
-        torch.testing.assert_close(received, weights, rtol=0, atol=1e-6)
+        assert_close(received, weights, 1e-5)
 
 
 @pytest.mark.system("3.2-VIT")
@@ -146,7 +147,7 @@ def test_dropout_falls_where_torchvision_drops() -> None:
     torch.default_generator.manual_seed(3)
     received = ours(x).logits
     torch.default_generator.manual_seed(3)
-    torch.testing.assert_close(received, theirs(x), rtol=0, atol=1e-10)
+    assert_close(received, theirs(x), NUMBERS)
     assert not torch.allclose(received, ours.eval()(x).logits)
 
 
@@ -158,7 +159,7 @@ def test_branches_are_left_out_as_in_timm() -> None:
     for network in (ours, theirs):
         torch.default_generator.manual_seed(3)
         results.append(outputs(network))
-    torch.testing.assert_close(*results, rtol=0, atol=1e-10)
+    assert_close(*results, NUMBERS)
     assert not torch.allclose(results[0], outputs(ours.eval()))
 
 
@@ -207,14 +208,14 @@ def test_multiply_adds_of_vit_b_16() -> None:
 def test_positions_are_interpolated_as_timm_and_transformers_do(size: tuple[int, int]) -> None:
     table = torch.randn(1, 17, 24, dtype=torch.float32)
     expected = resample_abs_pos_embed(table, list(size))
-    torch.testing.assert_close(resized_positions(table, size, antialias=True), expected, rtol=0, atol=1e-6)
+    assert_close(resized_positions(table, size, antialias=True), expected, 1e-6)
     theirs = ViTModel(transformers_config()).double()
     embeddings = theirs.embeddings
     tokens = torch.zeros(1, 1 + size[0] * size[1], 24)
     with torch.no_grad():
         expected = embeddings.interpolate_pos_encoding(tokens, 8 * size[0], 8 * size[1])
         received = resized_positions(embeddings.position_embeddings, size)
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+    assert_close(received, expected)
 
 
 def test_positions_are_fitted_to_the_grids_of_a_network() -> None:
@@ -236,7 +237,7 @@ def test_only_positions_tell_where_a_patch_is() -> None:
     tokens = torch.randn(2, 17, 24, dtype=torch.float64)
     order = torch.cat((torch.zeros(1, dtype=torch.long), 1 + torch.randperm(16)))
     plain, permuted = network.encoder(tokens), network.encoder(tokens[:, order])
-    torch.testing.assert_close(permuted, plain[:, order], rtol=0, atol=1e-12)
+    assert_close(permuted, plain[:, order])
     placed, moved = (network.encoder(network.positions(x)) for x in (tokens, tokens[:, order]))
     assert (moved - placed[:, order]).abs().max() > 1e-3
 
@@ -280,7 +281,7 @@ def test_initialisation_is_that_of_torchvision() -> None:
     expected = from_torchvision(theirs.state_dict())
     for key, value in ours.state_dict().items():
         if value.std() < 1e-5:  # zeros, ones, and biases of the feed-forward network
-            torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-5)
+            assert_close(value, expected[key], 1e-5, size=1)
         else:
             torch.testing.assert_close(value.std(), expected[key].std(), rtol=0.05, atol=0)
             torch.testing.assert_close(value.abs().max(), expected[key].abs().max(), rtol=0.3, atol=0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import Tensor
 
+from tests.closeness import EXACT, NUMBERS, assert_close
 from vidi.backbones import vit
 from vidi.backbones.vit import VisionTransformer, trunk
 from vidi.backbones.vit_analysis import (
@@ -96,7 +97,7 @@ def test_components_of_the_filters_equal_scikit_learn() -> None:
     expected = torch.from_numpy(reference.components_)
     received = components.filters.flatten(1)
     assert components.filters.shape == (7, 3, 4, 4)
-    torch.testing.assert_close(received * (received * expected).sum(1, keepdim=True), expected, rtol=0, atol=1e-10)
+    assert_close(received * (received * expected).sum(1, keepdim=True), expected, NUMBERS)
     torch.testing.assert_close(components.explained, torch.from_numpy(reference.explained_variance_ratio_))
     largest = received.gather(1, received.abs().argmax(1, keepdim=True))
     assert (largest > 0).all()
@@ -131,7 +132,7 @@ def test_similarity_is_the_cosine_of_every_two_positions() -> None:
     for (row, column), (other_row, other_column) in [((0, 0), (2, 3)), ((1, 2), (1, 0)), ((2, 1), (2, 1))]:
         one, other = table[0, 1 + 4 * row + column], table[0, 1 + 4 * other_row + other_column]
         expected = one @ other / math.sqrt(one @ one * (other @ other))
-        assert float(maps[row, column, other_row, other_column]) == pytest.approx(float(expected), abs=1e-12)
+        assert float(maps[row, column, other_row, other_column]) == pytest.approx(float(expected), rel=EXACT)
     with pytest.raises(ValueError, match="13 positions, expected at least 4 x 4"):
         position_similarity(table, (4, 4))
 
@@ -183,7 +184,7 @@ def test_mean_distance_is_the_weighted_mean_over_patches() -> None:
                 for key in range(6):
                     away = math.hypot(8 * (query // 3 - key // 3), 8 * (query % 3 - key % 3))
                     expected[head] += row[key] / row.sum() * away / 12
-    torch.testing.assert_close(mean_attention_distance(weights, (2, 3), 8), expected, rtol=0, atol=1e-12)
+    assert_close(mean_attention_distance(weights, (2, 3), 8), expected)
     with pytest.raises(ValueError, match="7 tokens, expected at least 3 x 3"):
         mean_attention_distance(weights, (3, 3), 8)
 
@@ -217,7 +218,7 @@ def test_rollout_multiplies_half_identities() -> None:
     half = torch.eye(3, dtype=torch.float64) / 2
     expected = (two[0].mean(0) / 2 + half) @ (one[0].mean(0) / 2 + half)
     rolled = attention_rollout({"first": one, "second": two})
-    torch.testing.assert_close(rolled[0], expected, rtol=0, atol=1e-14)
+    assert_close(rolled[0], expected)
     torch.testing.assert_close(rolled.sum(-1), torch.ones(1, 3, dtype=torch.float64))
     with pytest.raises(ValueError, match="at least one layer"):
         attention_rollout({})

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import randomise
 from vidi.backbones import wide_resnet
 from vidi.backbones.wide_resnet import WideResNet
@@ -62,7 +63,7 @@ def test_network_is_the_equations_of_the_paper() -> None:
             skip = F.conv2d(z, state[f"{name}.skip.weight"], stride=step) if block == 0 else y
             z = F.conv2d(z, state[f"{name}.conv1.weight"], stride=step, padding=1)
             y = F.conv2d(active(z, f"{name}.norm2"), state[f"{name}.conv2.weight"], padding=1) + skip
-    torch.testing.assert_close(network(x)[-1], active(y, "norm"), rtol=0, atol=1e-10)
+    assert_close(network(x)[-1], active(y, "norm"), NUMBERS)
 
 
 def test_maps_have_the_announced_channels_and_strides() -> None:

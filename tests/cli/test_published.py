@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 import vidi as package
 from tests.cli.command import vidi
+from tests.closeness import assert_close
 from tests.weights.publishing import publish
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
@@ -84,7 +84,7 @@ def test_fine_tuning_begins_with_the_published_weights_and_a_new_head(here: Supe
     assert config["preprocess"]["exact"] == [40, 40]
     model = package.load("run")
     ours, theirs = (m.network.get_parameter("backbone.stage2.1.conv1.weight") for m in (model, here))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    assert_close(ours, theirs, 1e-9)
     assert model.network.get_parameter("head.linear.weight").shape == (2, 64)
 
 
@@ -98,7 +98,7 @@ def test_a_training_begins_with_the_backbone_of_another_model(here: Supervised, 
     assert (config["preprocess"]["exact"], config["preprocess"]["mean"]) == ([24, 24], list(IMAGENET_MEAN))
     model = package.load("run")
     ours, theirs = (m.network.get_parameter("backbone.stage3.1.conv1.weight") for m in (model, here))
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+    assert_close(ours, theirs, 1e-9)
 
 
 def test_a_file_in_the_published_format_is_as_good_as_a_name(donor: Supervised, classes: Path) -> None:

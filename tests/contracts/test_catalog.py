@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
+from tests.conftest import Learnt
+from tests.settings import SEED
 from vidi.api import load
 from vidi.catalog import CATALOG
 from vidi.data.sentences import VidianSentences
@@ -191,8 +193,8 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names_of(Supervised))
-def test_the_loss_falls_on_one_batch(name: str) -> None:
-    model = build(name).train()
+def test_the_loss_falls_on_one_batch(name: str, learnt: Learnt) -> None:
+    model = build(name, SEED).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-4)
     sizes = [(64, 64)] * 8  # batch norms over fewer images make the loss of a hundred layers jump
     images, targets = inputs(CATALOG[name].task, sizes), truths(CATALOG[name].task, sizes)
@@ -203,7 +205,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
         total.backward()
         optimizer.step()
         totals.append(total.item())
-    assert min(totals[-3:]) < totals[0]
+    learnt("share of the loss that is left", min(totals[-3:]) / totals[0], most=1)
 
 
 @pytest.mark.parametrize("name", marked([name for name in NAMES if CATALOG[name].task == "detection"]))

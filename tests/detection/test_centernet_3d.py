@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.closeness import EXACT
 from tests.references import centernet as slow
 from vidi.data.world.dataset import World
 from vidi.detection.centernet import CenterCriterion, CenterDecode, CenterOutputs
@@ -81,7 +82,7 @@ def test_angles_lie_in_the_bins_of_the_paper() -> None:
         second = any(-math.pi / 6 <= turn <= 7 * math.pi / 6 for turn in turns)
         assert bins == [first, second]
         for (sine, cosine), middle in zip(parts, (-math.pi / 2, math.pi / 2), strict=True):
-            assert (sine, cosine) == pytest.approx((math.sin(angle - middle), math.cos(angle - middle)), abs=1e-12)
+            assert (sine, cosine) == pytest.approx((math.sin(angle - middle), math.cos(angle - middle)), rel=EXACT)
 
 
 @pytest.mark.system("4.3.5-CT3D")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import tv_tensors
 
+from tests.closeness import NUMBERS, assert_close
 from tests.references import centernet as slow
 from vidi.detection.centernet import CenterCriterion, CenterDecode, CenterOutputs
 from vidi.detection.centernet_pose import (
@@ -133,7 +134,7 @@ def test_targets_and_losses_are_those_of_slow_loops() -> None:
     bodies = [joints_of(t, like=FLOATS, joints=J) for t in targets]
     heat = joint_targets(objects, bodies, MAP, min_iou=0.3).heat
     expected = torch.tensor([slow_heat(rows) for rows in slow_joints(targets)], dtype=torch.float64)
-    torch.testing.assert_close(heat, expected, atol=1e-10, rtol=0)
+    assert_close(heat, expected, NUMBERS)
     alone = criterion().objects.compare(CenterOutputs(*outputs[:3]), batch_of(targets), Step())
     assert all(losses[name] == value for name, value in alone.items())
 
@@ -258,7 +259,7 @@ def test_poses_are_those_of_slow_loops(shift: float) -> None:
     for image, (result, placement) in enumerate(zip(results, placements, strict=True)):
         expected = torch.tensor(slow_pose(outputs, image, placement.original, 20), dtype=torch.float64)
         assert result.keypoints is not None
-        torch.testing.assert_close(result.keypoints, expected, atol=1e-9, rtol=0)
+        assert_close(result.keypoints, expected, 1e-9)
         assert result.skeleton == BODY
         assert len(result) > 5
 
@@ -293,7 +294,7 @@ def test_decoding_the_targets_gives_the_poses_back() -> None:
     assert result.keypoints is not None
     found = result.keypoints[result.scores > 0.9]
     order = found[:, 0, 0].argsort()
-    torch.testing.assert_close(found[order, :, :2], points / 2, atol=1e-9, rtol=0)
+    assert_close(found[order, :, :2], points / 2, 1e-9)
     assert (found[..., 2] > 0.99).all()
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.closeness import EXACT, NUMBERS, assert_close
 from tests.parity.networks import distance
 from vidi.detection.detr import (
     DetrCriterion,
@@ -72,11 +73,11 @@ def criterion(**options: Any) -> DetrCriterion:
 def test_generalised_iou_of_boxes_apart():
     """B4.26: a square, another one two to its right: -1/3; so the loss tells near from far."""
     boxes = torch.tensor([[0.0, 0, 1, 1], [2, 0, 3, 1]], dtype=torch.float64)
-    assert paired_generalized_box_iou(boxes[:1], boxes[1:]).item() == pytest.approx(-1 / 3, abs=1e-12)
+    assert paired_generalized_box_iou(boxes[:1], boxes[1:]).item() == pytest.approx(-1 / 3, rel=EXACT)
     found, truth = torch.tensor([[0.1, 0.5, 0.2, 1], [0.5, 0.5, 0.2, 1]], dtype=torch.float64)
     terms = criterion().box_terms(found[None], truth[None])
-    assert terms["giou"].item() == pytest.approx(2 * (1 + 1 / 3), abs=1e-12)
-    assert terms["l1"].item() == pytest.approx(5 * 0.4, abs=1e-12)
+    assert terms["giou"].item() == pytest.approx(2 * (1 + 1 / 3), rel=EXACT)
+    assert terms["l1"].item() == pytest.approx(5 * 0.4, rel=EXACT)
 
 
 @pytest.mark.system("4.3.6-BOXLOSS")
@@ -112,8 +113,8 @@ def test_the_loss_by_hand():
     expected = -(log_p[0, 0, 0] + 0.1 * log_p[0, 1, 3]) / 1.1
     assert losses.keys() == {"classification", "l1", "giou"}  # one layer: nothing auxiliary
     assert losses["classification"].item() == pytest.approx(expected.item(), rel=1e-12)
-    assert losses["l1"].item() == pytest.approx(0, abs=1e-12)
-    assert losses["giou"].item() == pytest.approx(0, abs=1e-12)
+    assert losses["l1"].item() == pytest.approx(0, abs=EXACT)
+    assert losses["giou"].item() == pytest.approx(0, abs=EXACT)
 
 
 @pytest.mark.system("4.3.6-SETLOSS", "4.3.6-HUNGARIAN")
@@ -253,7 +254,7 @@ def test_queries_are_decoded_in_parallel_and_in_no_order(positions):
         model.network.queries = torch.nn.Parameter(model.network.queries[:1])
         alone = model.network(images)
     for one, other in zip(before, after, strict=True):
-        assert distance(other, one.index_select(one.ndim - 2, order)) <= 1e-12
+        assert_close(other, one.index_select(one.ndim - 2, order))
     assert distance(alone.class_logits[:, 0], after.class_logits[:, 0]) > 1e-4
 
 
@@ -267,7 +268,7 @@ def test_queries_that_are_equal_find_the_same():
     with torch.no_grad():
         model.network.queries[1] = model.network.queries[0]
         outputs = model.network(images)
-    assert distance(outputs.class_logits[:, 0], outputs.class_logits[:, 1]) <= 1e-12
+    assert_close(outputs.class_logits[:, 0], outputs.class_logits[:, 1])
     assert distance(outputs.class_logits[:, 0], outputs.class_logits[:, 2]) > 1e-4
 
 
@@ -287,7 +288,7 @@ def test_without_positions_an_image_would_be_a_bag_of_tokens(positions, monkeypa
         assert distance(seen(model, x).class_logits, seen(model, x.flip(axis)).class_logits) > 1e-5
     monkeypatch.setattr("vidi.detection.detr.sinusoids_2d", lambda mask, width: torch.zeros(*mask.shape, width))
     for axis in (2, 3):
-        assert distance(seen(model, x).class_logits, seen(model, x.flip(axis)).class_logits) <= 1e-12
+        assert_close(seen(model, x).class_logits, seen(model, x.flip(axis)).class_logits)
 
 
 def test_the_two_ways_of_adding_positions_differ():
@@ -308,8 +309,8 @@ def test_padding_is_not_looked_at(positions):
     noisy[:, :, :, 4:] += 5
     outputs = seen(model, features, mask), seen(model, noisy, mask), seen(model, features[:, :, :3, :4])
     for one, two, alone in zip(*outputs, strict=True):
-        assert distance(one, two) <= 1e-10
-        assert distance(one, alone) <= 1e-6  # positions are float32
+        assert_close(one, two, NUMBERS)
+        assert_close(one, alone, 1e-6)  # positions are float32
 
 
 @pytest.mark.system("4.3.6-DETR")

@@ -8,6 +8,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.ops import batched_nms
 
+from tests.closeness import assert_close
 from vidi.detection.fast_rcnn import (
     BoxPredictor,
     FastDetector,
@@ -196,8 +197,8 @@ def test_decoding_is_that_of_a_loop_over_images_and_classes(threshold: float) ->
         boxes, scores = torch.stack([f[0] for f in found]), torch.stack([f[1] for f in found])
         labels = torch.tensor([f[2] for f in found])
         kept = batched_nms(boxes, scores, labels, 0.4)[:25]
-        torch.testing.assert_close(result.boxes, boxes[kept], rtol=0, atol=1e-12)
-        torch.testing.assert_close(result.scores, scores[kept], rtol=0, atol=1e-12)
+        assert_close(result.boxes, boxes[kept])
+        assert_close(result.scores, scores[kept])
         assert torch.equal(result.labels, labels[kept])
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import assert_close
+from tests.conftest import Learnt
 from vidi.detection.faster_rcnn import (
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet50,
@@ -129,8 +131,7 @@ def test_half_precision_losses_are_computed_in_float32() -> None:
     assert all(v.dtype == torch.float32 for v in outputs if v.is_floating_point())
 
 
-def test_one_batch_is_learnt() -> None:
-    torch.default_generator.manual_seed(0)
+def test_one_batch_is_learnt(learnt: Learnt) -> None:
     model: Any = fasterrcnn_tiny(**SMALL | {"channels": 32, "hidden": 64})
     batch = batch_of([[[10, 12, 50, 60]], [[10, 12, 50, 60]]])
     for i, image in enumerate(batch.images):
@@ -146,8 +147,8 @@ def test_one_batch_is_learnt() -> None:
     results = model.decode(model(batch.images), batch.placements)
     for i, result in enumerate(results):
         assert result.labels[0] == i
-        assert result.scores[0] > 0.5
-        assert box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]])) > 0.7
+        learnt("score", float(result.scores[0]), least=0.5)
+        learnt("overlap", float(box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]]))), least=0.7)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -161,8 +162,8 @@ def test_a_batch_equals_its_images_alone() -> None:
     for image, result in zip(images, together, strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        torch.testing.assert_close(result.boxes, alone.boxes, atol=1e-3, rtol=0)
-        torch.testing.assert_close(result.scores, alone.scores, atol=1e-5, rtol=0)
+        assert_close(result.boxes, alone.boxes, 1e-5)
+        assert_close(result.scores, alone.scores, 1e-5)
 
 
 @pytest.mark.system("4.3.2-TWOSTAGE")

@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 from sklearn.svm import LinearSVC
 
+from tests.closeness import FLOAT32, NUMBERS, assert_close
 from vidi.detection.linear_models import RidgeSums, linear_svm
 
 
@@ -42,7 +43,7 @@ def test_machines_are_those_of_liblinear(cost: float, positive_weight: float, bi
 def test_separable_and_one_sided_samples_have_a_machine() -> None:
     x = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
     model = linear_svm(x, torch.tensor([True, False]), cost=1e6)
-    torch.testing.assert_close(x @ model.weights + model.biases, torch.tensor([[1.0], [-1.0]]), rtol=0, atol=1e-4)
+    assert_close(x @ model.weights + model.biases, torch.tensor([[1.0], [-1.0]]), FLOAT32)
     assert (features() @ linear_svm(features(), torch.ones(60).bool(), cost=1e6).weights).isfinite().all()
     nothing = linear_svm(features()[:0], torch.zeros(0).bool())
     assert (nothing.weights == 0).all()
@@ -58,11 +59,11 @@ def test_ridge_is_that_of_scikit_learn(penalty: float) -> None:
     sums.add(x[25:], y[25:])
     model = sums.solve(penalty)
     theirs = Ridge(alpha=penalty).fit(x.numpy(), y.numpy())
-    torch.testing.assert_close(model.weights.T, torch.from_numpy(theirs.coef_), rtol=0, atol=1e-10)
-    torch.testing.assert_close(model.biases, torch.from_numpy(theirs.intercept_), rtol=0, atol=1e-10)
+    assert_close(model.weights.T, torch.from_numpy(theirs.coef_), NUMBERS)
+    assert_close(model.biases, torch.from_numpy(theirs.intercept_), NUMBERS)
     scaled, direct = sums.scaled(3.0).solve(penalty), RidgeSums(7, 4)
     direct.add(3 * x, y)
-    torch.testing.assert_close(scaled.weights, direct.solve(penalty).weights, rtol=0, atol=1e-10)
+    assert_close(scaled.weights, direct.solve(penalty).weights, NUMBERS)
 
 
 def test_no_samples_give_no_correction() -> None:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 from torchvision.ops import batched_nms
 
+from tests.closeness import FLOAT32, NUMBERS, OUTPUTS, assert_close
+from tests.conftest import Learnt
 from vidi.detection import region_classifiers
 from vidi.detection.fast_rcnn import RegionPredictions, Samples
 from vidi.detection.linear_models import RidgeSums, linear_svm
@@ -178,18 +180,16 @@ def test_every_proposal_is_warped_and_seen_by_itself() -> None:
             box = proposals[image, slot][None]
             crop = crop_and_warp(images[image : image + 1], box, torch.tensor([0]), (16, 16), context=2)
             vector = network.backbone(crop)[-1].mean((2, 3))
-            torch.testing.assert_close(
-                outputs.class_logits[image, slot], network.predict.classes(vector)[0], rtol=0, atol=1e-10
-            )
+            assert_close(outputs.class_logits[image, slot], network.predict.classes(vector)[0], NUMBERS)
             deltas = network.predict.deltas(vector).view(K, 4)
-            torch.testing.assert_close(outputs.box_deltas[image, slot], deltas, rtol=0, atol=1e-10)
+            assert_close(outputs.box_deltas[image, slot], deltas, NUMBERS)
 
 
 @pytest.mark.system("4.3.2-RCNN")
 def test_the_target_correction_of_a_warped_proposal_gives_the_object_back() -> None:
     boxes, truths = boxes_of(20), boxes_of(20, 1)
     deltas = encode_boxes(truths, boxes, weights=(10, 10, 5, 5))
-    torch.testing.assert_close(decode_boxes(deltas, boxes, weights=(10, 10, 5, 5)), truths, rtol=0, atol=1e-10)
+    assert_close(decode_boxes(deltas, boxes, weights=(10, 10, 5, 5)), truths, NUMBERS)
     images = torch.zeros(1, 1, 60, 80, dtype=torch.float64)
     images[0, 0, 20:40, 30:60] = 1
     warped = crop_and_warp(images, torch.tensor([[30.0, 20, 60, 40]]).double(), torch.tensor([0]), (20, 20), context=5)
@@ -287,13 +287,13 @@ def test_fitting_is_that_of_slow_loops() -> None:
         machine = linear_svm(
             x.double(), torch.arange(len(x)) < len(positive[k]), cost=1e-3, positive_weight=2.0, bias_scale=10.0
         )
-        torch.testing.assert_close(regions.class_weights[:, k], machine.weights[:, 0].float(), rtol=0, atol=1e-4)
-        assert float(regions.class_biases[k]) == pytest.approx(float(machine.biases), abs=1e-4)
+        assert_close(regions.class_weights[:, k], machine.weights[:, 0].float(), FLOAT32)
+        assert float(regions.class_biases[k]) == pytest.approx(float(machine.biases), rel=FLOAT32)
         sums = RidgeSums(x.shape[1], 4)
         sums.add(scale * torch.stack([v for v, _ in pairs[k]]), torch.stack([t for _, t in pairs[k]]))
         ridge = sums.solve(1000.0)
-        torch.testing.assert_close(regions.box_weights[k], ridge.weights.float(), rtol=0, atol=1e-5)
-        torch.testing.assert_close(regions.box_biases[k], ridge.biases.float(), rtol=0, atol=1e-5)
+        assert_close(regions.box_weights[k], ridge.weights.float(), 1e-5)
+        assert_close(regions.box_biases[k], ridge.biases.float(), 1e-5)
 
 
 @pytest.mark.system("4.3.2-RCNN")
@@ -311,7 +311,7 @@ def test_hard_negatives_give_the_machine_of_all_negatives(monkeypatch: pytest.Mo
         kept.append(len(machine.negative))
     machine.train()
     whole = linear_svm(torch.cat([positive, negative]), torch.arange(820) < 20, positive_weight=2.0, bias_scale=10.0)
-    torch.testing.assert_close(machine.weights, whole.weights[:, 0], rtol=0, atol=1e-8)
+    assert_close(machine.weights, whole.weights[:, 0], OUTPUTS)
     assert max(kept) < 500
 
 
@@ -332,14 +332,14 @@ def test_decoding_by_margins_is_that_of_a_loop() -> None:
                 scores.append(1 / (1 + torch.exp(-margins[0, row, k])))
                 labels.append(label)
     kept = batched_nms(torch.stack(boxes), torch.stack(scores), torch.tensor(labels), 0.3)[:20]
-    torch.testing.assert_close(result.boxes, torch.stack(boxes)[kept], rtol=0, atol=1e-10)
-    torch.testing.assert_close(result.scores, torch.stack(scores)[kept], rtol=0, atol=1e-10)
+    assert_close(result.boxes, torch.stack(boxes)[kept], NUMBERS)
+    assert_close(result.scores, torch.stack(scores)[kept], NUMBERS)
     assert result.labels.tolist() == [labels[i] for i in kept.tolist()]
     assert result.categories == ("a", "b", "c")
 
 
 @pytest.mark.system("4.3.2-RCNN")
-def test_machines_on_an_untrained_network_find_coloured_rectangles() -> None:
+def test_machines_on_an_untrained_network_find_coloured_rectangles(learnt: Learnt) -> None:
     """They separate what they were fitted to: nearly all objects of other pictures are found, few else surely."""
     model = tiny(rcnn_svm_tiny)
     model.stages()[1].model.fit([scene(seed) for seed in range(24)])  # type: ignore[union-attr]
@@ -351,7 +351,7 @@ def test_machines_on_an_untrained_network_find_coloured_rectangles() -> None:
         found += 1
         iou = box_iou(best.boxes[:1], target["boxes"].as_subclass(Tensor))[0]
         right += int(iou.max() >= 0.5 and best.labels[0] == target["labels"][iou.argmax()])
-    assert right / found >= 0.75
+    learnt("share of objects", right / found, least=0.75)
 
 
 def test_fits_that_cannot_be_are_told() -> None:

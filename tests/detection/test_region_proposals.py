@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
+from tests.closeness import assert_close
 from vidi.detection.anchors import LevelAnchors
 from vidi.detection.region_proposals import (
     AnchorPredictions,
@@ -81,12 +82,12 @@ def test_a_two_way_head_gives_the_probabilities_and_the_loss_of_its_2k_logits() 
     gradients = [
         torch.autograd.grad(loss, head.objectness.weight, retain_graph=True)[0] for loss in (one_way, cross_entropy)
     ]
-    torch.testing.assert_close(*gradients, rtol=0, atol=1e-14)
+    assert_close(*gradients)
 
     converted = as_one_way(head)
     assert converted.objectness.out_channels == 3
     for ours, theirs in zip(converted([x]), head([x]), strict=True):
-        torch.testing.assert_close(ours[0], theirs[0], rtol=0, atol=1e-12)
+        assert_close(ours[0], theirs[0])
     same = as_one_way(converted)
     assert torch.equal(same([x])[0][0], converted([x])[0][0])
 

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import assert_close
+from tests.conftest import Learnt
 from tests.references.retinanet_loss import retinanet_loss
 from vidi.backbones.resnet import trunk
 from vidi.detection.retinanet import (
@@ -266,7 +268,7 @@ def test_every_parameter_learns_on_any_canvas(size):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_one_batch_is_learnt():
+def test_one_batch_is_learnt(learnt: Learnt):
     model: Any = retinanet_tiny(categories=K, width=16, channels=32)
     images = torch.rand(2, 3, 128, 128)
     targets = [{"boxes": torch.tensor([[10.0, 20.0, 60.0, 90.0]]), "labels": torch.tensor([i])} for i in range(2)]
@@ -280,11 +282,11 @@ def test_one_batch_is_learnt():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss < 0.5
+    learnt("loss", float(loss.detach()), most=0.5)
     results = model.decode(model(images), batch.placements)
     for result, t in zip(results, targets, strict=True):
         assert result.labels[0] == t["labels"][0]
-        assert box_iou(result.boxes[:1], t["boxes"]) > 0.7
+        learnt("overlap", float(box_iou(result.boxes[:1], t["boxes"])), least=0.7)
 
 
 EXPORT = """
@@ -371,8 +373,8 @@ def test_a_batch_equals_its_images_alone():
     for image, result in zip(images, together, strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        torch.testing.assert_close(result.boxes, alone.boxes, atol=1e-3, rtol=0)
-        torch.testing.assert_close(result.scores, alone.scores, atol=1e-6, rtol=0)
+        assert_close(result.boxes, alone.boxes, 1e-5)
+        assert_close(result.scores, alone.scores, 1e-5)
 
 
 def test_prediction_leaves_the_mode_as_it_was():

@@ -12,6 +12,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from tests.closeness import NUMBERS, assert_close
 from tests.references import selective_search as reference
 from vidi.data.world.dataset import World
 from vidi.detection.selective_search import (
@@ -59,16 +60,16 @@ def as_reference(regions: Regions) -> list[reference.Region]:
 def test_colour_spaces_are_scikit_images():
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     image[:4], image[4:8], image[8:10] = 0, image[4:8, :, :1], 255
-    np.testing.assert_allclose(colour_space(image, "hsv"), skimage.color.rgb2hsv(image), atol=1e-12)
+    assert_close(colour_space(image, "hsv"), skimage.color.rgb2hsv(image))
     lab = np.add(skimage.color.rgb2lab(image), [0, 128, 128]) / [100, 255, 255]
-    np.testing.assert_allclose(colour_space(image, "lab"), lab, atol=1e-10)
+    assert_close(colour_space(image, "lab"), lab, NUMBERS)
     np.testing.assert_array_equal(colour_space(image, "hue"), colour_space(image, "hsv")[..., :1])
     intensity = colour_space(image, "intensity")
     np.testing.assert_allclose(intensity[..., 0] * 255, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), atol=0.51)
     shares = np.full((40, 50, 2), 1 / 3)
     shares[4:] = image[4:, :, :2] / np.maximum(image[4:].sum(2, keepdims=True, dtype=float), 1)
     shares[(image == 0).all(2)] = 1 / 3
-    np.testing.assert_allclose(colour_space(image, "rgi"), np.concatenate((shares, intensity), 2), atol=1e-12)
+    assert_close(colour_space(image, "rgi"), np.concatenate((shares, intensity), 2))
     for name in MODES["quality"].spaces:
         channels = colour_space(image, name)
         assert channels.min() >= 0
@@ -87,8 +88,8 @@ def test_descriptions_are_those_of_slow_loops():
     assert len(regions.sizes) == len(expected) > 5
     assert regions.sizes.tolist() == [region.size for region in expected]
     assert regions.boxes.tolist() == [list(region.box) for region in expected]
-    np.testing.assert_allclose(regions.colours, [region.colours for region in expected], atol=1e-12)
-    np.testing.assert_allclose(regions.textures, [region.textures for region in expected], atol=1e-12)
+    assert_close(regions.colours, [region.colours for region in expected])
+    assert_close(regions.textures, [region.textures for region in expected])
     assert list(map(tuple, regions.pairs.tolist())) == reference.touching(labels)
 
 
@@ -109,7 +110,7 @@ def test_merging_is_that_of_slow_loops(superpixels, names):
     assert hierarchy.sizes.tolist() == [region.size for region in found]
     area = 60 * 80
     expected = [reference.similarities(found[a], found[b], area) for a, b in children]
-    np.testing.assert_allclose(hierarchy.similarities, expected, atol=1e-12)
+    assert_close(hierarchy.similarities, expected)
 
 
 @pytest.mark.system("4.3.2-SELSEARCH")
@@ -140,7 +141,7 @@ def test_merged_histograms_are_those_of_the_merged_pixels(superpixels):
     assert again.sizes.tolist() == hierarchy.sizes[numbers].tolist()
     assert again.boxes.tolist() == hierarchy.boxes[numbers].tolist()
     rest = group_regions(again)
-    np.testing.assert_allclose(rest.similarities, hierarchy.similarities[-(left - 1) :], atol=1e-12)
+    assert_close(rest.similarities, hierarchy.similarities[-(left - 1) :])
     assert rest.boxes[left:].tolist() == hierarchy.boxes[-(left - 1) :].tolist()
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import assert_close
+from tests.conftest import Learnt
 from tests.references.boxes import Box, iou
 from vidi.detection.ssd import (
     SSD300,
@@ -295,8 +297,7 @@ def test_every_parameter_learns(build: Any) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_one_batch_is_learnt() -> None:
-    torch.default_generator.manual_seed(0)
+def test_one_batch_is_learnt(learnt: Learnt) -> None:
     model: Any = ssd_tiny(**SMALL)
     batch = batch_of([target([[10, 12, 50, 60]], [i]) for i in range(2)], (64, 64))
     for i, image in enumerate(batch.images):
@@ -310,8 +311,8 @@ def test_one_batch_is_learnt() -> None:
         optimizer.step()
     for i, result in enumerate(model.decode(model(batch.images), batch.placements)):
         assert result.labels[0] == i
-        assert result.scores[0] > 0.5
-        assert box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]])) > 0.7
+        learnt("score", float(result.scores[0]), least=0.5)
+        learnt("overlap", float(box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]]))), least=0.7)
 
 
 def test_weights_that_are_not_numbers_are_caught() -> None:
@@ -425,5 +426,5 @@ def test_a_batch_equals_its_images_alone() -> None:
     for image, result in zip(images, model.predict(images), strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        torch.testing.assert_close(result.boxes, alone.boxes, atol=1e-3, rtol=0)
-        torch.testing.assert_close(result.scores, alone.scores, atol=1e-5, rtol=0)
+        assert_close(result.boxes, alone.boxes, 1e-5)
+        assert_close(result.scores, alone.scores, 1e-5)

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 import torch
 
+from tests.closeness import assert_close
 from vidi.engine import plots
 
 
@@ -96,7 +97,7 @@ class TestCurves:
 def test_smoothing_is_a_shrinking_centred_mean() -> None:
     values = np.random.default_rng(0).normal(size=100)
     expected = [values[max(0, place - 2) : place + 3].mean() for place in range(100)]
-    np.testing.assert_allclose(plots._smoothed(values), expected, atol=1e-12)
+    assert_close(plots._smoothed(values), expected)
     np.testing.assert_array_equal(plots._smoothed(values[:10]), values[:10])
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import Subset
 
+from tests.conftest import Learnt
 from vidi.data.world.dataset import World
 from vidi.detection.centernet_3d import centernet_3d_tiny
 from vidi.detection.centernet_pose import centernet_pose_tiny
@@ -45,29 +46,27 @@ def learn_by_heart(model: Any, scenes: Subset[Any], *, steps: int, rate: float =
 
 
 @pytest.mark.system("4.3.5-CTPOSE")
-def test_a_tiny_centernet_learns_poses_by_heart() -> None:
+def test_a_tiny_centernet_learns_poses_by_heart(learnt: Learnt) -> None:
     """A keypoint AP50 of 0.7 on its own four training images after 80 steps, where it was 0."""
-    torch.default_generator.manual_seed(0)
     scenes = scenes_of("pose", with_persons=True)
     model: Any = centernet_pose_tiny(size=SIZE)
     before = scores(model, scenes, "pose")
     learn_by_heart(model, scenes, steps=80)
     after = scores(model, scenes, "pose")
     assert before["keypoint_ap50"] < 0.05
-    assert after["keypoint_ap50"] >= 0.7
+    learnt("keypoint_ap50", after["keypoint_ap50"], least=0.7)
 
 
 @pytest.mark.system("4.3.5-CT3D")
-def test_a_tiny_centernet_learns_boxes_in_space_by_heart() -> None:
+def test_a_tiny_centernet_learns_boxes_in_space_by_heart(learnt: Learnt) -> None:
     """On its own four training images depths within a tenth and yaws within 20 degrees, and most things found."""
-    torch.default_generator.manual_seed(0)
     scenes = scenes_of("detection_3d", with_persons=False)
     model: Any = centernet_3d_tiny(size=SIZE)
     before = scores(model, scenes, "detection_3d")
     learn_by_heart(model, scenes, steps=80)
     after = scores(model, scenes, "detection_3d")
     assert before["space_score"] < 0.05
-    assert after["space_score"] >= 0.7
-    assert after["space_matched"] >= 0.7
-    assert after["space_relative_depth_error"] < 0.1
-    assert after["space_orientation_error"] < math.radians(20)
+    learnt("space_score", after["space_score"], least=0.7)
+    learnt("space_matched", after["space_matched"], least=0.7)
+    learnt("space_relative_depth_error", after["space_relative_depth_error"], most=0.1)
+    learnt("space_orientation_error", after["space_orientation_error"], most=math.radians(20))

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 import vidi
+from tests.conftest import Learnt
+from tests.settings import SEED
 from vidi import api
 
 
 @pytest.mark.system("3.1-TRANSFORMER")
-def test_a_small_transformer_translates(tmp_path: Path) -> None:
+def test_a_small_transformer_translates(tmp_path: Path, learnt: Learnt) -> None:
     """Nine of ten sentences that it never met, right to the last word, after 250 steps of 64."""
     numbers: dict[str, Any] = {
         "steps": 250,
@@ -19,8 +21,8 @@ def test_a_small_transformer_translates(tmp_path: Path) -> None:
         "learning_rate": 4e-3,
         "validate_every": 99,
     }
-    run = vidi.train("transformer_tiny", out=tmp_path / "run", width=64, hidden=128, **numbers)
-    assert float(vidi.evaluate(run.folder, split="test")["exact"]) >= 0.9
+    run = vidi.train("transformer_tiny", out=tmp_path / "run", seed=SEED, width=64, hidden=128, **numbers)
+    learnt("exact", float(vidi.evaluate(run.folder, split="test")["exact"]), least=0.9)
     assert str(vidi.load(run.folder).predict("the old cat did not see some birds today")[0]).startswith("hodi")
 
 

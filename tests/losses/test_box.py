@@ -7,6 +7,7 @@ import torchvision.ops
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.closeness import NUMBERS, OUTPUTS, assert_close
 from tests.references import boxes as slow
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss, smooth_l1_loss
 
@@ -23,9 +24,9 @@ def boxes(count: int, seed: int) -> torch.Tensor:
 
 
 def assert_equal_with_gradient(ours: torch.Tensor, reference: torch.Tensor, leaf: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, reference, rtol=0, atol=1e-10)
+    assert_close(ours, reference, NUMBERS)
     mine, theirs = (torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for loss in (ours, reference))
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-8)
+    assert_close(mine, theirs, OUTPUTS)
 
 
 @pytest.mark.system("B4.11", "4.3.2-HUBER")
@@ -82,9 +83,9 @@ def test_overlap_losses_are_the_loops():
     pairs = list(zip(predicted.tolist(), target.tolist(), strict=True))
     plain = torch.tensor([1 - slow.iou(a, b) for a, b in pairs], dtype=torch.float64)
     general = torch.tensor([1 - slow.generalized_iou(a, b) for a, b in pairs], dtype=torch.float64)
-    torch.testing.assert_close(iou_loss(predicted, target, eps=0, reduction="none"), plain, rtol=0, atol=1e-12)
+    assert_close(iou_loss(predicted, target, eps=0, reduction="none"), plain)
     ours = generalized_iou_loss(predicted, target, eps=0, reduction="none")
-    torch.testing.assert_close(ours, general, rtol=0, atol=1e-12)
+    assert_close(ours, general)
 
 
 def test_gradients_of_overlap_losses_are_right_and_tell_apart_boxes_that_do_not_meet():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
+from tests.closeness import EXACT, NUMBERS, OUTPUTS, assert_close
 from vidi.losses.classification import (
     binary_cross_entropy,
     class_balanced_weights,
@@ -32,9 +33,9 @@ def logit(probability: float) -> torch.Tensor:
 
 
 def assert_equal_with_gradient(ours: torch.Tensor, reference: torch.Tensor, leaf: torch.Tensor) -> None:
-    torch.testing.assert_close(ours, reference, rtol=0, atol=1e-10)
+    assert_close(ours, reference, NUMBERS)
     mine, theirs = (torch.autograd.grad(loss.sum(), leaf, retain_graph=True)[0] for loss in (ours, reference))
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-8)
+    assert_close(mine, theirs, OUTPUTS)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ def test_mixup_is_the_mixture_of_two_losses():
     first, second = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([3, 3, 1, 0, 2, 2])
     targets = share * F.one_hot(first, 4).double() + (1 - share) * F.one_hot(second, 4).double()
     expected = share * cross_entropy(logits, first) + (1 - share) * cross_entropy(logits, second)
-    torch.testing.assert_close(cross_entropy(logits, targets), expected, rtol=0, atol=1e-12)
+    assert_close(cross_entropy(logits, targets), expected)
 
 
 def test_labels_outside_the_classes_and_impossible_smoothing_are_refused():
@@ -101,9 +102,9 @@ def test_the_multi_label_loss_sums_over_sigmoids_and_background_fires_none():
     for row, truth in zip(logits.tolist(), targets.tolist(), strict=True):
         p = [1 / (1 + math.exp(-s)) for s in row]
         expected.append(-sum(math.log(q if y else 1 - q) for q, y in zip(p, truth, strict=True)))
-    assert losses.tolist() == pytest.approx(expected, abs=1e-10)
+    assert losses.tolist() == pytest.approx(expected, rel=NUMBERS)
     reference = F.binary_cross_entropy_with_logits(logits, targets.double(), reduction="sum") / 4
-    torch.testing.assert_close(multi_label_cross_entropy(logits, targets), reference, rtol=0, atol=1e-12)
+    assert_close(multi_label_cross_entropy(logits, targets), reference)
     with pytest.raises(ValueError, match="expected 0 to 3"):
         foreground_targets(torch.tensor([4]), 3)
 
@@ -127,7 +128,7 @@ def test_focal_factors_of_the_worked_example():
     for p_t, factor in ((0.9, 0.01), (0.6, 0.16), (0.4, 0.36), (0.1, 0.81)):
         focal = focal_loss(logit(p_t), torch.tensor([True]), gamma=2, alpha=None)
         plain = focal_loss(logit(p_t), torch.tensor([True]), gamma=0, alpha=None)
-        assert (focal / plain).item() == pytest.approx(factor, abs=1e-12)
+        assert (focal / plain).item() == pytest.approx(factor, rel=EXACT)
 
 
 @pytest.mark.system("B4.20", "4.3.4-WBFL")
@@ -159,7 +160,7 @@ def test_focal_loss_is_the_papers_formula_and_bce_without_gamma():
         p_t = 1 / (1 + math.exp(-s if y else s))
         expected.append(-((1 - p_t) ** 1.5) * math.log(p_t))
     ours = focal_loss(logits, targets, gamma=1.5, alpha=None, reduction="none")
-    assert ours.tolist() == pytest.approx(expected, abs=1e-10)
+    assert ours.tolist() == pytest.approx(expected, rel=NUMBERS)
     plain = binary_cross_entropy(logits, targets, reduction="none")
     torch.testing.assert_close(focal_loss(logits, targets, gamma=0, alpha=None, reduction="none"), plain)
 

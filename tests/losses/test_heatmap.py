@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.closeness import NUMBERS, assert_close
 from tests.references.centernet import cell_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
 
@@ -29,7 +30,7 @@ def test_the_loss_is_that_of_slow_loops(gamma, beta):
     pairs = zip(logits.flatten().tolist(), targets.flatten().tolist(), strict=True)
     expected = torch.tensor([cell_loss(*pair, gamma, beta) for pair in pairs], dtype=torch.float64)
     received = penalty_reduced_focal_loss(logits, targets, gamma=gamma, beta=beta, reduction="none")
-    torch.testing.assert_close(received.flatten(), expected, atol=1e-10, rtol=0)
+    assert_close(received.flatten(), expected, NUMBERS)
     total = penalty_reduced_focal_loss(logits, targets, gamma=gamma, beta=beta, reduction="sum")
     torch.testing.assert_close(total, expected.sum(), atol=1e-10, rtol=1e-12)
 

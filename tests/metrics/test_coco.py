@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import COCOeval
+from tests.closeness import EXACT, assert_close
 from tests.references.coco_reference import COCO, evaluated, run
 
 from vidi.metrics.coco import CocoEvaluator, CocoScores, coco_scores
@@ -73,9 +74,9 @@ def scored(annotations: list[Record], results: list[Record], kind: Kind = "boxes
 
 def assert_equal(ours: CocoScores, theirs: COCOeval) -> None:
     """Compare the twelve numbers and the three tables behind them to 1e-12."""
-    np.testing.assert_allclose(list(ours.numbers().values()), theirs.stats, rtol=0, atol=1e-12)
+    assert_close(list(ours.numbers().values()), theirs.stats)
     for table in ("precision", "recall", "scores"):
-        np.testing.assert_allclose(getattr(ours, table), theirs.eval[table], rtol=0, atol=1e-12, err_msg=table)
+        assert_close(getattr(ours, table), theirs.eval[table], msg=table)
 
 
 @pytest.mark.system("4.1-COCOMAP", "4.1-AP", "4.1-MATCH")
@@ -132,7 +133,7 @@ def test_published_example(shared_data: Path, kind: Kind):
     )
     assert_equal(ours, theirs)
     expected = json.loads((folder / "expected_pycocotools.json").read_text())
-    np.testing.assert_allclose(list(ours.numbers().values()), expected[name], rtol=0, atol=1e-12)
+    assert_close(list(ours.numbers().values()), expected[name])
     printed = (folder / "val2014_fake_eval_res.txt").read_text().split(f"type={name}")[1].splitlines()[3:15]
     assert [line.split() for line in ours.summary().splitlines()] == [line.split() for line in printed]
 
@@ -152,11 +153,11 @@ def test_per_class_numbers_average_to_the_whole():
     ]
     found = [{**rows[0], "score": 0.9}, {**rows[1], "bbox": [0, 0, 50, 30], "score": 0.8}]
     ours = scored(rows, found)
-    np.testing.assert_allclose(ours.ap_per_class(), [1.0, 0.6, -1.0], atol=1e-12)  # IoU 0.75 reaches six thresholds
-    np.testing.assert_allclose(ours.ap_per_class(0.75), [1.0, 1.0, -1.0], atol=1e-12)
-    np.testing.assert_allclose(ours.ap_per_class(0.8), [1.0, 0.0, -1.0], atol=1e-12)
-    assert ours.ap == pytest.approx(0.8, abs=1e-12)
-    np.testing.assert_allclose(ours.curve(1, 0.75), np.ones(101), atol=1e-12)
+    assert_close(ours.ap_per_class(), [1.0, 0.6, -1.0])  # IoU 0.75 reaches six thresholds
+    assert_close(ours.ap_per_class(0.75), [1.0, 1.0, -1.0])
+    assert_close(ours.ap_per_class(0.8), [1.0, 0.0, -1.0])
+    assert ours.ap == pytest.approx(0.8, rel=EXACT)
+    assert_close(ours.curve(1, 0.75), np.ones(101))
     with pytest.raises(ValueError, match=r"0\.52 is none of"):
         ours.ap_per_class(0.52)
     with pytest.raises(ValueError, match="'tiny' is none of"):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 from sklearn.metrics import precision_recall_curve as sklearn_curve
+from tests.closeness import EXACT, assert_close
 from tests.references.coco_reference import evaluated
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -32,16 +33,16 @@ OBJECTS = 5
 @pytest.mark.system("4.1-IOU", "B4.1")
 def test_overlap_of_the_worked_example():
     a, b = torch.tensor([[0.0, 0, 2, 2]], dtype=torch.float64), torch.tensor([[1.0, 1, 3, 3]], dtype=torch.float64)
-    assert box_iou(a, b).item() == pytest.approx(1 / 7, abs=1e-12)
+    assert box_iou(a, b).item() == pytest.approx(1 / 7, rel=EXACT)
     assert box_iou(a, torch.tensor([[1.0, 1, 1, 1], [3, 3, 2, 2]], dtype=torch.float64)).tolist() == [[0.0, 0.0]]
 
 
 @pytest.mark.system("4.1-PR", "4.1-PRCURVE", "4.1-AP", "B4.2")
 def test_worked_example():
     curve = precision_recall_curve(SCORES, CORRECT, OBJECTS)
-    np.testing.assert_allclose(curve.recall, [0.2, 0.4, 0.4, 0.6, 0.6, 0.6, 0.8, 0.8], atol=1e-12)
-    np.testing.assert_allclose(curve.precision, [1, 1, 2 / 3, 0.75, 0.6, 0.5, 4 / 7, 0.5], atol=1e-12)
-    np.testing.assert_allclose(curve.envelope, [1, 1, 0.75, 0.75, 0.6, 4 / 7, 4 / 7, 0.5], atol=1e-12)
+    assert_close(curve.recall, [0.2, 0.4, 0.4, 0.6, 0.6, 0.6, 0.8, 0.8])
+    assert_close(curve.precision, [1, 1, 2 / 3, 0.75, 0.6, 0.5, 4 / 7, 0.5])
+    assert_close(curve.envelope, [1, 1, 0.75, 0.75, 0.6, 4 / 7, 4 / 7, 0.5])
     areas: dict[Mode, float] = {
         "step": 0.664286,
         "envelope": 0.664286,
@@ -59,8 +60,8 @@ def test_recall_never_rises_with_the_floor_but_precision_may_do_either():
     floors = [0.0, 0.45, 0.55, 0.65, 0.75, 0.82, 0.87, 0.92]
     pairs = [precision_recall(match_detections(SCORES, ious, threshold=0.5, score_floor=f), OBJECTS) for f in floors]
     curve = precision_recall_curve(SCORES, CORRECT, OBJECTS)
-    np.testing.assert_allclose([pair.recall for pair in pairs], curve.recall.flip(0), atol=1e-12)
-    np.testing.assert_allclose([pair.precision for pair in pairs], curve.precision.flip(0), atol=1e-12)
+    assert_close([pair.recall for pair in pairs], curve.recall.flip(0))
+    assert_close([pair.precision for pair in pairs], curve.precision.flip(0))
     assert (np.diff([pair.recall for pair in pairs]) <= 0).all()
     steps = np.sign(np.diff([pair.precision for pair in pairs]))
     assert {-1, 1} <= set(steps)
@@ -151,11 +152,11 @@ def test_curve_and_step_area_equal_scikit_learn():
     curve = precision_recall_curve(scores, correct, truths)
     precision, recall, thresholds = sklearn_curve(correct.numpy(), scores.numpy())
     # scikit-learn runs the other way and appends recall 0 and precision 1
-    np.testing.assert_allclose(curve.precision.flip(0), precision[:-1], atol=1e-12)
-    np.testing.assert_allclose(curve.recall.flip(0), recall[:-1], atol=1e-12)
-    np.testing.assert_allclose(curve.scores.flip(0), thresholds, atol=1e-12)
+    assert_close(curve.precision.flip(0), precision[:-1])
+    assert_close(curve.recall.flip(0), recall[:-1])
+    assert_close(curve.scores.flip(0), thresholds)
     step = average_precision(curve.recall, curve.precision, mode="step")
-    assert step == pytest.approx(average_precision_score(correct.numpy(), scores.numpy()), abs=1e-12)
+    assert step == pytest.approx(average_precision_score(correct.numpy(), scores.numpy()), rel=EXACT)
 
 
 @pytest.mark.system("4.1-AP")
@@ -171,9 +172,9 @@ def test_areas_equal_slow_loops(seed: int):
     hundred_one = sum(best_from(level) for level in np.linspace(0, 1, 101)) / 101
     levels = sorted(set(recall) - {0.0})
     exact = sum((high - low) * best_from(high) for low, high in zip([0.0, *levels], levels, strict=False))
-    assert average_precision(curve.recall, curve.precision, mode="eleven_points") == pytest.approx(eleven, abs=1e-12)
-    assert average_precision(curve.recall, curve.precision) == pytest.approx(hundred_one, abs=1e-12)
-    assert average_precision(curve.recall, curve.precision, mode="envelope") == pytest.approx(exact, abs=1e-12)
+    assert average_precision(curve.recall, curve.precision, mode="eleven_points") == pytest.approx(eleven, rel=EXACT)
+    assert average_precision(curve.recall, curve.precision) == pytest.approx(hundred_one, rel=EXACT)
+    assert average_precision(curve.recall, curve.precision, mode="envelope") == pytest.approx(exact, rel=EXACT)
     assert torch.equal(curve.envelope, precision_envelope(curve.precision))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pycocotools.cocoeval import COCOeval
+from tests.closeness import EXACT, assert_close
 from tests.references.coco_reference import COCO
 
 from vidi.metrics.keypoints import (
@@ -110,10 +111,10 @@ def scored(annotations: list[Record], results: list[Record]) -> KeypointScores:
 def test_the_ten_numbers_are_those_of_pycocotools(seed: int, per_image: int) -> None:
     annotations, results = annotations_and_results(seed, per_image)
     ours, theirs = scored(annotations, results), reference(annotations, results)
-    np.testing.assert_allclose(list(ours.numbers().values()), theirs.stats, rtol=0, atol=1e-12)
+    assert_close(list(ours.numbers().values()), theirs.stats)
     areas = [0, 2, 3]  # COCO scores no small persons
-    np.testing.assert_allclose(ours.precision[..., areas], theirs.eval["precision"][..., 0], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(ours.recall[..., areas], theirs.eval["recall"][..., 0], rtol=0, atol=1e-12)
+    assert_close(ours.precision[..., areas], theirs.eval["precision"][..., 0])
+    assert_close(ours.recall[..., areas], theirs.eval["recall"][..., 0])
 
 
 @pytest.mark.system("5.2.1-OKS")
@@ -142,7 +143,7 @@ def test_similarities_are_those_of_pycocotools() -> None:
                 np.array([row["area"] for row in truths]),
                 SIGMAS,
             )
-            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
+            assert_close(ours, expected)
 
 
 def test_similarity_by_hand() -> None:
@@ -185,7 +186,7 @@ def test_things_without_joints_are_not_scored() -> None:
     evaluator = KeypointEvaluator(2, [0.1, 0.1])
     evaluator.update([found(person())], [person()])
     scores = evaluator.compute()
-    assert (scores.ap, scores.ar) == pytest.approx((1.0, 1.0), abs=1e-12)
+    assert (scores.ap, scores.ar) == pytest.approx((1.0, 1.0), rel=EXACT)
     assert (scores.precision[:, :, 0] == -1).all()
 
 
@@ -193,7 +194,7 @@ def test_things_without_joints_are_not_scored() -> None:
 def test_joints_in_their_place_or_not(shift: float, expected: float) -> None:
     evaluator = KeypointEvaluator(2, [0.1, 0.1])
     evaluator.update([found(person(), shift)], [person()])
-    assert evaluator.compute().ap == pytest.approx(expected, abs=1e-12)
+    assert evaluator.compute().ap == pytest.approx(expected, rel=EXACT)
 
 
 def test_without_a_visible_joint_there_is_nothing_to_score() -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.closeness import EXACT
 from tests.references.boxes import iou
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -33,10 +34,10 @@ def test_recall_is_that_of_slow_loops(images):
             for found, truths in images
             for truth in truths.tolist()
         ]
-        assert row.tolist() == pytest.approx(best, abs=1e-12)
+        assert row.tolist() == pytest.approx(best, rel=EXACT)
         shares = [sum(value >= threshold for value in best) / len(best) for threshold in IOUS]
-        assert [recall(row, threshold).item() for threshold in IOUS] == pytest.approx(shares, abs=1e-12)
-        assert average_recall(row).item() == pytest.approx(sum(shares) / len(shares), abs=1e-12)
+        assert [recall(row, threshold).item() for threshold in IOUS] == pytest.approx(shares, rel=EXACT)
+        assert average_recall(row).item() == pytest.approx(sum(shares) / len(shares), rel=EXACT)
     assert average_recall(overlaps).shape == (len(COUNTS),)
     assert (average_recall(overlaps).diff() >= 0).all()
 
@@ -62,7 +63,7 @@ def test_thresholds():
 def test_mean_average_best_overlap():
     overlaps = torch.tensor([[0.2, 0.4, 0.9], [0.5, 0.7, 1.0]], dtype=torch.float64)
     result = mean_average_best_overlap(overlaps, torch.tensor([3, 3, 8]))
-    assert result.tolist() == pytest.approx([(0.3 + 0.9) / 2, (0.6 + 1.0) / 2], abs=1e-12)
+    assert result.tolist() == pytest.approx([(0.3 + 0.9) / 2, (0.6 + 1.0) / 2], rel=EXACT)
 
 
 def test_nothing_to_find_and_nothing_found():

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.parity.networks import GRADIENTS, OUTPUTS, assert_same_training, distance, randomise
+from tests.closeness import EXACT, GRADIENTS, OUTPUTS, assert_close
+from tests.parity.networks import assert_same_training, distance, randomise
 from vidi.nn.attention import (
     KeysAndValues,
     MultiHeadAttention,
@@ -43,8 +44,7 @@ def with_gradients(run: Any, *inputs: Tensor) -> list[Tensor]:
 
 def assert_equal(received: list[Tensor], expected: list[Tensor], tolerance: float = 1e-12) -> None:
     for one, other in zip(received, expected, strict=True):
-        assert one.shape == other.shape
-        assert distance(one, other) <= tolerance * max(1.0, float(other.detach().abs().max()))
+        assert_close(one, other, tolerance)
 
 
 # ------------------------------------------------------------------------------------------------- without parameters
@@ -58,7 +58,7 @@ def test_dot_product_attention_is_torchs_at_scale_one():
     assert_equal(received, expected)
     similarities = torch.stack([torch.exp(x1[0] @ y) for y in Y])
     by_hand = torch.stack([e * y for e, y in zip(similarities, Y, strict=True)]).sum(0) / similarities.sum()
-    assert distance(received[0][0], by_hand) <= 1e-12
+    assert_close(received[0][0], by_hand)
 
 
 @pytest.mark.system("3.1.1-SDPA")
@@ -78,7 +78,7 @@ def test_scaled_attention_is_torchs(masking: str):
     fused = with_gradients(lambda q, k, v: fused_attention(q, KeysAndValues(k, v), mask=mask), queries, keys, values)
     assert_equal(fused, expected)
     rows = attention_weights(queries, keys, mask=mask).sum(-1)
-    assert distance(rows, torch.ones_like(rows)) <= 1e-12
+    assert_close(rows, torch.ones_like(rows))
 
 
 @pytest.mark.system("3.1.1-SDPA", "B3.13")
@@ -103,7 +103,7 @@ def test_one_query_equals_many_masked_queries():
     for i in range(5):
         kept = mask[i].nonzero()[:, 0]
         alone = scaled_dot_product_attention(queries[i : i + 1], keys[kept], values[kept])
-        assert distance(together[i : i + 1], alone) <= 1e-12
+        assert_close(together[i : i + 1], alone)
 
 
 @pytest.mark.system("3.1.4-MASKED", "B3.6")
@@ -115,7 +115,7 @@ def test_weights_set_to_zero_must_be_renormalised():
     assert_equal(renormalised, with_gradients(lambda q, k: attention_weights(q, k, mask=mask), queries, keys))
     zeroed = attention_weights(queries, keys) * mask
     assert (zeroed.sum(-1)[:-1] < 0.999).all()
-    assert float(zeroed[-1].sum()) == pytest.approx(1, abs=1e-12)
+    assert float(zeroed[-1].sum()) == pytest.approx(1, rel=EXACT)
     assert distance(zeroed, by_infinity) > 0.1
 
 
@@ -132,7 +132,7 @@ def test_fused_attention_aligns_the_last_query(N: int, M: int, causal: bool):
         seen = torch.ones(N, M, dtype=torch.bool) if extra is None else extra
         seen = seen & causal_mask(N, M) if causal else seen
         received = fused_attention(queries, KeysAndValues(keys, values), mask=extra, causal=causal)
-        assert distance(received, scaled_dot_product_attention(queries, keys, values, mask=seen)) <= 1e-12
+        assert_close(received, scaled_dot_product_attention(queries, keys, values, mask=seen))
 
 
 # ------------------------------------------------------------------------------------------------------------ modules
@@ -194,7 +194,7 @@ def test_cross_attention_is_torchs(masked: bool):
     for i in range(5):  # queries do not depend on each other
         row = slice(i, i + 1)
         alone = ours(x[:, row], Y, mask=None if mask is None else mask[:, row])
-        assert distance(together[:, row], alone) <= 1e-12
+        assert_close(together[:, row], alone)
 
 
 def test_gradients_in_the_inputs_are_torchs():
@@ -228,7 +228,7 @@ def test_widths_of_heads_are_free():
         V = Y @ ours.value.weight[v].T + ours.value.bias[v]
         A = torch.softmax(Q @ K.mT / math.sqrt(key_width), dim=-1) @ V
         expected = expected + A @ ours.output.weight[:, v].T
-    assert distance(ours(x, Y), expected) <= 1e-12
+    assert_close(ours(x, Y), expected)
 
 
 def test_heads_must_divide_the_width():
@@ -250,8 +250,8 @@ def test_recorded_weights_are_torchs(causal: bool):
     mask = mask & causal_mask(5) if causal else mask
     _, weights = theirs(x, x, x, attn_mask=(~mask).repeat_interleave(3, dim=0), average_attn_weights=False)
     assert [w.shape for w in maps["attention"]] == [(2, 3, 5, 5)]
-    assert distance(maps["attention"][0], weights) <= 1e-12
-    assert distance(seen, unseen) <= 1e-12
+    assert_close(maps["attention"][0], weights)
+    assert_close(seen, unseen)
     ours["attention"](x)
     assert len(maps["attention"]) == 1  # nothing is kept outside the block
 
@@ -261,10 +261,10 @@ def test_self_attention_is_equivariant_to_permutations():
     """Worked example B3.2, without positions; `tests/nn/test_positional.py` shows that positions break it."""
     ours = MultiHeadAttention(12, 3).double()
     x, order = random(2, 7, 12), torch.randperm(7)
-    assert distance(ours(x[:, order]), ours(x)[:, order]) <= 1e-12
+    assert_close(ours(x[:, order]), ours(x)[:, order])
     mask = random_mask(2, 7, 7)
     permuted = mask[:, order][:, :, order]
-    assert distance(ours(x[:, order], mask=permuted), ours(x, mask=mask)[:, order]) <= 1e-12
+    assert_close(ours(x[:, order], mask=permuted), ours(x, mask=mask)[:, order])
 
 
 @pytest.mark.system("3.1.4-MASKED")

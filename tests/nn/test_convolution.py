@@ -5,6 +5,7 @@ import torch
 from timm.layers.conv2d_same import Conv2dSame
 from torch import nn
 
+from tests.closeness import assert_close
 from vidi.nn.convolution import ConvNorm, SamePaddedConv2d
 from vidi.nn.normalization import norm_layer
 
@@ -17,7 +18,7 @@ def test_same_padding_equals_timm(kernel: int | tuple[int, int], stride: int, si
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(2, 4, *size, dtype=torch.float64)
     received = ours.double()(x)
-    torch.testing.assert_close(received, theirs.double()(x), rtol=0, atol=1e-14)
+    assert_close(received, theirs.double()(x))
     assert received.shape[2:] == tuple(-(-side // stride) for side in size)
 
 
@@ -25,7 +26,7 @@ def test_dilated_same_padding_keeps_the_size() -> None:
     ours, theirs = SamePaddedConv2d(2, 2, 3, dilation=3), Conv2dSame(2, 2, 3, dilation=3)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(1, 2, 9, 12)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-6)
+    assert_close(ours(x), theirs(x), 1e-6)
 
 
 def test_odd_rows_of_zeros_go_behind() -> None:

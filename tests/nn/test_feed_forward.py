@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.networks import assert_same_training, distance
+from tests.closeness import assert_close
+from tests.parity.networks import assert_same_training
 from vidi.nn.feed_forward import FeedForward, as_convolutions
 
 RENAMED = {"0": "widen", "2": "narrow"}
@@ -32,7 +33,7 @@ def test_is_the_equation_for_every_token_by_itself():
     together = network(x)
     for b in range(2):
         for t in range(5):
-            assert distance(together[b, t], torch.relu(x[b, t] @ W1 + b1) @ W2 + b2) <= 1e-12
+            assert_close(together[b, t], torch.relu(x[b, t] @ W1 + b1) @ W2 + b2)
 
 
 @pytest.mark.system("3.1.3-FFN-CONV", "B3.8")
@@ -47,12 +48,12 @@ def test_equals_two_convolutions_of_kernel_one(activation: type[nn.Module]):
     inputs = [torch.randn(2, 5, 6, dtype=torch.float64).requires_grad_()]
     inputs.append(inputs[0].detach().clone().requires_grad_())
     outputs = network(inputs[0]), convolutions(inputs[1].mT).mT
-    assert distance(*outputs) <= 1e-12
+    assert_close(*outputs)
     for output in outputs:
         output.square().sum().backward()
-    assert distance(inputs[0].grad, inputs[1].grad) <= 1e-12  # type: ignore[arg-type]
+    assert_close(inputs[0].grad, inputs[1].grad)  # type: ignore[arg-type]
     kernel = convolutions[0].get_parameter("weight")
-    assert distance(kernel.grad[..., 0], network.widen.weight.grad) <= 1e-12  # type: ignore[union-attr,index]
+    assert_close(kernel.grad[..., 0], network.widen.weight.grad)  # type: ignore[union-attr,index]
     assert kernel.data_ptr() != network.widen.weight.data_ptr()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import randomise
 from vidi.backbones.progressive import progressive_resnet18
 from vidi.backbones.resnet import resnet18
@@ -51,13 +52,11 @@ def norms(module: nn.Module) -> int:
 
 
 def close(received: Any, expected: Any, tolerance: float) -> None:
-    """Compare tensors with a tolerance of the largest value."""
-    assert received.shape == expected.shape
+    """Compare two outputs, masks exactly."""
     if expected.dtype == torch.bool:
         assert torch.equal(received, expected)
-        return
-    largest = float(expected.detach().abs().max()) if expected.numel() else 0.0
-    torch.testing.assert_close(received, expected, rtol=0, atol=tolerance * max(1.0, largest))
+    else:
+        assert_close(received, expected, tolerance)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -240,7 +239,7 @@ def check(network: nn.Module, *, left: int | None = None) -> None:
     fuse_layers(network)
     assert left is None or norms(network) == left
     for x, value in zip(inputs, expected, strict=True):
-        torch.testing.assert_close(network(x), value, rtol=0, atol=1e-10)
+        assert_close(network(x), value, NUMBERS)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

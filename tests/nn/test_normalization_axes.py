@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.closeness import assert_close
 from tests.parity.networks import distance
 from vidi.nn.normalization import normalized_map, standardized
 
@@ -24,18 +25,18 @@ def test_equals_torch_with_gradient(kind: str):
     x = 3 * torch.randn(4, 6, 5, 4, dtype=torch.float64) + 1
     received, expected = (x.clone().requires_grad_() for _ in range(2))
     outputs = normalized_map(received, kind, groups=3), MODULES[kind].train()(expected)
-    assert distance(*outputs) <= 1e-12
+    assert_close(*outputs)
     direction = torch.randn_like(x)
     for output in outputs:
         (output * direction).sum().backward()
-    assert distance(received.grad, expected.grad) <= 1e-12  # type: ignore[arg-type]
+    assert_close(received.grad, expected.grad)  # type: ignore[arg-type]
 
 
 @pytest.mark.system("3.1.3-NORMS")
 def test_groups_lie_between_layer_and_instance():
     x = torch.randn(2, 6, 5, 4, dtype=torch.float64)
-    assert distance(normalized_map(x, "group", groups=1), normalized_map(x, "layer")) <= 1e-12
-    assert distance(normalized_map(x, "group", groups=6), normalized_map(x, "instance")) <= 1e-12
+    assert_close(normalized_map(x, "group", groups=1), normalized_map(x, "layer"))
+    assert_close(normalized_map(x, "group", groups=6), normalized_map(x, "instance"))
 
 
 @pytest.mark.system("3.1.3-NORMS", "3.1.3-LN")
@@ -45,12 +46,12 @@ def test_only_batch_norm_depends_on_what_else_is_in_the_batch():
     padded = torch.cat((x, torch.zeros(3, 6, 5, 4, dtype=torch.float64)))
     for kind in ("layer", "instance", "group"):
         same = normalized_map(padded, kind, groups=3)[:2], normalized_map(x, kind, groups=3)
-        assert distance(*same) <= 1e-12, kind
+        assert_close(*same, msg=kind)
     assert distance(normalized_map(padded, "batch")[:2], normalized_map(x, "batch")) > 0.1
 
     tokens = torch.randn(2, 7, 6, dtype=torch.float64)  # B T D
     longer = F.pad(tokens, (0, 0, 0, 4))
-    assert distance(standardized(longer, (-1,))[:, :7], standardized(tokens, (-1,))) <= 1e-12
+    assert_close(standardized(longer, (-1,))[:, :7], standardized(tokens, (-1,)))
     assert distance(standardized(longer, (0, 1))[:, :7], standardized(tokens, (0, 1))) > 0.1
 
 
@@ -69,11 +70,12 @@ def test_layer_norm_is_the_equation(eps: float):
     nn.init.normal_(norm.bias)
     ours = standardized(x, (-1,), eps=eps) * norm.weight + norm.bias
     theirs = norm(x)
-    assert distance(ours, theirs) <= 1e-12
+    assert_close(ours, theirs)
     assert torch.equal(norm.eval()(x), norm.train()(x))
     direction = torch.randn_like(ours)
     gradients = (torch.autograd.grad((y * direction).sum(), [x, norm.weight, norm.bias]) for y in (ours, theirs))
-    assert all(distance(one, other) <= 1e-11 for one, other in zip(*gradients, strict=True))
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other, 1e-11)
 
     def by_hand(token: Tensor) -> list[float]:
         mean = sum(token.tolist()) / 8
@@ -81,7 +83,7 @@ def test_layer_norm_is_the_equation(eps: float):
         return [(value - mean) / math.sqrt(variance + eps) for value in token.tolist()]
 
     expected = torch.tensor([[by_hand(token) for token in row] for row in x.detach()], dtype=torch.float64)
-    assert distance(standardized(x, (-1,), eps=eps), expected) <= 1e-12
+    assert_close(standardized(x, (-1,), eps=eps), expected)
 
 
 @pytest.mark.system("3.1.3-LN", "B3.5")

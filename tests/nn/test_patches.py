@@ -5,6 +5,7 @@ import torch
 from timm.layers.patch_embed import PatchEmbed
 from torch import Tensor, nn
 
+from tests.closeness import assert_close
 from vidi.backbones.vit import trunk
 from vidi.nn.patches import PatchEmbedding, grid_of, patches, projection_filters, projection_matrix
 
@@ -23,7 +24,7 @@ def test_the_convolution_of_stride_p_is_the_product_with_flattened_patches() -> 
     assert matrix.shape == (48, 10)
     bias = embedding.get_parameter("projection.bias")
     expected = flat @ matrix + bias
-    torch.testing.assert_close(embedding(x), expected, rtol=0, atol=1e-12)
+    assert_close(embedding(x), expected)
     assert torch.equal(projection_filters(matrix, 4), embedding.projection.weight)
     corner = x[1, :, 4:8, 8:12]  # second row, third column of five
     assert torch.equal(flat[1, 7], corner.permute(1, 2, 0).flatten())
@@ -35,7 +36,7 @@ def test_patch_embedding_equals_timm() -> None:
     ours.projection.load_state_dict(theirs.proj.state_dict())
     x = images((224, 224))
     assert ours(x).shape == (2, 196, 48)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
+    assert_close(ours(x), theirs(x))
     assert trunk("tiny").positions.table.shape[1] == 197
 
 
@@ -43,7 +44,7 @@ def test_patches_of_any_number_of_channels() -> None:
     x = images((6, 4), channels=5)
     matrix = torch.randn(20, 3, dtype=torch.float64)
     expected = nn.functional.conv2d(x, projection_filters(matrix, 2), stride=2).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(patches(x, 2) @ matrix, expected, rtol=0, atol=1e-12)
+    assert_close(patches(x, 2) @ matrix, expected)
 
 
 @pytest.mark.parametrize("size", [(30, 32), (32, 33), (4, 8), (0, 8)])

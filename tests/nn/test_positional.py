@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 from transformers.models.detr.modeling_detr import DetrSinePositionEmbedding
 
+from tests.closeness import EXACT, assert_close
 from tests.parity.networks import distance
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.positional import (
@@ -40,7 +41,7 @@ def test_sinusoids_are_the_equation():
         for i in range(width // 2):
             angle = position / 10_000 ** (2 * i / width)
             expected[position, 2 * i], expected[position, 2 * i + 1] = math.sin(angle), math.cos(angle)
-    assert distance(received, expected) <= 1e-12
+    assert_close(received, expected)
 
 
 @pytest.mark.system("3.1.5-SINPE")
@@ -53,7 +54,7 @@ def test_sinusoids_are_timestep_embeddings_in_another_order():
             angle = t * math.exp(-math.log(10_000) * i / half)
             expected[t, i], expected[t, half + i] = math.sin(angle), math.cos(angle)
     received = sinusoids(float64_range(20), 2 * half)
-    assert distance(torch.cat((received[:, 0::2], received[:, 1::2]), dim=1), expected) <= 1e-12
+    assert_close(torch.cat((received[:, 0::2], received[:, 1::2]), dim=1), expected)
 
 
 @pytest.mark.system("3.1.5-SINPE", "B3.3", "B3.4")
@@ -64,7 +65,7 @@ def test_worked_examples():
     pe = sinusoids(float64_range(50), 64)
     assert float(pe[3] @ pe[8]) == pytest.approx(23.503971, abs=5e-7)
     assert float(pe[40] @ pe[45]) == pytest.approx(23.503971, abs=5e-7)
-    assert distance(pe.square().sum(-1), torch.full((50,), 32, dtype=torch.float64)) <= 1e-12
+    assert_close(pe.square().sum(-1), torch.full((50,), 32, dtype=torch.float64))
 
 
 def test_inner_products_depend_on_the_distance_alone():
@@ -72,16 +73,16 @@ def test_inner_products_depend_on_the_distance_alone():
     products = pe @ pe.T
     for offset in range(40):
         diagonal = products.diagonal(offset)
-        assert distance(diagonal, diagonal[:1].expand_as(diagonal)) <= 1e-12
-        assert float(diagonal[0]) == pytest.approx(float((offset * wave_frequencies(16)).cos().sum()), abs=1e-12)
+        assert_close(diagonal, diagonal[:1].expand_as(diagonal))
+        assert float(diagonal[0]) == pytest.approx(float((offset * wave_frequencies(16)).cos().sum()), rel=EXACT)
 
 
 @pytest.mark.system("3.1.5-SINPE")
 def test_positions_are_added_from_any_start():
     layer, tokens = SinusoidalPositions(6), torch.randn(2, 9, 6, dtype=torch.float64)
     received = layer(tokens)
-    assert distance(received, tokens + sinusoids(float64_range(9), 6)) <= 1e-12
-    assert distance(layer(tokens[:, 4:], 4), received[:, 4:]) <= 1e-12
+    assert_close(received, tokens + sinusoids(float64_range(9), 6))
+    assert_close(layer(tokens[:, 4:], 4), received[:, 4:])
     assert not layer.state_dict()
 
 
@@ -97,7 +98,7 @@ def test_positions_break_the_equivariance_to_permutations(kind: str):
     attention = MultiHeadAttention(12, 3).double()
     positions = positions_layer(kind, 12, 7).double()  # type: ignore[arg-type]
     x, order = torch.randn(2, 7, 12, dtype=torch.float64), torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    assert distance(attention(x[:, order]), attention(x)[:, order]) <= 1e-12
+    assert_close(attention(x[:, order]), attention(x)[:, order])
     assert distance(attention(positions(x[:, order])), attention(positions(x))[:, order]) > 1e-3
 
 
@@ -116,8 +117,8 @@ def test_sinusoids_of_a_map_are_detrs(normalize: bool):
     assert received.shape == expected.shape
     assert received.isfinite().all()
     valid = mask[..., None].expand_as(received)
-    assert distance(received[valid], expected[valid]) <= 1e-5  # angles up to 7 in float32
-    assert distance(received, expected) <= 1e-5
+    assert_close(received[valid], expected[valid], 1e-5)  # angles up to 7 in float32
+    assert_close(received, expected, 1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- learnt
@@ -130,10 +131,10 @@ def test_learnt_positions_are_an_embedding_of_the_positions():
         ours.table.copy_(theirs.weight[None])
     tokens = torch.randn(2, 5, 6, dtype=torch.float64)
     outputs = ours(tokens, 3), tokens + theirs(torch.arange(3, 8))
-    assert distance(*outputs) <= 1e-12
+    assert_close(*outputs)
     for output in outputs:
         output.square().sum().backward()
-    assert distance(ours.table.grad[0], theirs.weight.grad) <= 1e-12  # type: ignore[index,arg-type]
+    assert_close(ours.table.grad[0], theirs.weight.grad)  # type: ignore[index,arg-type]
     assert theirs.weight.grad[:3].eq(0).all()  # type: ignore[index]
     with pytest.raises(ValueError, match="received 10 tokens, expected at most 9"):
         ours(tokens, 5)
@@ -142,12 +143,12 @@ def test_learnt_positions_are_an_embedding_of_the_positions():
 def test_resized_positions_are_timms_and_torchvisions():
     table = torch.randn(1, 1 + 16, 6, dtype=torch.float64)
     timms = resample_abs_pos_embed(table, [6, 5], num_prefix_tokens=1)  # in float32
-    assert distance(resized_positions(table, (6, 5), antialias=True), timms) <= 1e-5
+    assert_close(resized_positions(table, (6, 5), antialias=True), timms, 1e-5)
     smaller = resample_abs_pos_embed(table, [3, 3], num_prefix_tokens=1)
-    assert distance(resized_positions(table, (3, 3), antialias=True), smaller) <= 1e-5
+    assert_close(resized_positions(table, (3, 3), antialias=True), smaller, 1e-5)
     state = OrderedDict({"encoder.pos_embedding": table.clone()})
     torchvisions = interpolate_embeddings(96, 16, state)["encoder.pos_embedding"]
-    assert distance(resized_positions(table, (6, 6), align_corners=True), torchvisions) <= 1e-12
+    assert_close(resized_positions(table, (6, 6), align_corners=True), torchvisions)
 
 
 def test_resized_positions_keep_what_has_no_place():

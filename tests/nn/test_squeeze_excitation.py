@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
+from tests.closeness import assert_close
 from vidi.nn.squeeze_excitation import SqueezeExcitation
 
 
@@ -15,7 +16,7 @@ def test_equals_torchvision(activation: type[nn.Module]) -> None:
     theirs = torchvision.ops.SqueezeExcitation(32, 6, activation).double()
     ours.load_state_dict(theirs.state_dict())
     x = torch.randn(2, 32, 5, 6, dtype=torch.float64)
-    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-14)
+    assert_close(ours(x), theirs(x))
     gate = ours.gate(x)
     assert gate.shape == (2, 32, 1, 1)
     assert ((gate > 0) & (gate < 1)).all()

@@ -7,6 +7,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.retinanet import _default_anchorgen
 
+from tests.closeness import assert_close
 from tests.references import boxes as slow
 from vidi.ops.anchors import anchor_grid, anchor_pyramid, base_anchors, octave_sizes
 
@@ -30,7 +31,7 @@ def test_anchors_are_centred_on_their_cells():
     sizes, ratios = [32.0, 50.0], [0.5, 1.0, 3.0]
     anchors = anchor_grid(base_anchors(sizes, ratios, dtype=torch.float64), (3, 5), 16)
     expected = torch.tensor(slow.anchors(sizes, ratios, (3, 5), 16), dtype=torch.float64)
-    torch.testing.assert_close(anchors, expected, rtol=0, atol=1e-12)
+    assert_close(anchors, expected)
 
 
 @pytest.mark.system("B4.16", "4.3.2-ANCHORS")

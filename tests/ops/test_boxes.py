@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
+from tests.closeness import assert_close
 from tests.references import boxes as slow
 from vidi.ops import boxes as ops
 
@@ -43,8 +44,8 @@ def random_boxes(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64)
 def test_formats_are_torchvisions(convert, source, target):
     boxes = torchvision.ops.box_convert(random_boxes(50), "xyxy", source)
     expected = torchvision.ops.box_convert(boxes, source, target)
-    torch.testing.assert_close(convert(boxes), expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(convert(boxes.view(5, 10, 4)), expected.view(5, 10, 4), rtol=0, atol=1e-12)
+    assert_close(convert(boxes), expected)
+    assert_close(convert(boxes.view(5, 10, 4)), expected.view(5, 10, 4))
     assert convert(boxes[:0]).shape == (0, 4)
 
 
@@ -93,9 +94,9 @@ def test_masks_of_small_and_of_crossing_boxes():
 def test_flips_and_conversions_undo_themselves(corners, H, W):
     boxes = torch.tensor([corners], dtype=torch.float64)
     twice = ops.flip_boxes_horizontally(ops.flip_boxes_horizontally(boxes, W), W)
-    torch.testing.assert_close(twice, boxes, rtol=0, atol=1e-9)
+    assert_close(twice, boxes, 1e-9)
     back = ops.cxcywh_normalized_to_xyxy(ops.xyxy_to_cxcywh_normalized(boxes, (H, W)), (H, W))
-    torch.testing.assert_close(back, boxes, rtol=0, atol=1e-9)
+    assert_close(back, boxes, 1e-9)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -111,9 +112,9 @@ def test_the_denominator_is_the_union():
 @pytest.mark.system("4.1-IOU")
 def test_iou_is_torchvisions_and_the_loops():
     a, b = random_boxes(40), random_boxes(30, seed=1)
-    torch.testing.assert_close(ops.box_iou(a, b), torchvision.ops.box_iou(a, b), rtol=0, atol=1e-14)
+    assert_close(ops.box_iou(a, b), torchvision.ops.box_iou(a, b))
     loops = [[slow.iou(x, y) for y in b.tolist()] for x in a.tolist()]
-    torch.testing.assert_close(ops.box_iou(a, b), torch.tensor(loops, dtype=torch.float64), rtol=0, atol=1e-14)
+    assert_close(ops.box_iou(a, b), torch.tensor(loops, dtype=torch.float64))
     assert torch.equal(ops.box_iou(a.float(), b.float()), torchvision.ops.box_iou(a.float(), b.float()))
     assert ops.box_iou(a, b[:0]).shape == (40, 0)
 
@@ -159,13 +160,9 @@ def test_generalized_iou_of_boxes_a_box_apart():
 
 def test_generalized_iou_is_torchvisions_and_the_loops():
     a, b = random_boxes(40), random_boxes(30, seed=1)
-    torch.testing.assert_close(
-        ops.generalized_box_iou(a, b), torchvision.ops.generalized_box_iou(a, b), rtol=0, atol=1e-14
-    )
+    assert_close(ops.generalized_box_iou(a, b), torchvision.ops.generalized_box_iou(a, b))
     loops = [[slow.generalized_iou(x, y) for y in b.tolist()] for x in a.tolist()]
-    torch.testing.assert_close(
-        ops.generalized_box_iou(a, b), torch.tensor(loops, dtype=torch.float64), rtol=0, atol=1e-14
-    )
+    assert_close(ops.generalized_box_iou(a, b), torch.tensor(loops, dtype=torch.float64))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -181,7 +178,7 @@ def test_correction_of_the_worked_example():
     proposal, target = box_from_cxcywh(50, 50, 20, 40), box_from_cxcywh(60, 58, 30, 30)
     deltas = ops.encode_boxes(target, proposal)
     assert deltas[0].tolist() == pytest.approx([0.5, 0.2, 0.405465, -0.287682], abs=5e-7)
-    torch.testing.assert_close(ops.decode_boxes(deltas, proposal), target, rtol=0, atol=1e-12)
+    assert_close(ops.decode_boxes(deltas, proposal), target)
 
 
 @pytest.mark.system("4.3.2-BOXENC", "4.3.2-BOXDEC")
@@ -193,11 +190,9 @@ def test_corrections_are_torchvisions(weights, dtype):
     deltas = torch.randn(60, 4, dtype=dtype) * 3  # some beyond the clamp
     tolerance = 1e-10 if dtype == torch.float64 else 0  # float32: the same operations in the same order
     encoded = ops.encode_boxes(boxes, anchors, weights=weights)
-    torch.testing.assert_close(encoded, coder.encode_single(boxes, anchors), rtol=0, atol=tolerance)
+    assert_close(encoded, coder.encode_single(boxes, anchors), tolerance)
     decoded = ops.decode_boxes(deltas * weights[2], anchors, weights=weights)
-    torch.testing.assert_close(
-        decoded, coder.decode_single(deltas * weights[2], anchors), rtol=tolerance, atol=tolerance
-    )
+    assert_close(decoded, coder.decode_single(deltas * weights[2], anchors), tolerance)
 
 
 @pytest.mark.system("4.3.2-BOXENC")
@@ -205,7 +200,7 @@ def test_corrections_are_the_loops():
     boxes, anchors = random_boxes(20), random_boxes(20, seed=1)
     loops = [slow.encode(box, anchor) for box, anchor in zip(boxes.tolist(), anchors.tolist(), strict=True)]
     expected = torch.tensor(loops, dtype=torch.float64)
-    torch.testing.assert_close(ops.encode_boxes(boxes, anchors), expected, rtol=0, atol=1e-12)
+    assert_close(ops.encode_boxes(boxes, anchors), expected)
 
 
 @pytest.mark.system("4.3.2-BOXDEC")
@@ -215,7 +210,7 @@ def test_anchors_broadcast_over_images_and_classes():
     assert torch.equal(ops.decode_boxes(deltas, anchors), per_image)  # B A 4 with A 4
     per_class = torch.randn(6, 3, 4, dtype=torch.float64)
     expected = BoxCoder((1.0, 1.0, 1.0, 1.0)).decode_single(per_class.flatten(1), anchors).view(6, 3, 4)
-    torch.testing.assert_close(ops.decode_boxes(per_class, anchors[:, None]), expected, rtol=0, atol=1e-12)
+    assert_close(ops.decode_boxes(per_class, anchors[:, None]), expected)
 
 
 @pytest.mark.system("4.3.2-BOXDEC")

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.closeness import EXACT, assert_close
 from tests.references import size_clusters as slow
 from vidi.ops import clustering
 from vidi.ops.boxes import box_iou
@@ -36,10 +37,10 @@ def test_sizes_join_the_centroid_of_highest_iou():
     nearest, iou = assign_sizes(sizes, centroids)
     labels, _, mean = slow.lloyd(sizes.tolist(), centroids.tolist())
     assert nearest.tolist() == labels
-    assert iou.mean().item() == pytest.approx(mean, abs=1e-12)
+    assert iou.mean().item() == pytest.approx(mean, rel=EXACT)
     boxes, anchors = (torch.cat([torch.zeros_like(s), s], 1) for s in (sizes, centroids))
     best, index = box_iou(boxes, anchors).max(1)
-    torch.testing.assert_close(iou, best, rtol=0, atol=1e-12)
+    assert_close(iou, best)
     assert torch.equal(nearest, index)
 
 
@@ -57,7 +58,7 @@ def test_the_result_is_the_best_round_of_the_loops(count):
         centroids = means
     best = max(mean_iou for mean_iou, _, _ in rounds)
     found = cluster_sizes(sizes, count, generator=generator(3))
-    assert found.mean_iou == pytest.approx(best, abs=1e-12)
+    assert found.mean_iou == pytest.approx(best, rel=EXACT)
     chosen = sorted(next(c for mean_iou, c, _ in rounds if mean_iou == best), key=lambda c: c[0] * c[1])
     np.testing.assert_allclose(found.centroids.numpy(), chosen, rtol=1e-12)
 
@@ -72,7 +73,7 @@ def test_more_clusters_fit_better_and_areas_rise():
         assert torch.equal(areas, areas.sort().values)
         nearest, iou = assign_sizes(sizes, found.centroids)
         assert torch.equal(found.assignment, nearest)
-        assert found.mean_iou == pytest.approx(iou.mean().item(), abs=1e-12)
+        assert found.mean_iou == pytest.approx(iou.mean().item(), rel=EXACT)
         scores.append(found.mean_iou)
     assert scores == sorted(scores)
     assert scores[-1] > scores[0] + 0.2

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.closeness import assert_close
 from vidi.ops import convolution as ops
 
 GEOMETRIES = [
@@ -30,12 +31,12 @@ def assert_same(ours: Callable[..., Tensor], theirs: Callable[..., Tensor], *inp
     received_inputs, expected_inputs = ([v.clone().requires_grad_() for v in inputs] for _ in range(2))
     received, expected = ours(*received_inputs), theirs(*expected_inputs)
     assert received.shape == expected.shape
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+    assert_close(received, expected)
     direction = torch.randn_like(expected)
     (received * direction).sum().backward()
     (expected * direction).sum().backward()
     for one, other in zip(received_inputs, expected_inputs, strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-12)
+        assert_close(one.grad, other.grad)
     ours(*inputs)
     assert all(torch.equal(value, copy) for value, copy in zip(inputs, copies, strict=True))
 
@@ -121,7 +122,7 @@ def test_separable_is_a_plain_convolution_of_low_rank() -> None:
     x, depthwise, pointwise = draw(2, 4, 8, 7), draw(4, 1, 3, 3), draw(6, 4, 1, 1)
     plain = pointwise * depthwise.transpose(0, 1)  # D C 3 3
     received = ops.separable_convolve(x, depthwise, pointwise, padding=1)
-    torch.testing.assert_close(received, ops.convolve(x, plain, padding=1), rtol=0, atol=1e-12)
+    assert_close(received, ops.convolve(x, plain, padding=1))
 
 
 @pytest.mark.system("2.5-DWSEP", "B2.11")
@@ -192,7 +193,7 @@ def test_fractional_stride_crops_where_the_padding_exceeds_the_kernel() -> None:
     y, kernels = draw(1, 2, 6, 6), draw(2, 3, 2, 2)
     expected = F.conv_transpose2d(y, kernels, stride=2, padding=3)
     received = ops.fractionally_strided_convolve(y, kernels, stride=2, padding=3)
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12)
+    assert_close(received, expected)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -201,7 +202,7 @@ def test_the_matrix_is_the_convolution_and_its_transposed(size: tuple[int, int],
     x, kernels = draw(2, 3, *size), draw(4, 3, 3, 3)
     y = F.conv2d(x, kernels, None, **geometry)
     matrix = ops.convolution_matrix(kernels, size, **geometry)
-    torch.testing.assert_close(x.flatten(1) @ matrix.T, y.flatten(1), rtol=0, atol=1e-12)
+    assert_close(x.flatten(1) @ matrix.T, y.flatten(1))
 
     extra = [(length + 2 * geometry["padding"] - 3) % geometry["stride"] for length in size]  # what the stride left out
     assert_same(

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 import torchvision.ops
 from torchvision.ops.poolers import LevelMapper
 
+from tests.closeness import assert_close
 from vidi.ops import roi
 from vidi.ops.roi import box_levels, crop_and_warp, roi_align, roi_align_levels, roi_pool
 
@@ -36,10 +37,10 @@ def rows_of(boxes: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
 def assert_same_with_gradient(
     ours: torch.Tensor, theirs: torch.Tensor, leaf: torch.Tensor, *, outputs: float, gradients: float
 ) -> None:
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=outputs)
+    assert_close(ours, theirs, outputs)
     direction = torch.randn_like(theirs)
     mine, expected = (torch.autograd.grad((pooled * direction).sum(), leaf)[0] for pooled in (ours, theirs))
-    torch.testing.assert_close(mine, expected, rtol=0, atol=gradients)
+    assert_close(mine, expected, gradients)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -141,7 +142,7 @@ def test_roi_align_of_a_slope_is_exact() -> None:
     pooled = roi_align((3 * x - 2 * y)[None, None], box, image, (3, 4))[0, 0]
     centre_x = 1.7 + 7.6 * (torch.arange(4) + 0.5) / 4
     centre_y = 2.1 + 4.3 * (torch.arange(3) + 0.5) / 3
-    torch.testing.assert_close(pooled, 3 * centre_x - 2 * centre_y[:, None], rtol=0, atol=1e-4)
+    assert_close(pooled, 3 * centre_x - 2 * centre_y[:, None], 1e-5)
 
 
 def test_positions_that_are_not_numbers_pool_nothing() -> None:
@@ -201,11 +202,11 @@ def test_every_region_comes_from_its_level() -> None:
     assert set(levels.tolist()) == {0, 1, 2, 3}
     pooled = roi_align_levels(maps, boxes, images, levels, (7, 7), strides=(4, 8, 16, 32), aligned=False)
     ours = torch.cat([pooled[images == image] for image in (0, 1)])
-    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+    assert_close(ours, expected)
     direction = torch.randn_like(ours)
     mine, theirs = (torch.autograd.grad((x * direction).sum(), maps) for x in (ours, expected))
     for one, other in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+        assert_close(one, other, 1e-11)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -216,11 +217,11 @@ def test_every_region_comes_from_its_level() -> None:
 def test_a_crop_of_the_whole_image_is_the_image_resized() -> None:
     image = torch.rand(1, 3, 12, 20, dtype=torch.float64)
     whole, row = torch.tensor([[0.0, 0.0, 20.0, 12.0]], dtype=torch.float64), torch.tensor([0])
-    torch.testing.assert_close(crop_and_warp(image, whole, row, (12, 20)), image, rtol=0, atol=1e-12)
+    assert_close(crop_and_warp(image, whole, row, (12, 20)), image)
     larger = F.interpolate(image, (24, 60), mode="bilinear", align_corners=False)
-    torch.testing.assert_close(crop_and_warp(image, whole, row, (24, 60)), larger, rtol=0, atol=1e-12)
+    assert_close(crop_and_warp(image, whole, row, (24, 60)), larger)
     halves = F.avg_pool2d(image, (2, 4))
-    torch.testing.assert_close(crop_and_warp(image, whole, row, (6, 5)), halves, rtol=0, atol=1e-12)
+    assert_close(crop_and_warp(image, whole, row, (6, 5)), halves)
 
 
 @pytest.mark.system("4.3.2-WARP")
@@ -229,7 +230,7 @@ def test_crops_are_torchvisions_at_the_level_of_the_image() -> None:
     boxes = boxes / STRIDE
     crops = crop_and_warp(x, boxes, images, (9, 6))
     expected = torchvision.ops.roi_align(x, rows_of(boxes, images), (9, 6), 1.0, 0, aligned=True)
-    torch.testing.assert_close(crops, expected, rtol=0, atol=1e-12)
+    assert_close(crops, expected)
 
 
 @pytest.mark.system("4.3.2-WARP")
@@ -239,9 +240,9 @@ def test_context_shows_what_surrounds_the_box() -> None:
     box, row = torch.tensor([[0.0, 10.0, 12.0, 16.0]], dtype=torch.float64), torch.tensor([0])
     crop = crop_and_warp(image, box, row, (10, 10), context=2)
     tight = crop_and_warp(image, box, row, (6, 6))
-    torch.testing.assert_close(crop[:, :, 2:-2, 2:-2], tight, rtol=0, atol=1e-12)
+    assert_close(crop[:, :, 2:-2, 2:-2], tight)
     expected = crop_and_warp(image, box + box.new_tensor([-4, -2, 4, 2]), row, (10, 10))
-    torch.testing.assert_close(crop, expected, rtol=0, atol=1e-12)
+    assert_close(crop, expected)
     assert not crop[0, 0, :, 0].any()  # left of the image
     assert crop[0, 0, :, 2:].all()
     with pytest.raises(ValueError, match="context=5"):

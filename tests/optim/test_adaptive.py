@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.closeness import assert_close
 from vidi.optim.adagrad import AdaGrad
 from vidi.optim.adam import Adam, AdamW, adam_update, update_bound
 from vidi.optim.landscapes import Landscape, beale, canyon
@@ -25,7 +26,7 @@ SLOPED = Landscape("slope", lambda p: 4.0 * p[..., 0] - 0.5 * p[..., 1], ())
 def test_adagrad_slows_down_as_one_over_the_root_of_time():
     path = record(SLOPED, lambda p: AdaGrad(p, lr=1.0), 100, start=(0, 0))
     steps = torch.tensor([1 / math.sqrt(t) for t in range(1, 101)], dtype=torch.float64)
-    torch.testing.assert_close(path.velocities, torch.stack([-steps, steps], 1), rtol=0, atol=1e-9)
+    assert_close(path.velocities, torch.stack([-steps, steps], 1), 1e-9)
     assert path.points[-1, 1].item() == pytest.approx(18.589604, abs=1e-6)
 
 
@@ -50,7 +51,7 @@ def test_rmsprop_follows_its_formula(eps_inside, foreach):
         square = 0.9 * square + 0.1 * gradient * gradient
         root = (square + 1e-3).sqrt() if eps_inside else square.sqrt() + 1e-3
         theta = theta - 0.01 / root * gradient
-        torch.testing.assert_close(path.points[t + 1], theta, rtol=0, atol=1e-12)
+        assert_close(path.points[t + 1], theta)
         torch.testing.assert_close(path.step_sizes[t], 0.01 / root, rtol=1e-8, atol=0)
 
 
@@ -73,7 +74,7 @@ def test_adam_follows_its_formula():
         m = 0.8 * m + 0.2 * gradient
         s = 0.95 * s + 0.05 * gradient * gradient
         theta = theta - 0.05 / ((s / (1 - 0.95**t)).sqrt() + 1e-4) * (m / (1 - 0.8**t))
-        torch.testing.assert_close(path.points[t], theta, rtol=0, atol=1e-12)
+        assert_close(path.points[t], theta)
 
 
 @pytest.mark.system("B1.9", "1.4.3-ADAM", "1.4.3-ADAM-NODEBIAS")
@@ -97,7 +98,7 @@ def test_without_debiasing_the_averages_are_taken_as_they_are(fused):
         m = 0.8 * m + 0.2 * gradient
         s = 0.95 * s + 0.05 * gradient * gradient
         theta = theta - 0.02 / (s.sqrt() + 1e-8) * m
-        torch.testing.assert_close(path.points[t + 1], theta, rtol=0, atol=1e-12)
+        assert_close(path.points[t + 1], theta)
 
 
 @pytest.mark.system("B1.10", "1.4.3-ADAM-BOUND")
@@ -164,10 +165,10 @@ def test_decay_is_l2_for_plain_descent_and_for_nothing_else():
         for reference in (SGD, torch.optim.SGD):
             a = record(landscape, lambda p: SGD(p, 0.01, **decayed), 50)
             b = record(landscape, lambda p, make=reference: make(p, 0.01, **with_l2), 50)
-            torch.testing.assert_close(a.points, b.points, rtol=0, atol=1e-12)
+            assert_close(a.points, b.points)
         a = record(landscape, lambda p: SGD(p, 1e-3, 0.9, **decayed), 50)
         b = record(landscape, lambda p: SGD(p, 1e-3, 0.9, **with_l2), 50)
-        torch.testing.assert_close(a.points[1], b.points[1], rtol=0, atol=1e-12)
+        assert_close(a.points[1], b.points[1])
         assert not torch.allclose(a.points[2], b.points[2], atol=1e-8)  # momentum carries the L2 term on
         a = record(landscape, lambda p: AdamW(p, 0.01, weight_decay=0.3), 1)
         b = record(landscape, lambda p: Adam(p, 0.01, weight_decay=0.3), 1)
@@ -179,7 +180,7 @@ def test_l2_goes_through_both_averages():
     regularised = Landscape("with penalty", lambda p: beale().value(p) + 0.15 * (p**2).sum(-1), ())
     a = record(beale(), lambda p: Adam(p, 0.05, weight_decay=0.3), 30, start=(1.0, 1.5))
     b = record(regularised, lambda p: Adam(p, 0.05), 30, start=(1.0, 1.5))
-    torch.testing.assert_close(a.points, b.points, rtol=0, atol=1e-12)
+    assert_close(a.points, b.points)
 
 
 @pytest.mark.system("1.4.4-ADAMW")
@@ -196,7 +197,7 @@ def test_the_decay_of_torch_follows_the_rate_and_that_of_the_paper_its_schedule(
         m, s = 0.9 * m + 0.1 * gradient, 0.999 * s + 0.001 * gradient * gradient
         step = m / (1 - 0.9 ** (t + 1)) / ((s / (1 - 0.999 ** (t + 1))).sqrt() + 1e-8)
         theta = theta - eta * (alpha * step + (weight if decay == "paper" else alpha * weight) * theta)
-        torch.testing.assert_close(path.points[t + 1], theta, rtol=0, atol=1e-12)
+        assert_close(path.points[t + 1], theta)
 
 
 @pytest.mark.system("1.4.4-ADAMW")
@@ -205,7 +206,7 @@ def test_the_form_of_the_notes_is_that_of_the_paper_at_a_constant_rate():
     parameter = nn.Parameter(values.clone())
     parameter.grad = torch.tensor([0.5, 3.0], dtype=torch.float64)
     AdamW([parameter], lr=0.1, eps=0.0, weight_decay=0.01, decay="paper").step()
-    torch.testing.assert_close(parameter.detach(), values - 0.1 - 0.01 * values, rtol=0, atol=1e-12)
+    assert_close(parameter.detach(), values - 0.1 - 0.01 * values)
 
 
 @pytest.mark.system("1.4.4-ADAMW")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.closeness import assert_close
 from vidi.data.loading import Plan, Steps, epoch_order
 from vidi.optim.landscapes import CriticalPoint, Landscape, beale, canyon, rotated_canyon, sphere
 from vidi.optim.schedules import cosine_factor
@@ -30,14 +31,14 @@ def test_the_sphere_takes_one_step_of_rate_one():
     assert path.points.tolist() == [[3.0, -2.0], [0.0, 0.0]]
     slow = record(sphere(), descent(0.1), 30, start=(3.0, -2.0)).points
     shrinking = torch.tensor([0.9**t for t in range(31)], dtype=torch.float64)[:, None]
-    torch.testing.assert_close(slow, slow[0] * shrinking, rtol=0, atol=1e-12)
+    assert_close(slow, slow[0] * shrinking)
 
 
 @pytest.mark.system("B1.2", "1.1-GD")
 def test_the_canyon_zig_zags_while_its_loss_falls():
     path = record(canyon(100), descent(0.018), 40, start=(3.0, 1.0))
     factors = torch.tensor([[0.982**t, (-0.8) ** t] for t in range(41)], dtype=torch.float64)
-    torch.testing.assert_close(path.points, path.points[0] * factors, rtol=0, atol=1e-12)
+    assert_close(path.points, path.points[0] * factors)
     assert bool((path.losses.diff() < 0).all())
     diverging = record(canyon(100), descent(0.021), 100, start=(3.0, 1.0))
     assert diverging.losses[-1] > diverging.losses[0]
@@ -50,11 +51,11 @@ def test_the_canyon_zig_zags_while_its_loss_falls():
 def test_full_batch_descent_does_not_depend_on_the_order():
     inputs, targets = regression()
     ends = [fit(inputs, targets, batch=len(inputs), seed=seed) for seed in (0, 1)]
-    torch.testing.assert_close(*ends, rtol=0, atol=1e-13)
+    assert_close(*ends)
     weights = torch.zeros(3, dtype=torch.float64)
     for _ in range(3):
         weights -= 0.1 * 2 * inputs.T @ (inputs @ weights - targets) / len(inputs)
-    torch.testing.assert_close(ends[0], weights, rtol=0, atol=1e-13)
+    assert_close(ends[0], weights)
 
 
 @pytest.mark.system("B1.12", "1.1-EPOCHS")
@@ -106,7 +107,7 @@ def test_an_epoch_walks_shuffled_batches_one_step_each():
                 gradient += 2 * (inputs[index] @ expected - targets[index]) * inputs[index] / len(rows)
             expected = expected - 0.1 * gradient
             step += 1
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+    assert_close(found, expected)
     assert torch.equal(found, fit(inputs, targets, batch=4, seed=5, make=torch.optim.SGD))
 
 
@@ -151,8 +152,8 @@ def test_momentum_is_the_velocity_of_the_notes(lr_in_momentum):
         rate = 0.01 * (schedule(t) if schedule else 1.0)
         v = 0.8 * v - rate * landscape.gradient(theta)
         theta = theta + v
-        torch.testing.assert_close(path.velocities[t], v, rtol=0, atol=1e-12)
-        torch.testing.assert_close(path.points[t + 1], theta, rtol=0, atol=1e-12)
+        assert_close(path.velocities[t], v)
+        assert_close(path.points[t + 1], theta)
 
 
 @pytest.mark.system("1.3-NAG")
@@ -165,8 +166,8 @@ def test_nesterov_looks_ahead(foreach):
         ahead = theta + 0.9 * v
         v = 0.9 * v - 1e-3 * (landscape.gradient(ahead) + decay * ahead)
         theta = theta + v
-        torch.testing.assert_close(path.points[t + 1], theta, rtol=0, atol=1e-12)
-        torch.testing.assert_close(path.velocities[t], v, rtol=0, atol=1e-12)
+        assert_close(path.points[t + 1], theta)
+        assert_close(path.velocities[t], v)
 
 
 @pytest.mark.system("B1.7", "1.3-NAG", "1.3-NAG-REF")
@@ -175,7 +176,7 @@ def test_the_change_of_variable_keeps_the_point_ahead(make):
     landscape = rotated_canyon(30)
     behind = record(landscape, lambda p: Nesterov(p, 0.01, 0.9), 100)
     ahead = record(landscape, lambda p: make(p, 0.01, momentum=0.9, nesterov=True), 100)
-    torch.testing.assert_close(ahead.points[1:], behind.points[1:] + 0.9 * behind.velocities, rtol=0, atol=1e-12)
+    assert_close(ahead.points[1:], behind.points[1:] + 0.9 * behind.velocities)
 
 
 @pytest.mark.system("1.3-NAG-REF")
@@ -187,7 +188,7 @@ def test_the_change_of_variable_holds_under_a_schedule_if_the_steps_are_summed_u
         for form in ({"nesterov": True, "lr_in_momentum": True}, {"nesterov": True})
     ]
     mapped = behind.points[1:] + 0.9 * behind.velocities
-    torch.testing.assert_close(forms[0].points[1:], mapped, rtol=0, atol=1e-12)
+    assert_close(forms[0].points[1:], mapped)
     assert not torch.allclose(forms[1].points[1:], mapped, atol=1e-6)
 
 
@@ -224,10 +225,10 @@ def test_a_trajectory_holds_what_happened():
     landscape = Landscape("bowl", lambda p: (p**2).sum(-1), (CriticalPoint((0, 0), 0, ((2, 0), (0, 2))),))
     path = record(landscape, descent(0.1), 5, start=(1, -2))
     expected = torch.tensor([[0.8**t, -2 * 0.8**t] for t in range(6)], dtype=torch.float64)
-    torch.testing.assert_close(path.points, expected, rtol=0, atol=1e-14)
-    torch.testing.assert_close(path.losses, expected.square().sum(1), rtol=0, atol=1e-14)
-    torch.testing.assert_close(path.gradients, 2 * expected[:-1], rtol=0, atol=1e-14)
-    torch.testing.assert_close(path.velocities, -0.2 * expected[:-1], rtol=0, atol=1e-14)
+    assert_close(path.points, expected)
+    assert_close(path.losses, expected.square().sum(1))
+    assert_close(path.gradients, 2 * expected[:-1])
+    assert_close(path.velocities, -0.2 * expected[:-1])
     torch.testing.assert_close(path.step_sizes, torch.full((5, 2), 0.1, dtype=torch.float64))
     assert record(landscape, descent(0.1), 0).points.shape == (1, 2)
 
@@ -245,6 +246,6 @@ def test_noise_has_its_size_repeats_with_its_seed_and_leaves_the_losses_exact():
     assert noise.std().item() == pytest.approx(0.5, rel=0.1)
     assert noise.mean(0).abs().max().item() < 0.1
     torch.testing.assert_close(path.losses, canyon(10).value(path.points), rtol=0, atol=0)
-    torch.testing.assert_close(path.velocities, -0.01 * path.gradients, rtol=0, atol=1e-12)
+    assert_close(path.velocities, -0.01 * path.gradients)
     with pytest.raises(ValueError, match=r"received noise=0.5 without a generator"):
         record(canyon(10), descent(0.01), 1, noise=0.5)

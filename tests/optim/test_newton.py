@@ -9,6 +9,7 @@ import scipy.optimize
 import torch
 from torch import Tensor, nn
 
+from tests.closeness import EXACT, NUMBERS, assert_close, largest
 from vidi.backbones.resnet import resnet50
 from vidi.optim.landscapes import LANDSCAPES, Landscape, beale, rosenbrock, saddle
 from vidi.optim.newton import (
@@ -58,7 +59,7 @@ def test_the_model_shares_value_slope_and_curvature_with_the_function():
         (again.hessian, torch.func.hessian(function)(point)),
         (again.value, model.value),
     ):
-        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
+        assert_close(ours, expected)
     direction = torch.tensor([0.2, 0.5, -0.4], dtype=torch.float64)
     errors = [(model(point + h * direction) - function(point + h * direction)).abs().item() for h in (1e-1, 1e-2)]
     assert errors[0] / errors[1] == pytest.approx(1000, rel=0.1)  # what is left is of third order
@@ -71,7 +72,7 @@ def test_the_model_shares_value_slope_and_curvature_with_the_function():
 def test_the_minimum_of_the_model_is_where_its_gradient_vanishes():
     model = quadratic_model(beale().value, torch.tensor([2.9, 0.45], dtype=torch.float64))
     least = model.minimiser()
-    torch.testing.assert_close(torch.func.grad(model)(least), torch.zeros(2, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert_close(torch.func.grad(model)(least), torch.zeros(2, dtype=torch.float64), size=1)
     with pytest.raises(IndefiniteHessianError, match="least eigenvalue is -1"):
         quadratic_model(saddle().value, torch.tensor([1.0, 0.0], dtype=torch.float64)).minimiser()
 
@@ -82,7 +83,7 @@ def test_the_minimum_of_the_model_is_where_its_gradient_vanishes():
 @pytest.mark.system("B1.4", "1.2-NEWTON1D")
 def test_newton_on_a_quartic_takes_two_thirds_each_step():
     iterates = newton_1d(lambda x: x**4, 1.0, steps=3)
-    assert iterates == pytest.approx([1, 2 / 3, 4 / 9, 8 / 27], abs=1e-14)
+    assert iterates == pytest.approx([1, 2 / 3, 4 / 9, 8 / 27], rel=EXACT)
 
 
 @pytest.mark.system("1.2-NEWTON1D")
@@ -100,7 +101,7 @@ def test_each_iterate_is_scipys(function, slope, curvature, start):
     iterates = newton_1d(function, start, steps=7)
     for steps, found in enumerate(iterates[1:], start=1):
         options: dict[str, Any] = {"maxiter": steps, "tol": 1e-300, "disp": False, "full_output": True}
-        assert found == pytest.approx(scipy.optimize.newton(slope, start, curvature, **options)[0], abs=1e-11)
+        assert found == pytest.approx(scipy.optimize.newton(slope, start, curvature, **options)[0], rel=1e-11)
     converged = newton_1d(function, start)
     assert len(converged) < 12
     assert slope(converged[-1]) == pytest.approx(0, abs=1e-11)
@@ -111,10 +112,10 @@ def test_newton_in_one_dimension_refuses_to_climb_unless_told():
     """C1.4: where f'' < 0 the step goes to a maximum."""
     with pytest.raises(IndefiniteHessianError, match="would not lead to a minimum"):
         newton_1d(torch.cos, 0.5)
-    assert newton_1d(torch.cos, 0.5, indefinite="follow")[-1] == pytest.approx(0, abs=1e-12)  # the maximum
-    assert newton_1d(torch.cos, 0.5, indefinite="damp")[-1] == pytest.approx(math.pi, abs=1e-12)
-    assert newton_1d(torch.cos, 0.5, indefinite="damp", steps=1)[-1] == pytest.approx(0.5 + math.tan(0.5), abs=1e-12)
-    assert newton_1d(lambda x: 3 * x, 1.0, indefinite="damp", steps=1)[-1] == pytest.approx(-2, abs=1e-12)
+    assert newton_1d(torch.cos, 0.5, indefinite="follow")[-1] == pytest.approx(0, abs=EXACT)  # the maximum
+    assert newton_1d(torch.cos, 0.5, indefinite="damp")[-1] == pytest.approx(math.pi, rel=EXACT)
+    assert newton_1d(torch.cos, 0.5, indefinite="damp", steps=1)[-1] == pytest.approx(0.5 + math.tan(0.5), rel=EXACT)
+    assert newton_1d(lambda x: 3 * x, 1.0, indefinite="damp", steps=1)[-1] == pytest.approx(-2, rel=EXACT)
 
 
 # --- 1.2-NEWTON
@@ -131,7 +132,7 @@ def test_a_quadratic_is_minimised_in_one_step_of_rate_one(size):
         for _ in range(3):
             error = x.detach() - solution
             optimizer.step(lambda x=x: 0.5 * x @ a @ x - b @ x)
-            torch.testing.assert_close(x.detach() - solution, left * error, rtol=0, atol=1e-10)
+            assert_close(x.detach() - solution, left * error, NUMBERS, size=largest(solution))
 
 
 @pytest.mark.system("1.2-NEWTON")
@@ -140,11 +141,11 @@ def test_the_iterates_are_those_of_numpy():
     x = np.array(rosenbrock().start)
     for t in range(6):
         x = x - np.linalg.solve(rosen_hess(x), rosen_der(x))
-        np.testing.assert_allclose(path.points[t + 1], x, rtol=0, atol=1e-9)
+        assert_close(path.points[t + 1], x, 1e-9)
     damped = record(rosenbrock(), lambda p: Newton(p, 0.7, damping=3.0), 1).points
     x = np.array(rosenbrock().start)
     step = np.linalg.solve(rosen_hess(x) + 3 * np.eye(2), rosen_der(x))
-    np.testing.assert_allclose(damped[1], x - 0.7 * step, rtol=0, atol=1e-12)
+    assert_close(damped[1], x - 0.7 * step)
 
 
 @pytest.mark.system("1.2-NEWTON")
@@ -166,8 +167,8 @@ def test_the_minimum_is_that_of_scipys_methods(name, method):
         options={"xtol": 1e-12} if method == "Newton-CG" else {"gtol": 1e-10},
     )
     path = record(landscape, lambda p: Newton(p, indefinite="damp"), 30, start=start)
-    np.testing.assert_allclose(path.points[-1], found.x, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(path.points[-1], landscape.minima[-1].at, rtol=0, atol=1e-9)
+    assert_close(path.points[-1], found.x, 1e-6)
+    assert_close(path.points[-1], landscape.minima[-1].at, 1e-9)
 
 
 @pytest.mark.system("1.2-NEWTON")
@@ -177,9 +178,9 @@ def test_an_indefinite_hessian_is_refused_damped_or_followed():
     with pytest.raises(IndefiniteHessianError, match=r"its least eigenvalue is -0.97: .* indefinite='damp'"):
         record(landscape, Newton, 1, start=start)
     followed = record(landscape, lambda p: Newton(p, indefinite="follow"), 10, start=start).points[-1]
-    np.testing.assert_allclose(followed, landscape.saddles[0].at, rtol=0, atol=1e-9)
+    assert_close(followed, landscape.saddles[0].at, 1e-9)
     damped = record(landscape, lambda p: Newton(p, indefinite="damp"), 20, start=start)
-    np.testing.assert_allclose(damped.points[-1], landscape.minima[1].at, rtol=0, atol=1e-9)
+    assert_close(damped.points[-1], landscape.minima[1].at, 1e-9)
     assert bool((damped.losses.diff() <= 1e-12).all())
 
 
@@ -194,9 +195,9 @@ def test_damping_makes_any_symmetric_matrix_give_a_descent(seed):
     assert (direction @ gradient).item() < 0
     least = torch.linalg.eigvalsh(hessian)[0]
     shifted = hessian - 2 * least * torch.eye(6, dtype=torch.float64)  # its least curvature is as large as it was small
-    torch.testing.assert_close(shifted @ direction, -gradient, rtol=0, atol=1e-9)
+    assert_close(shifted @ direction, -gradient, 1e-9)
     follow = newton_direction(gradient, hessian, indefinite="follow")
-    torch.testing.assert_close(hessian @ follow, -gradient, rtol=0, atol=1e-9)
+    assert_close(hessian @ follow, -gradient, 1e-9)
     flat = newton_direction(gradient, torch.zeros_like(hessian), indefinite="damp")
     torch.testing.assert_close(flat, -gradient)
 
@@ -222,9 +223,9 @@ def test_the_parameters_of_a_network_are_one_vector():
             torch.func.grad(loss_of)(vector), torch.func.hessian(loss_of)(vector), damping=3.0, indefinite="damp"
         )
         loss = optimizer.step(lambda: (model(inputs) - targets).square().mean())
-        torch.testing.assert_close(loss.detach(), loss_of(vector), rtol=0, atol=1e-12)
+        assert_close(loss.detach(), loss_of(vector))
         moved = nn.utils.parameters_to_vector(parameters).detach()
-        torch.testing.assert_close(moved, vector + step, rtol=0, atol=1e-9)
+        assert_close(moved, vector + step, 1e-9)
     assert loss_of(moved) < loss_of(vector)
 
 

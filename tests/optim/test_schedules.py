@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.closeness import EXACT
 from vidi.engine.optimizers import learning_rate, make_optimizer
 from vidi.engine.recipe import Recipe
 from vidi.optim.adagrad import AdaGrad
@@ -44,7 +45,7 @@ def test_factors_are_torchs(factor: Callable[[int], float], theirs: Any, options
     optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     reference = theirs(optimizer, **options)
     for step in range(TOTAL + 1):
-        assert factor(step) == pytest.approx(reference.get_last_lr()[0], abs=1e-12)
+        assert factor(step) == pytest.approx(reference.get_last_lr()[0], rel=EXACT)
         optimizer.step()
         reference.step()
 
@@ -57,7 +58,7 @@ def test_a_recipe_falls_from_its_rate_to_its_end(schedule, last):
     recipe = Recipe(schedule=schedule, learning_rate=2.0, warmup=3)
     rates = [learning_rate(recipe, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(0.5)
-    assert rates[-1] == pytest.approx(2.0 * last, abs=1e-12)
+    assert rates[-1] == pytest.approx(2.0 * last, rel=EXACT)
     assert max(rates) <= 2.0
 
 

@@ -1,14 +1,13 @@
 """Two implementations of one network: the same weights and images give the same outputs, gradients and statistics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+from tests.closeness import GRADIENTS, OUTPUTS, assert_close, largest
 
-OUTPUTS = 1e-8  # DESIGN 9: absolute, in float64
-GRADIENTS = 1e-8  # of the network's largest
+Rename = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
 def randomise(network: nn.Module, seed: int = 0) -> None:
@@ -44,24 +43,17 @@ def assert_same_training(
     ours.load_state_dict(rename(theirs.state_dict()), strict=True)
     expected = call(theirs)
     received = call(ours)
-    assert received.shape == expected.shape
-    assert distance(received, expected) <= OUTPUTS * max(1.0, float(expected.detach().abs().max()))
+    assert_close(received, expected, OUTPUTS)
 
     direction = torch.randn(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (expected * direction).sum().backward()
     (received * direction).sum().backward()
     gradients = rename({name: p.grad for name, p in theirs.named_parameters() if p.grad is not None})
-    largest = max(float(gradient.abs().max()) for gradient in gradients.values())
-    assert largest > 0
+    assert largest(*gradients.values()) > 0
     parameters = {name: p.grad for name, p in ours.named_parameters() if p.grad is not None}
-    assert parameters.keys() == gradients.keys()
-    assert farthest(parameters, gradients) <= GRADIENTS * largest
-    assert farthest(ours.state_dict(), rename(dict(theirs.named_buffers()))) <= OUTPUTS
-
-
-def farthest(received: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """The largest difference over all expected tensors."""
-    return max((distance(received[name], value) for name, value in expected.items()), default=0.0)
+    assert_close(parameters, gradients, GRADIENTS, size=largest(*gradients.values()))
+    buffers, state = rename(dict(theirs.named_buffers())), ours.state_dict()
+    assert_close({name: state[name] for name in buffers}, buffers, OUTPUTS)
 
 
 def distance(one: Tensor, other: Tensor) -> float:

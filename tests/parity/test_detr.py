@@ -20,7 +20,8 @@ from transformers.loss.loss_for_object_detection import ForObjectDetectionLoss, 
 from transformers.models.detr.image_processing_detr import DetrImageProcessor
 from transformers.models.detr.modeling_detr import DetrObjectDetectionOutput
 
-from tests.parity.networks import GRADIENTS, OUTPUTS, distance, farthest, randomise
+from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
+from tests.parity.networks import randomise
 from vidi.detection import detr
 from vidi.detection.detr import Detr, DetrCriterion, DetrDecode, DetrOutputs, PaddedObjects, residual_trunk
 from vidi.detection.detr_maps import object_attention, pixel_attention
@@ -92,7 +93,7 @@ def layer_outputs(reference: Any, images: Tensor, mask: Tensor) -> tuple[Tensor,
         hook.remove()
     normed = torch.stack([reference.model.decoder.layernorm(state) for state in states])
     logits, boxes = reference.class_labels_classifier(normed), reference.bbox_predictor(normed).sigmoid()
-    assert distance(logits[-1], expected.logits) <= 1e-12
+    assert_close(logits[-1], expected.logits)
     return logits, boxes
 
 
@@ -133,10 +134,10 @@ def test_outputs_of_padded_images(pair):
     with torch.no_grad():
         logits, boxes = layer_outputs(pair.reference, pair.images, pair.mask)
         outputs = pair.ours(pair.images, pair.mask)
-    assert distance(outputs.class_logits, logits[-1]) <= OUTPUTS
-    assert distance(outputs.boxes_cxcywh_normalized, boxes[-1]) <= OUTPUTS
-    assert distance(outputs.auxiliary_class_logits, logits[:-1].transpose(0, 1)) <= OUTPUTS
-    assert distance(outputs.auxiliary_boxes_cxcywh_normalized, boxes[:-1].transpose(0, 1)) <= OUTPUTS
+    assert_close(outputs.class_logits, logits[-1], OUTPUTS)
+    assert_close(outputs.boxes_cxcywh_normalized, boxes[-1], OUTPUTS)
+    assert_close(outputs.auxiliary_class_logits, logits[:-1].transpose(0, 1), OUTPUTS)
+    assert_close(outputs.auxiliary_boxes_cxcywh_normalized, boxes[:-1].transpose(0, 1), OUTPUTS)
     assert outputs.class_logits.std(1).max() > 0.1  # the queries see different things
 
 
@@ -150,8 +151,8 @@ def test_outputs_with_the_reference_s_own_positions(pair):
         for mask in (pair.mask, None):
             expected = reference(images, pixel_mask=None if mask is None else mask.long())
             outputs = ours(images, mask)
-            assert distance(outputs.class_logits, expected.logits) <= 1e-4
-            assert distance(outputs.boxes_cxcywh_normalized, expected.pred_boxes) <= 1e-4
+            assert_close(outputs.class_logits, expected.logits, FLOAT32)
+            assert_close(outputs.boxes_cxcywh_normalized, expected.pred_boxes, FLOAT32)
 
 
 @pytest.mark.parametrize(
@@ -211,8 +212,8 @@ def test_box_terms_of_pairs():
     found, truth = torch.rand(2, 40, 4, dtype=torch.float64).unbind(0)
     terms = DetrCriterion(tuple(range(CLASSES))).box_terms(found, truth)
     overlap = torchvision.ops.generalized_box_iou(cxcywh_to_xyxy(found), cxcywh_to_xyxy(truth)).diagonal()
-    assert distance(terms["giou"], 2 * (1 - overlap)) <= 1e-10
-    assert distance(terms["l1"], 5 * torch.cdist(found, truth, p=1).diagonal()) <= 1e-10
+    assert_close(terms["giou"], 2 * (1 - overlap), NUMBERS)
+    assert_close(terms["l1"], 5 * torch.cdist(found, truth, p=1).diagonal(), NUMBERS)
 
 
 @pytest.mark.system("4.3.6-SETLOSS", "4.3.6-BOXLOSS", "4.3.6-DETR")
@@ -242,9 +243,7 @@ def test_losses_and_gradients(pair, monkeypatch):
     wanted = renamed({n: p.grad for n, p in pair.reference.named_parameters() if p.grad is not None}, DETR)
     grown = {name: p.grad for name, p in pair.ours.named_parameters()}
     assert grown.keys() <= wanted.keys()
-    largest = max(float(gradient.abs().max()) for gradient in wanted.values())
-    assert farthest(wanted, {name: g for name, g in grown.items() if g is not None}) <= GRADIENTS * largest
-    assert all(gradient is not None for gradient in grown.values())
+    assert_close(grown, {name: wanted[name] for name in grown}, GRADIENTS, size=largest(*wanted.values()))
 
 
 @pytest.mark.system("4.3.6-DETR")
@@ -262,7 +261,7 @@ def test_detections_are_the_processor_s(pair):
     for result, want, (H, W) in zip(results, expected, sizes, strict=True):
         order = want["scores"].argsort(descending=True)
         clipped = want["boxes"][order].minimum(torch.tensor([W, H, W, H])).clamp(min=0)
-        torch.testing.assert_close(result.boxes, clipped, atol=1e-4, rtol=0)  # theirs scales in float32
+        assert_close(result.boxes, clipped, 1e-6)  # theirs scales in float32
         assert torch.equal(result.scores, want["scores"][order])
         assert torch.equal(result.labels, want["labels"][order])
 
@@ -285,7 +284,7 @@ def test_maps_of_pixels(pair, looked):
     points = [(0, 0), (127.5, 95.5), (70, 31)]
     maps = pixel_attention(model, pair.images[0].float(), points)
     expected = looked.encoder_attentions[-1][0].mean(0)[[0, 11, 2]].view(3, 3, 4)  # cells of 32 pixels, 4 in a row
-    assert distance(maps, expected) <= 1e-5
+    assert_close(maps, expected, 1e-5)
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
 
 
@@ -299,5 +298,5 @@ def test_maps_of_objects(pair, looked):
     assert 0 < len(found.queries) < QUERIES
     assert found.queries.tolist() == order.tolist()
     expected = looked.cross_attentions[-1][0].mean(0)[order].view(-1, 3, 4)
-    assert distance(found.maps, expected) <= 1e-5
-    torch.testing.assert_close(found.detections.scores, scores[order], atol=1e-5, rtol=0)
+    assert_close(found.maps, expected, 1e-5)
+    assert_close(found.detections.scores, scores[order], 1e-5)

@@ -18,6 +18,7 @@ from effdet.loss import DetectionLoss
 from effdet.object_detection import ArgMaxMatcher, BoxList, FasterRcnnBoxCoder, IouSimilarity, TargetAssigner
 from torch import Tensor, nn
 
+from tests.closeness import GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from tests.parity.networks import assert_same_training, randomise
 from vidi.detection import efficientdet
 from vidi.detection.efficientdet import EfficientDetDecode
@@ -92,10 +93,10 @@ def test_outputs_and_anchors(pair: SimpleNamespace, wide: None) -> None:
     with torch.no_grad():
         classes, boxes = pair.reference(pair.images)
         outputs = pair.ours(pair.images)
-    torch.testing.assert_close(outputs.class_logits, flat(classes, CLASSES), atol=1e-8, rtol=0)
-    torch.testing.assert_close(outputs.box_deltas, flat(boxes, 4)[..., XY], atol=1e-8, rtol=0)
+    assert_close(outputs.class_logits, flat(classes, CLASSES), OUTPUTS)
+    assert_close(outputs.box_deltas, flat(boxes, 4)[..., XY], OUTPUTS)
     anchors: Any = DetBenchPredict(pair.reference).anchors
-    torch.testing.assert_close(outputs.anchors, anchors.boxes[:, XY], atol=1e-4, rtol=0)  # shapes in float32
+    assert_close(outputs.anchors, anchors.boxes[:, XY], 1e-6)  # shapes in float32
     assert outputs.levels.bincount().tolist() == [9 * x.shape[2] * x.shape[3] for x in classes]
 
 
@@ -247,10 +248,7 @@ def test_losses_and_gradients_in_training_mode(pair: SimpleNamespace, wide: None
     torch.stack(list(losses.values())).sum().backward()
     wanted = ours_of({name: p.grad for name, p in reference.named_parameters()})
     grown = {name: p.grad for name, p in ours.network.named_parameters()}
-    assert grown.keys() == wanted.keys()
-    largest = max(float(gradient.abs().max()) for gradient in wanted.values())
-    for name, gradient in grown.items():
-        torch.testing.assert_close(gradient, wanted[name], atol=1e-8 * largest, rtol=0, msg=name)
+    assert_close(grown, wanted, GRADIENTS, size=largest(*wanted.values()))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -275,8 +273,8 @@ def test_detections(pair: SimpleNamespace, wide: None) -> None:
     ]
     results = pair.ours.decode(outputs, [Placement(size, size) for size in sizes])
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.scores, want[: len(result), 4], atol=1e-10, rtol=0)
-        torch.testing.assert_close(result.boxes, want[: len(result), :4], atol=1e-8, rtol=0)
+        assert_close(result.scores, want[: len(result), 4], NUMBERS)
+        assert_close(result.boxes, want[: len(result), :4], OUTPUTS)
         assert torch.equal(result.labels + 1, want[: len(result), 5].long())
         assert (want[len(result) :, 4] == 0).all()
         assert len(result) > 20

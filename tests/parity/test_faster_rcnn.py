@@ -25,7 +25,7 @@ from torchvision.models.detection.faster_rcnn import (
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
-from tests.parity.networks import GRADIENTS, OUTPUTS, distance
+from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.backbones.feature_pyramid import FeaturePyramid
 from vidi.backbones.resnet import trunk
 from vidi.detection import faster_rcnn, region_proposals
@@ -258,15 +258,15 @@ def test_first_stage(pair: SimpleNamespace) -> None:
         sizes = torch.tensor(SIZES, dtype=torch.float64)
         proposals = pair.ours.network.selection(first.predictions, sizes)
     for ours, theirs in zip(first.features, maps, strict=True):
-        assert distance(ours, theirs) <= OUTPUTS * float(theirs.abs().max())
+        assert_close(ours, theirs, OUTPUTS)
     for ours, theirs in zip(first.predictions.objectness, logits, strict=True):
-        torch.testing.assert_close(ours, theirs.permute(0, 2, 3, 1).flatten(1), atol=OUTPUTS, rtol=0)
+        assert_close(ours, theirs.permute(0, 2, 3, 1).flatten(1), OUTPUTS)
     for ours, theirs in zip(first.predictions.deltas, deltas, strict=True):
-        torch.testing.assert_close(ours.flatten(1), theirs.permute(0, 2, 3, 1).flatten(1), atol=OUTPUTS, rtol=0)
+        assert_close(ours.flatten(1), theirs.permute(0, 2, 3, 1).flatten(1), OUTPUTS)
     assert torch.equal(torch.cat(first.predictions.anchors), anchors)
     assert [len(boxes) for boxes in expected] == proposals.valid.sum(1).tolist()
     for image, boxes in enumerate(expected):
-        torch.testing.assert_close(proposals.boxes[image, proposals.valid[image]], boxes, atol=OUTPUTS, rtol=0)
+        assert_close(proposals.boxes[image, proposals.valid[image]], boxes, OUTPUTS)
     assert (proposals.scores.diff(dim=1) <= 0).all()
 
 
@@ -318,10 +318,7 @@ def test_losses_and_gradients_in_training_mode(pair: SimpleNamespace) -> None:
     torch.stack(list(losses.values())).sum().backward()
     wanted = pair.rename({name: p.grad for name, p in pair.reference.named_parameters() if p.grad is not None})
     grown = {name: p.grad for name, p in pair.ours.network.named_parameters()}
-    assert grown.keys() == wanted.keys()
-    largest = max(float(gradient.abs().max()) for gradient in wanted.values())
-    for name, gradient in grown.items():
-        torch.testing.assert_close(gradient, wanted[name], atol=GRADIENTS * largest, rtol=0, msg=name)
+    assert_close(grown, wanted, GRADIENTS, size=largest(*wanted.values()))
 
 
 @pytest.mark.system("4.3.2-FASTERRCNN", "4.3.3-FRCNNFPN", "4.3.2-TWOSTAGE")
@@ -337,8 +334,8 @@ def test_detections(pair: SimpleNamespace) -> None:
     results = pair.ours.decode(outputs, [Placement(size, size) for size in SIZES])
     assert min(len(result) for result in results) > 5
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.boxes, want["boxes"], atol=OUTPUTS, rtol=0)
-        torch.testing.assert_close(result.scores, want["scores"], atol=1e-10, rtol=0)
+        assert_close(result.boxes, want["boxes"], OUTPUTS)
+        assert_close(result.scores, want["scores"], NUMBERS)
         assert torch.equal(result.labels + 1, want["labels"])
 
 
@@ -353,8 +350,8 @@ def test_prediction_of_images_of_other_sizes(pair: SimpleNamespace) -> None:
     results = ours.predict(images)
     assert all(len(result) for result in results)
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.scores, want["scores"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(result.boxes, want["boxes"], atol=0.05, rtol=0)
+        assert_close(result.scores, want["scores"], FLOAT32)
+        assert_close(result.boxes, want["boxes"], FLOAT32)
         assert torch.equal(result.labels + 1, want["labels"])
 
 

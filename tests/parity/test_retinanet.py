@@ -8,6 +8,7 @@ import torch
 from torchvision.models import detection
 from torchvision.models.detection.image_list import ImageList
 
+from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.detection import retinanet
 from vidi.model import Batch, Placement, Step
 from vidi.weights.loading import load_strictly
@@ -85,8 +86,8 @@ def test_head_outputs_and_anchors(pair):
     with torch.no_grad():
         heads, anchors, rows = reference_outputs(pair.reference, pair.images)
         outputs = pair.ours(pair.images)
-    torch.testing.assert_close(outputs.class_logits, heads["cls_logits"], atol=1e-8, rtol=0)
-    torch.testing.assert_close(outputs.box_deltas, heads["bbox_regression"], atol=1e-8, rtol=0)
+    assert_close(outputs.class_logits, heads["cls_logits"], OUTPUTS)
+    assert_close(outputs.box_deltas, heads["bbox_regression"], OUTPUTS)
     assert torch.equal(outputs.anchors, anchors[0])
     assert outputs.levels.bincount().tolist() == rows
 
@@ -107,10 +108,7 @@ def test_losses_and_gradients_in_training_mode(pair):
     torch.stack(list(losses.values())).sum().backward()
     wanted = renamed({name: p.grad for name, p in pair.reference.named_parameters()}, RETINANET)
     grown = {name: p.grad for name, p in pair.ours.network.named_parameters()}
-    assert grown.keys() == wanted.keys()
-    largest = max(float(gradient.abs().max()) for gradient in wanted.values())
-    for name, gradient in grown.items():
-        torch.testing.assert_close(gradient, wanted[name], atol=1e-8 * largest, rtol=0, msg=name)
+    assert_close(grown, wanted, GRADIENTS, size=largest(*wanted.values()))
 
 
 @pytest.mark.system("4.3.4-RETINANET")
@@ -130,8 +128,8 @@ def test_detections(pair):
     assert len(results[0]) == 40
     assert len(results[1]) == 0
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.boxes, want["boxes"], atol=1e-8, rtol=0)
-        torch.testing.assert_close(result.scores, want["scores"], atol=1e-10, rtol=0)
+        assert_close(result.boxes, want["boxes"], OUTPUTS)
+        assert_close(result.scores, want["scores"], NUMBERS)
         assert torch.equal(result.labels, want["labels"])
 
 
@@ -146,8 +144,8 @@ def test_prediction_of_images_of_other_sizes(pair):
     results = ours.predict(images)
     assert all(len(result) for result in results)
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.scores, want["scores"], atol=1e-4, rtol=0)
-        torch.testing.assert_close(result.boxes, want["boxes"], atol=0.05, rtol=0)
+        assert_close(result.scores, want["scores"], FLOAT32)
+        assert_close(result.boxes, want["boxes"], FLOAT32)
         assert torch.equal(result.labels, want["labels"])
 
 

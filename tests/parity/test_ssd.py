@@ -15,7 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.vgg import cfgs, make_layers
 from torchvision.ops import box_iou
 
-from tests.parity.networks import GRADIENTS, OUTPUTS, distance, farthest
+from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.detection import ssd
 from vidi.detection.targets import Objects
 from vidi.model import Batch, Placement, Step
@@ -127,12 +127,12 @@ def test_maps_heads_and_default_boxes(pair: SimpleNamespace) -> None:
     assert [tuple(level.shape[2:]) for level in maps] == [(n, n) for n in (38, 19, 10, 5, 3, 1)]
     assert pair.ours.network.pyramid.channels == tuple(level.shape[1] for level in maps)
     for level, expected in zip(maps, pair.expected.maps, strict=True):
-        assert distance(level, expected) <= OUTPUTS * max(1.0, float(expected.abs().max()))
+        assert_close(level, expected, OUTPUTS)
     logits = pair.expected.heads["cls_logits"].roll(-1, 2)
-    assert distance(outputs.class_logits, logits) <= OUTPUTS * float(logits.abs().max())
-    assert distance(outputs.box_deltas, pair.expected.heads["bbox_regression"]) <= OUTPUTS
+    assert_close(outputs.class_logits, logits, OUTPUTS)
+    assert_close(outputs.box_deltas, pair.expected.heads["bbox_regression"], OUTPUTS)
     assert outputs.default_boxes.shape == (8732, 4)
-    assert distance(outputs.default_boxes, pair.expected.boxes[0]) <= OUTPUTS
+    assert_close(outputs.default_boxes, pair.expected.boxes[0], OUTPUTS)
 
 
 @pytest.mark.system("4.3.3-SSD")
@@ -164,8 +164,7 @@ def test_losses_and_gradients(pair: SimpleNamespace) -> None:
     torch.stack(list(losses.values())).sum().backward()
     gradients = ours_from({name: p.grad for name, p in pair.reference.named_parameters()})
     grown = {name: p.grad for name, p in pair.ours.network.named_parameters()}
-    assert grown.keys() == gradients.keys()
-    assert farthest(grown, gradients) <= GRADIENTS * max(float(g.abs().max()) for g in gradients.values())
+    assert_close(grown, gradients, GRADIENTS, size=largest(*gradients.values()))
 
 
 @pytest.mark.system("4.3.3-SSD")
@@ -183,8 +182,8 @@ def test_detections(pair: SimpleNamespace) -> None:
     shares = heads["cls_logits"].softmax(2)[[0, 2], :, 1:] > 0.01
     assert (shares.sum(1) > 400).all()
     for result, want in zip(results, expected, strict=True):
-        assert distance(result.boxes, want["boxes"]) <= OUTPUTS
-        assert distance(result.scores, want["scores"]) <= 1e-10
+        assert_close(result.boxes, want["boxes"], OUTPUTS)
+        assert_close(result.scores, want["scores"], NUMBERS)
         assert torch.equal(result.labels + 1, want["labels"])
 
 
@@ -201,14 +200,14 @@ def test_prediction_of_images_of_other_sizes(pair: SimpleNamespace) -> None:
     results = ours.predict(images)
     assert all(len(result) for result in results)
     for result, want in zip(results, expected, strict=True):
-        torch.testing.assert_close(result.scores, want["scores"], atol=1e-4, rtol=0)
+        assert_close(result.scores, want["scores"], FLOAT32)
         ours_of_class, theirs_of_class = (  # scores that differ in their last bit may change places
             torch.cat((boxes, 1000 * labels[:, None]), 1)
             for boxes, labels in ((result.boxes, result.labels + 1), (want["boxes"], want["labels"]))
         )
         distances = torch.cdist(ours_of_class, theirs_of_class, p=torch.inf)
-        assert distances.amin(0).max() <= 0.05
-        assert distances.amin(1).max() <= 0.05
+        assert distances.amin(0).max() <= FLOAT32 * largest(want["boxes"])
+        assert distances.amin(1).max() <= FLOAT32 * largest(want["boxes"])
 
 
 @pytest.mark.parametrize("trained", [0, 2, 4, 5])
@@ -240,4 +239,4 @@ def test_maps_at_full_width() -> None:
     with torch.no_grad():
         maps, expected = ours.network.features(image), reference.backbone(image).values()
     for level, want in zip(maps, expected, strict=True):
-        assert distance(level, want) <= 1e-4 * max(1.0, float(want.abs().max()))
+        assert_close(level, want, FLOAT32)

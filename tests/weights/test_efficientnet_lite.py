@@ -10,7 +10,7 @@ import torch
 from skimage import data
 from torch import Tensor, nn
 
-from tests.parity.networks import distance
+from tests.closeness import FLOAT32, OUTPUTS, assert_close
 from vidi.backbones.efficientnet import efficientnet_lite0
 from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Supervised
 from vidi.weights import timm_efficientnet
@@ -53,11 +53,11 @@ def test_logits_equal_those_of_timm() -> None:
     images = [torch.from_numpy(photograph(name)).permute(2, 0, 1) for name in PHOTOGRAPHS]
     batch = ours.preprocess.collate([ours.preprocess.place(image, {}) for image in images]).images
     with torch.no_grad():
-        assert distance(ours.network(batch).logits, theirs(batch)) <= 1e-4
+        assert_close(ours.network(batch).logits, theirs(batch), FLOAT32)
         exact = efficientnet_lite0(**SOURCE.arguments).network.double().eval()
         exact.load_state_dict(ours.network.state_dict())
         one = batch[:1].double()
-        assert distance(exact(one).logits, theirs.double()(one)) <= 1e-8
+        assert_close(exact(one).logits, theirs.double()(one), OUTPUTS)
 
 
 @pytest.mark.parametrize("name", list(PHOTOGRAPHS))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 from transformers import DetrConfig, DetrForObjectDetection
 
-from tests.parity.networks import distance
+from tests.closeness import FLOAT32, assert_close
 from vidi import files
 from vidi.detection import detr
 from vidi.model import Supervised
@@ -120,8 +120,8 @@ def test_a_saved_model_of_transformers_gives_its_numbers(tmp_path: Path) -> None
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         expected, outputs = theirs(images), model(images)
-    assert distance(outputs.class_logits, expected.logits) <= 1e-4
-    assert distance(outputs.boxes_cxcywh_normalized, expected.pred_boxes) <= 1e-4
+    assert_close(outputs.class_logits, expected.logits, FLOAT32)
+    assert_close(outputs.boxes_cxcywh_normalized, expected.pred_boxes, FLOAT32)
 
     other = our_model(categories=3)
     before = other.network.class_head.weight.clone()  # type: ignore[union-attr,operator]

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from tests.closeness import OUTPUTS, assert_close
 from tests.parity.networks import randomise
 from vidi.backbones import resnet, resnext, senet, wide_resnet
 from vidi.weights import timm_resnet, timm_senet
@@ -73,4 +74,4 @@ def test_the_network_gives_the_same(name: str) -> None:
     load_tensors(model, theirs.state_dict(), source)
     images = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     expected = theirs(images).detach()
-    torch.testing.assert_close(model(images).logits, expected, rtol=0, atol=1e-8 * float(expected.abs().max()))
+    assert_close(model(images).logits, expected, OUTPUTS)

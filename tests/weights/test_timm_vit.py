@@ -7,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from tests.closeness import assert_close
 from vidi.backbones import vit
 from vidi.weights import timm_vit
 from vidi.weights.loading import load_tensors
@@ -73,4 +74,4 @@ def test_published_tensors_load_and_give_the_same() -> None:
     model = vit.vit_tiny(categories=5, size=(32, 32), patch=8, width=24, depth=2, heads=3).eval()
     load_tensors(model, theirs.state_dict(), timm_vit.SOURCES["vit_tiny/timm/deit_fb_in1k"])
     images = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(model(images).logits, theirs(images), rtol=0, atol=1e-5)
+    assert_close(model(images).logits, theirs(images), 1e-5)

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from tests.closeness import FLOAT32, assert_close
 from vidi.backbones import alexnet, googlenet, inception_v3, vgg
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.model import Supervised
@@ -87,7 +88,7 @@ def test_preprocessing_holds_what_torchvisions_network_does_to_its_input(model: 
     image = torch.stack((rows, rows.flip(0), 1 - rows))
     expected = theirs._transform_input(transforms(image)[None])
     received = source.preprocess.collate([source.preprocess.place(image, {})]).images
-    torch.testing.assert_close(received, expected, rtol=0, atol=1e-5)
+    assert_close(received, expected, 1e-5)
 
 
 def test_googlenet_of_a_file_equals_torchvision() -> None:
@@ -102,7 +103,7 @@ def test_googlenet_of_a_file_equals_torchvision() -> None:
     pixels = torch.rand(2, 3, 64, 64)
     normalised = (pixels - torch.tensor(transforms.mean).view(3, 1, 1)) / torch.tensor(transforms.std).view(3, 1, 1)
     expected = theirs.eval()(normalised)
-    torch.testing.assert_close(ours.eval()((pixels - mean) / std).logits, expected, rtol=0, atol=1e-4)
+    assert_close(ours.eval()((pixels - mean) / std).logits, expected, FLOAT32)
 
 
 def test_pytorch_fid_says_the_same() -> None:

@@ -8,6 +8,7 @@ import torchvision
 from torchvision.models.vision_transformer import VisionTransformer as Theirs
 from torchvision.models.vision_transformer import interpolate_embeddings
 
+from tests.closeness import assert_close
 from tests.parity.networks import randomise
 from vidi.backbones import vit
 from vidi.model import Supervised
@@ -78,7 +79,7 @@ def test_published_tensors_load_and_give_the_same() -> None:
     network, model = theirs(), ours()
     load_tensors(model, network.state_dict(), torchvision_vit.SOURCES["vit_b_16/torchvision/imagenet1k_v1"])
     images = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(model(images).logits, network(images), rtol=0, atol=1e-5)
+    assert_close(model(images).logits, network(images), 1e-5)
 
 
 def test_files_of_old_versions_have_other_names_for_the_same_layers() -> None:
@@ -98,7 +99,7 @@ def test_positions_of_another_size_are_interpolated_as_torchvision_does(size: in
     model.network.load_state_dict(converted(model.network, source.state_dict()))
     images = torch.randn(2, 3, size, size, dtype=torch.float64)
     outputs = model.network(images).logits
-    torch.testing.assert_close(outputs, target(images), rtol=0, atol=1e-9)
+    assert_close(outputs, target(images), 1e-9)
 
 
 def test_rows_that_are_not_three_times_as_many_are_refused() -> None:

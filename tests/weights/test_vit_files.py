@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer as TorchvisionViT
 from transformers import ViTConfig, ViTForImageClassification, ViTModel
 
+from tests.closeness import assert_close
 from vidi import files
 from vidi.backbones import vit
 from vidi.model import Supervised
@@ -61,7 +62,7 @@ def test_a_file_gives_its_publisher_s_numbers(publisher: str, tmp_path: Path) ->
     assert load_vit(model, written(network, tmp_path)) == publisher
     expected: Any = network(images())
     expected = expected if isinstance(expected, Tensor) else expected.logits
-    torch.testing.assert_close(model(images()).logits, expected, rtol=0, atol=1e-5)
+    assert_close(model(images()).logits, expected, 1e-5)
 
 
 @pytest.mark.system("3.2-VIT")
@@ -71,7 +72,7 @@ def test_what_transformers_saves_is_read(tmp_path: Path) -> None:
     network.save_pretrained(tmp_path)  # type: ignore[operator]
     model = ours(eps=1e-12)
     assert load_vit(model, tmp_path / "model.safetensors") == "transformers"
-    torch.testing.assert_close(model(images()).logits, network(images()).logits, rtol=0, atol=1e-5)
+    assert_close(model(images()).logits, network(images()).logits, 1e-5)
 
 
 def test_names_of_transformers_before_version_5(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_names_of_transformers_before_version_5(tmp_path: Path) -> None:
     files.write_tensors(tmp_path / "model.safetensors", old)
     model = ours(eps=1e-12)
     load_vit(model, tmp_path / "model.safetensors")
-    torch.testing.assert_close(model(images()).logits, network(images()).logits, rtol=0, atol=1e-5)
+    assert_close(model(images()).logits, network(images()).logits, 1e-5)
 
 
 def test_a_file_without_a_head_is_loaded_below_a_new_one(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_file_without_a_head_is_loaded_below_a_new_one(tmp_path: Path) -> None
     load_vit(model, path, new_head=True)
     assert torch.equal(model.get_parameter("network.head.linear.weight"), head)
     tokens = model.network.backbone.tokens(images())  # type: ignore[operator, union-attr]
-    torch.testing.assert_close(tokens, network(images()).last_hidden_state, rtol=0, atol=1e-5)
+    assert_close(tokens, network(images()).last_hidden_state, 1e-5)
 
 
 @pytest.mark.parametrize(

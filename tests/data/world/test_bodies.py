@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.closeness import assert_close
 from vidi.data.world.bodies import Bodies
 
 SIZE = (120, 160)
@@ -59,9 +60,7 @@ def test_joints_project_onto_their_keypoints_and_persons_are_whole():
         pixels = target["joints"][0] @ target["intrinsics"].T
         pixels = pixels[:, :2] / pixels[:, 2:]
         present = target["visibility"][0] > 0
-        torch.testing.assert_close(
-            target["keypoints"][0][present].as_subclass(torch.Tensor), pixels[present], atol=1e-3, rtol=0
-        )
+        assert_close(target["keypoints"][0][present].as_subclass(torch.Tensor), pixels[present], 1e-5)
         whole.append(bool(present.all()))
     assert np.mean(whole) > 0.9
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.closeness import assert_close
 from vidi.data.world.camera import BASELINE, right_pose
 from vidi.data.world.other_views import OTHER_VIEW_TRUTHS
 from vidi.data.world.renderer import cast_surfaces
@@ -139,4 +140,4 @@ def test_neighbours_are_the_frames_before_and_after():
         centres = [-motion[:3, :3].T @ motion[:3, 3] for motion in motions]
         assert centres[0][2] < -0.1 < 0.1 < centres[1][2]
         for motion in motions:
-            np.testing.assert_allclose(motion[:3, :3] @ motion[:3, :3].T, np.eye(3), atol=1e-12)
+            assert_close(motion[:3, :3] @ motion[:3, :3].T, np.eye(3))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.closeness import EXACT
 from vidi.data.world.identities import identity
 from vidi.data.world.names import CATEGORIES, JOINT_PAIRS, JOINTS, PART_PAIRS, PARTS, PERSON
 from vidi.data.world.skeleton import POSES, Body, draw_pose, pose_body
@@ -41,7 +42,7 @@ def test_somebody_upright_is_as_tall_as_his_stature():
 def test_the_lowest_point_touches_the_ground_and_the_box_is_tight():
     for body in bodies():
         reach = extents(body.solids)
-        assert (body.solids.centre[:, 1] + reach[:, 1]).max() == pytest.approx(0.0, abs=1e-12)
+        assert (body.solids.centre[:, 1] + reach[:, 1]).max() == pytest.approx(0.0, abs=EXACT)
         np.testing.assert_allclose(body.low, (body.solids.centre - reach).min(0))
         np.testing.assert_allclose(body.high, (body.solids.centre + reach).max(0))
 

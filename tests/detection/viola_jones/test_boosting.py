@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import AdaBoostClassifier
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.closeness import EXACT, NUMBERS, assert_close
 from tests.references import stumps as slow
 from vidi.data.spam import spam_table, worked_example
 from vidi.detection.viola_jones.boosting import Booster, Presorted, StrongClassifier, Stump, boost, fit_stump
@@ -47,8 +48,8 @@ def test_the_worked_example_finds_the_published_stumps():
     booster = rising(*messages())
     rounds = [one for one in (booster.step() for _ in range(3)) if one]
     assert [one.stump for one in rounds] == [Stump(0, 3.0, 1), Stump(0, 10.0, 1), Stump(1, 20.0, 1)]
-    assert [one.error for one in rounds] == pytest.approx([1 / 4, 1 / 6, 1 / 4], abs=1e-12)
-    assert [one.beta for one in rounds] == pytest.approx([3, 5, 3], abs=1e-12)
+    assert [one.error for one in rounds] == pytest.approx([1 / 4, 1 / 6, 1 / 4], rel=EXACT)
+    assert [one.beta for one in rounds] == pytest.approx([3, 5, 3], rel=EXACT)
 
 
 @pytest.mark.system("B4.4", "4.2.1-SPAM", "4.2.1-ADABOOST")
@@ -61,7 +62,7 @@ def test_the_worked_example_has_the_published_weights():
         [3 / 10, 1 / 10, 1 / 6, 1 / 6, 1 / 30, 1 / 10, 1 / 10, 1 / 30],
     ]
     for weights in expected:
-        np.testing.assert_allclose(booster.weights, weights, rtol=0, atol=1e-12)
+        assert_close(booster.weights, weights)
         booster.step()
 
 
@@ -89,9 +90,9 @@ def test_a_stump_has_the_least_weighted_error_of_all(seed, samples, features, ti
     weights /= weights.sum()
     found = fit_stump(values, labels, weights)
     expected, error = slow.best_stump(values.tolist(), labels.tolist(), weights.tolist())
-    assert found.error == pytest.approx(error, abs=1e-10)
-    assert found.error == pytest.approx(weights[found.stump.predict(values) != labels].sum(), abs=1e-10)
-    assert tuple(found.stump) == pytest.approx(expected, abs=1e-12)
+    assert found.error == pytest.approx(error, rel=NUMBERS)
+    assert found.error == pytest.approx(weights[found.stump.predict(values) != labels].sum(), rel=NUMBERS)
+    assert tuple(found.stump) == pytest.approx(expected, rel=EXACT)
 
 
 @pytest.mark.system("4.2.1-STUMP")
@@ -127,12 +128,12 @@ def test_boosting_equals_scikit_learns():
     theirs = AdaBoostClassifier(SlowStump(), n_estimators=12).fit(features, signs(labels))
     ours = boost(features, signs(labels), 12)
     assert [tuple(one.stump) for one in ours.rounds] == [one.stump_ for one in theirs.estimators_]
-    np.testing.assert_allclose([one.error for one in ours.rounds], theirs.estimator_errors_, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(ours.votes, theirs.estimator_weights_, rtol=0, atol=1e-10)
+    assert_close([one.error for one in ours.rounds], theirs.estimator_errors_, NUMBERS)
+    assert_close(ours.votes, theirs.estimator_weights_, NUMBERS)
     test, _ = spam_table(50, split="test")
     test = np.concatenate([test, test.sum(1, keepdims=True)], 1)
     decision = theirs.decision_function(test) * theirs.estimator_weights_.sum() / 2  # of two classes: their difference
-    np.testing.assert_allclose(ours.scores(test), decision, rtol=0, atol=1e-10)
+    assert_close(ours.scores(test), decision, NUMBERS)
     for mine, staged in zip(ours.staged_scores(test), theirs.staged_predict(test), strict=True):
         assert np.array_equal(np.where(mine >= 0, 1, -1)[mine != 0], staged[mine != 0])
 
@@ -144,8 +145,8 @@ def test_the_papers_form_gives_the_same_after_normalisation():
     rounds = [one for one in (booster.step() for _ in range(8)) if one]
     chosen, weights = slow.papers_boosting(features.tolist(), signs(labels).tolist(), 8, [1.0] * 60)
     assert [tuple(one.stump) for one in rounds] == [stump for stump, _ in chosen]
-    assert [one.vote for one in rounds] == pytest.approx([alpha for _, alpha in chosen], abs=1e-10)
-    np.testing.assert_allclose(booster.weights, weights, rtol=0, atol=1e-10)
+    assert [one.vote for one in rounds] == pytest.approx([alpha for _, alpha in chosen], rel=NUMBERS)
+    assert_close(booster.weights, weights, NUMBERS)
     ours = StrongClassifier(tuple(rounds)).predict(features)
     assert ((ours + 1) // 2).tolist() == [slow.papers_decision(chosen, row) for row in features.tolist()]
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.closeness import assert_close
 from tests.detection.viola_jones.cascades import astronaut, opencv_file, random_cascade
 from vidi.detection.viola_jones.cascade import Cascade, same
 from vidi.detection.viola_jones.opencv_xml import read_cascade, write_cascade
@@ -82,7 +83,7 @@ def test_the_older_form_is_read(depth, tmp_path: Path):
     ours, again = scan(image, cascade, mode="image"), scan(image, old, mode="image")
     assert len(ours.boxes) > 0
     assert np.array_equal(ours.boxes, again.boxes)
-    np.testing.assert_allclose(ours.margins, again.margins, rtol=0, atol=1e-5)
+    assert_close(ours.margins, again.margins, 1e-5)
 
 
 GOOD = """<opencv_storage><cascade type_id="opencv-cascade-classifier"><stageType>BOOST</stageType>
