@@ -210,6 +210,8 @@ def train(
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(name, {**checked, **_arguments(name, datasets["train"])}, begun, download=download)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
+    for line in source.told(datasets):
+        job.progress.say(line)
     if is_main_process():
         run.write_config(
             {

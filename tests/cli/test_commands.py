@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from tests.cli.command import vidi
-from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_picture
+from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_classes, write_picture
 from tests.conftest import Run
 from vidi.catalog import CATALOG
 from vidi.cli.app import app
@@ -64,9 +64,10 @@ def test_a_training_prints_plain_lines_where_there_is_no_terminal(classes: Path)
     assert done.code == 0
     assert done.err == ""
     lines = done.out.splitlines()
-    assert lines[0] == "resnet18: 6 steps"
-    assert lines[1].startswith("step 2/6  cross_entropy ")
-    assert lines[1].endswith(" images/s")
+    assert lines[0].startswith(f"{classes.resolve()}: class_folders (a folder of images for each of 2 classes")
+    assert lines[1] == "resnet18: 6 steps"
+    assert lines[2].startswith("step 2/6  cross_entropy ")
+    assert lines[2].endswith(" images/s")
     assert "\x1b" not in done.out
     assert lines[-1].startswith("runs/resnet18: config.json, ")
 
@@ -123,6 +124,40 @@ def test_predict_gives_records_to_a_program(classifier: Path) -> None:
     assert [record["drawn"] for record in records] == ["drawn/1.png", "drawn/1-2.png"]  # neither is overwritten
     assert all(Path(record["drawn"]).is_file() for record in records)
     assert all(record["name"] in ("green", "red") and 0.5 <= record["score"] <= 1 for record in records)
+
+
+def test_predict_finds_pictures_in_sub_folders_and_draws_into_the_same(classifier: Path) -> None:
+    for name in ("a.jpg", "a.png", "a-2.png", "day/a.jpg", "night/late/a.jpg"):
+        write_picture(Path("photos") / name)
+    records = vidi("predict", classifier, "photos", "--json", "--out", "drawn").json()
+    assert [(record["image"], record["drawn"]) for record in records] == [
+        ("photos/a-2.png", "drawn/a-2.png"),
+        ("photos/a.jpg", "drawn/a.png"),
+        ("photos/a.png", "drawn/a-3.png"),  # nothing is overwritten
+        ("photos/day/a.jpg", "drawn/day/a.png"),
+        ("photos/night/late/a.jpg", "drawn/night/late/a.png"),
+    ]
+    assert all(Path(record["drawn"]).is_file() for record in records)
+
+
+def test_what_was_drawn_before_is_not_predicted_on(classifier: Path) -> None:
+    write_picture(Path("photos/day/a.jpg"))
+    for _ in range(2):
+        done = vidi("predict", classifier, "photos", "--json", "--out", "photos/drawn")
+        assert [record["image"] for record in done.json()] == ["photos/day/a.jpg"]
+    assert done.err == "vidi: 1 pictures in photos/drawn were drawn before and are left out\n"
+    named = vidi("predict", classifier, "photos/drawn/day/a.png", "--json", "--out", "photos/drawn").json()
+    assert [record["image"] for record in named] == ["photos/drawn/day/a.png"]  # unless it is asked for
+
+
+def test_training_says_what_it_trains_on() -> None:
+    for split in ("train", "test"):
+        write_classes(Path("photos") / split)
+    write_picture(Path("photos/left_over.png"))
+    done = vidi("train", *SMALL_CLASSIFIER, "--data", "photos")
+    assert done.code == 0, done.err
+    assert "val is a tenth of train, drawn with seed 0, stratified by class" in done.out
+    assert "1 picture is not used: they lie outside the classes of the splits (first: left_over.png)" in done.out
 
 
 def test_predict_draws_nothing_unasked(classifier: Path) -> None:

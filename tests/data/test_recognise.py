@@ -33,7 +33,10 @@ def test_reasons_say_what_was_seen(shared_data):
         "instances_test.json, instances_train.json, instances_val.json hold images, annotations and categories; "
         "splits of its own: train, val, test"
     )
-    assert recognise(shared_data / "mnist").reason.endswith("val is test: the set has no val of its own")
+    assert recognise(shared_data / "mnist").reason.endswith(
+        "splits of its own: test; train is the other nine tenths; "
+        "val is a tenth of train, drawn with seed 0, stratified by class"
+    )
     assert recognise(shared_data / "bccd", format="voc_xml").format == "voc_xml"
 
 
@@ -84,3 +87,14 @@ def test_results_json_alone_is_no_data_set(tmp_path):
     (tmp_path / "empty.json").write_text("")
     with pytest.raises(ValueError, match="not a data set that vidi knows"):
         recognise(tmp_path)
+
+
+def test_remarks_about_the_whole_set_come_with_each_split(tmp_path):
+    for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png", "left_over.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (4, 4)).save(tmp_path / name)
+    found = recognise(tmp_path)
+    for split in ("train", "val"):
+        assert [remark.message for remark in found.open(split).remarks] == [
+            "1 picture is not used: they lie outside the classes of the splits (first: left_over.png)"
+        ]

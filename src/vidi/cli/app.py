@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -257,11 +256,12 @@ def predict(
     if api.task_of(name) == "translation":  # a wrong folder is told before the pictures are
         predict_sentences(api.load_or_create(name, weights=weights), list(map(str, photos)), as_json=as_json)
         return
-    paths = image_paths(photos)
-    model = api.load_or_create(name, weights=weights, download=download)
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
+    paths = without_drawn(image_paths(photos), photos, folder)
+    model = api.load_or_create(name, weights=weights, download=download)
     records, broken = [], []
-    for (path, result), target in zip(api.predict_files(model, paths), drawn_paths(folder, paths), strict=True):
+    targets = drawn_paths(folder, paths, photos)
+    for (path, result), target in zip(api.predict_files(model, paths), targets, strict=True):
         if isinstance(result, Exception):
             broken.append(path)
             print(f"vidi: {message_of(result)}", file=sys.stderr)
@@ -299,14 +299,36 @@ def lines_of(argument: str) -> list[str]:
     return [argument]
 
 
-def drawn_paths(folder: Path, photos: Sequence[Path]) -> list[Path]:
-    """Return a picture file for each photo; photos of one name in several folders get numbers."""
-    seen: Counter[str] = Counter()
-    names = []
-    for photo in photos:
-        seen[photo.stem] += 1
-        names.append(photo.stem if seen[photo.stem] == 1 else f"{photo.stem}-{seen[photo.stem]}")
-    return [folder / f"{name}.png" for name in names]
+def without_drawn(paths: Sequence[Path], photos: Sequence[Path], folder: Path) -> list[Path]:
+    """Leave out what was drawn before, where the folder for it lies in a folder of photos; say how many."""
+    drawn, given = folder.resolve(), [photo.resolve() for photo in photos]
+    if not any(photo != drawn and drawn.is_relative_to(photo) for photo in given):
+        return list(paths)
+    kept = [path for path in paths if path in photos or not path.resolve().is_relative_to(drawn)]
+    if len(kept) < len(paths):
+        print(
+            f"vidi: {len(paths) - len(kept)} pictures in {folder} were drawn before and are left out", file=sys.stderr
+        )
+    if not kept:
+        fail(DATA, f"there are no pictures but those in {folder}, which were drawn before")
+    return kept
+
+
+def drawn_paths(folder: Path, paths: Sequence[Path], photos: Sequence[Path]) -> list[Path]:
+    """Return a picture file for each path: in the sub-folders that it had in its folder of `photos`.
+
+    Photos that would share a file get numbers.
+    """
+    targets: dict[Path, None] = {}  # in order
+    for path in paths:
+        above = next((photo for photo in photos if path != photo and path.is_relative_to(photo)), path.parent)
+        name, number = folder / path.relative_to(above).with_suffix(""), 1
+        target = name.with_name(f"{name.name}.png")
+        while target in targets:
+            number += 1
+            target = name.with_name(f"{name.name}-{number}.png")
+        targets[target] = None
+    return list(targets)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidi.data.faults import OnFault
-from vidi.data.readers import class_folders, coco_json, label_pairs, npz, voc_xml, yolo_txt
+from vidi.data.readers import class_folders, coco_json, label_pairs, npz, voc_layout, yolo_layout
 from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.splits import Layout, Split, assign_splits
 
@@ -27,8 +27,8 @@ class Reader(NamedTuple):
 READERS: dict[str, Reader] = {
     "npz": Reader(npz.find_layout, npz.NEEDS),
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
-    "voc_xml": Reader(voc_xml.find_layout, voc_xml.NEEDS),
-    "yolo_txt": Reader(yolo_txt.find_layout, yolo_txt.NEEDS),
+    "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS),
+    "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS),
     "label_pairs": Reader(label_pairs.find_layout, label_pairs.NEEDS),
     "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS),
 }
@@ -49,7 +49,9 @@ class Recognition:
         if split not in self.splits:
             raise ValueError(f"{self.root}: there is no split {split!r}; choose from {', '.join(self.splits)}")
         source = self.splits[split]
-        return self.layout.sources[source.source](part=source.part, on_fault=on_fault)
+        dataset = self.layout.sources[source.source](part=source.part, on_fault=on_fault)
+        dataset.remarks = (*self.layout.remarks, *dataset.remarks)
+        return dataset
 
 
 def recognise(path: str | os.PathLike[str], *, format: str | None = None) -> Recognition:
@@ -67,7 +69,7 @@ def recognise(path: str | os.PathLike[str], *, format: str | None = None) -> Rec
     for name, reader in asked.items():
         layout = reader.find_layout(root)
         if layout is not None:
-            splits = assign_splits(layout.sources)
+            splits = assign_splits(layout.sources, stratified=layout.stratified)
             own = ", ".join(split for split in splits if not splits[split].note)
             notes = [f"splits of its own: {own}"] if own else []
             notes += [split.note for split in splits.values() if split.note]

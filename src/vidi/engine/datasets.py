@@ -1,5 +1,6 @@
 """From what `--data` says to data sets: what is built in by its name, or a folder recognised by what lies in it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vidi.engine.scoring import Task
 
 WORLD = "world"
 REVERSED = "reversed"
+REMARKS_SHOWN = 5
 BUILT_IN = {
     WORLD: "rendered scenes; sentences in two languages for a model that translates",
     REVERSED: "English sentences, to be said backwards",
@@ -47,6 +49,19 @@ class Source:
             return f"{self.name}: {BUILT_IN[self.name]}"
         found = recognise(Path(self.name))
         return f"{self.name}: {found.format} ({found.reason})"
+
+    def told(self, datasets: Mapping[str, Any]) -> list[str]:
+        """Say in lines what is trained on: what the source was recognised as, and what is odd about its splits."""
+        if self.name in BUILT_IN:
+            return []
+        remarks = dict.fromkeys(remark for dataset in datasets.values() for remark in dataset.remarks)
+        shown = [f"remark: {remark}" for remark in list(remarks)[:REMARKS_SHOWN]]
+        more = len(remarks) - len(shown)
+        return [
+            self.describe(),
+            *shown,
+            *([f"and {more} more remarks: `vidi data check` lists them"] if more > 0 else []),
+        ]
 
     def open(self, split: str, task: Task, recipe: Recipe) -> Any:
         """Return one split as a data set that gives the task's targets.

@@ -35,7 +35,7 @@ def test_unsplit_folders_are_divided_within_each_class(tmp_path):
     paths = {str(dataset.path(index)) for dataset in (train, val) for index in range(len(dataset))}
     assert len(paths) == 23
     assert {int(val[index][1]["label"]) for index in range(len(val))} == {0, 1}
-    assert "fixed tenth" in recognise(tmp_path).reason
+    assert recognise(tmp_path).splits["val"].note.endswith("drawn with seed 0, stratified by class")
 
 
 def test_a_split_may_lack_a_class_but_not_add_one(tmp_path):
@@ -60,13 +60,93 @@ def test_empty_classes_are_faults_and_other_files_are_remarked(tmp_path):
 
 def test_what_is_no_set_of_class_folders(tmp_path):
     assert find_layout(write(tmp_path / "one", {"dog": 2})) is None
-    assert find_layout(write(tmp_path / "deep", {"a/b": 2, "c/d": 2})) is None
+    assert find_layout(write(tmp_path / "deep", {"a/train": 2, "c/train": 2})) is None  # splits inside of classes
+    parts = {f"{split}/{part}": 1 for split in ("train", "val") for part in ("images", "masks")}
+    assert find_layout(write(tmp_path / "maps", parts)) is None
+    assert find_layout(write(tmp_path / "sets", {"a/images": 2, "c/images": 2})) is None  # two sets, not two classes
     stereo = write(tmp_path / "stereo", {"x": 1, "y": 1})
     for scene in ("x", "y"):
         for side in ("left", "right"):
             PIL.Image.new("RGB", (6, 4)).save(stereo / scene / f"{side}.png")
     assert find_layout(stereo) is None
-    assert find_layout(write(tmp_path / "train", {"train": 2, "car": 2})) is not None  # `train` may be a class
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "valid"),
+        ("train", "val", "test"),
+        ("Training", "Testing"),
+        ("JPEGImages", "SegmentationClass"),
+        ("images", "masks"),
+        ("train", "trainannot", "cat"),
+        ("cat", "dog", "test"),
+    ],
+)
+def test_names_of_splits_and_of_parts_are_never_classes(tmp_path, folders):
+    write(tmp_path, dict.fromkeys(folders, 2))
+    with pytest.raises(
+        ValueError, match=r"pictures without annotations that vidi knows; .* names of splits or of parts"
+    ):
+        find_layout(tmp_path)
+
+
+def test_a_train_among_other_things_is_one(tmp_path):
+    write(tmp_path, {"train": 2, "car": 2})
+    assert open_dataset(tmp_path, "all").categories == ("car", "train")
+    assert [str(remark) for remark in open_dataset(tmp_path, "all").remarks] == [
+        f"{tmp_path / 'train'}: is taken for a class, not for a split"
+    ]
+
+
+def test_sub_folders_belong_to_their_class(tmp_path):
+    write(tmp_path, {"cat": 1, "cat/2021/may": 2, "dog/2021": 2, "dog/2022": 0, "__MACOSX/cat": 0})
+    dataset = open_dataset(tmp_path, "all")
+    assert dataset.categories == ("cat", "dog")
+    assert [dataset.path(row).relative_to(tmp_path).as_posix() for row in range(5)] == [
+        "cat/0.png",
+        "cat/2021/may/0.png",
+        "cat/2021/may/1.png",
+        "dog/2021/0.png",
+        "dog/2021/1.png",
+    ]
+    assert [int(dataset[row][1]["label"]) for row in range(5)] == [0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_class_without_validation_pictures_is_remarked(tmp_path, is_there):
+    write(
+        tmp_path,
+        {"train/a": 2, "train/b": 2, "train/c": 2, "val/a": 1, "val/c": 1} | ({"val/b": 0} if is_there else {}),
+    )
+    val = open_dataset(tmp_path, "val")
+    assert [int(val[row][1]["label"]) for row in range(2)] == [0, 2]
+    assert [str(remark) for remark in val.remarks] == [f"{tmp_path / 'val' / 'b'}: the class has no images here"]
+    write(tmp_path, {"train/d": 0})
+    with pytest.raises(DataFaults, match="train/d: the class folder holds no images"):
+        open_dataset(tmp_path, "train")
+
+
+def test_two_folders_for_one_split_are_both_read_and_said(tmp_path):
+    write(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "valid/a": 2, "valid/b": 1})
+    val = open_dataset(tmp_path, "val")
+    assert [int(val[row][1]["label"]) for row in range(5)] == [0, 1, 0, 0, 1]
+    assert [remark.message for remark in val.remarks] == ["val and valid are both read as val"]
+
+
+def test_pictures_outside_the_classes_are_counted(tmp_path):
+    write(tmp_path, {"train/a": 1, "train/b": 1, "test": 3})  # a test folder without classes
+    assert [remark.message for remark in recognise(tmp_path).layout.remarks] == [
+        "3 pictures are not used: they lie outside the classes of the splits (first: test/0.png)"
+    ]
+
+
+def test_a_set_without_val_holds_out_train_and_not_test(tmp_path):
+    write(tmp_path, {"train/a": 20, "train/b": 10, "test/a": 5, "test/b": 5})
+    sets = {split: open_dataset(tmp_path, split) for split in ("train", "val", "test")}
+    assert {split: len(dataset) for split, dataset in sets.items()} == {"train": 27, "val": 3, "test": 10}
+    assert sorted(int(sets["val"][row][1]["label"]) for row in range(3)) == [0, 0, 1]
+    assert all((tmp_path / "train") in sets["val"].path(row).parents for row in range(3))
 
 
 def test_the_real_faces(shared_data):

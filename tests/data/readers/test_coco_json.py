@@ -355,6 +355,49 @@ def test_two_files_for_one_split_have_to_be_named(tmp_path):
         find_layout(tmp_path)
 
 
+def test_two_folders_for_one_split_are_told_with_their_folders(tmp_path):
+    for folder in ("val", "valid"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "_annotations.coco.json").write_text(json.dumps(tiny()))
+    both = r"val/_annotations\.coco\.json and valid/_annotations\.coco\.json"
+    with pytest.raises(ValueError, match=f"two COCO files for val, {both}: name one"):
+        find_layout(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("annotations.json", "all"),  # in a folder called test_...: the set's own name speaks of no split
+        ("annotations/train/boxes.json", "train"),
+        ("valid/boxes.json", "val"),
+        ("instances_test-dev2017.json", "test"),  # its `dev` is no validation
+    ],
+)
+def test_which_split_a_file_is(tmp_path, name, source):
+    root = tmp_path / "test_of_cells"
+    (root / name).parent.mkdir(parents=True)
+    (root / name).write_text(json.dumps(tiny()))
+    layout = find_layout(root)
+    assert layout is not None
+    assert list(layout.sources) == [source]
+
+
+def test_a_part_is_stratified_by_class(tmp_path):
+    content = tiny() | {"annotations": []}
+    content["images"] = [{"id": row, "file_name": f"{row}.png", "width": WIDTH, "height": HEIGHT} for row in range(40)]
+    ids = [category["id"] for category in content["categories"]][:2]
+    for row in range(40):
+        box = {"id": row, "image_id": row, "category_id": ids[row >= 30], "bbox": [1, 1, 3, 3], "iscrowd": 0}
+        content["annotations"].append(box)
+        PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{row}.png")
+    (tmp_path / "instances_train.json").write_text(json.dumps(content))
+    layout = find_layout(tmp_path)
+    assert layout is not None
+    val = layout.sources["train"](part="val", on_fault="raise")
+    labels = [int(val.target(row)["labels"][0]) for row in range(len(val))]
+    assert sorted(map(labels.count, set(labels))) == [1, 3]
+
+
 # ---------------------------------------------------------------------------------------------------- the real sets
 
 
@@ -368,7 +411,8 @@ def test_two_files_for_one_split_have_to_be_named(tmp_path):
         ("pennfudan", "val", 25, 59, 0),
         ("coco_mini", "train", 80, 739, 8),
         ("coco_mini", "val", 40, 292, 2),
-        ("group_faces", "train", 4, 18, 0),
+        ("group_faces", "train", 3, 16, 0),
+        ("group_faces", "val", 1, 2, 0),
         ("group_faces", "test", 5, 25, 0),
     ],
 )

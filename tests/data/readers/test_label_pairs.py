@@ -89,7 +89,6 @@ def test_another_size_and_colour_maps_are_errors(tmp_path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ("", r"label maps need .*classes\.txt"),
         ("0 a\n0 b\n", r"classes\.txt, line 2: .*each number once"),
         ("a\n\nb\n", r"classes\.txt, line 2"),
         ("0 a\n300 b\n", r"classes\.txt: expected at most 254 classes with values 0\.\.255"),
@@ -99,6 +98,59 @@ def test_bad_legends_are_errors(tmp_path, classes, message):
     write(tmp_path, "train", "trainannot", classes=classes)
     with pytest.raises(ValueError, match=message):
         find_layout(tmp_path)
+
+
+def test_without_classes_txt_the_values_are_the_classes(tmp_path):
+    write(tmp_path, "train", "trainannot", classes="")
+    write(tmp_path, "val", "valannot", classes="")
+    PIL.Image.fromarray(LABELS + np.uint8(7)).save(tmp_path / "valannot" / "b.png")  # 7, 12, 16, 6
+    dataset = open_dataset(tmp_path, "train")
+    assert dataset.semantic_categories == tuple(f"class {value}" for value in (0, 5, 6, 7, 9, 12, 16))
+    assert dataset[0][1]["semantic"].tolist() == [[0, 1, 4], [255, 0, 1]]
+    assert [remark.message for remark in dataset.remarks] == [
+        "there is no classes.txt: the classes are class 0, class 5, class 6, class 7, class 9, class 12, class 16, "
+        "after the values in the label maps"
+    ]
+
+
+@pytest.mark.parametrize("values", [(0, 255), (255, 255)])
+def test_a_class_alone_needs_a_classes_txt(tmp_path, values):
+    write(tmp_path, "images", "masks", stems=("a",), classes="")
+    PIL.Image.fromarray(np.array([values], dtype=np.uint8)).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(ValueError, match=r"besides 255, which is ignored: a classes\.txt that names them is needed"):
+        find_layout(tmp_path)
+    (tmp_path / "classes.txt").write_text("0 paper\n255 ink\n")
+    assert open_dataset(tmp_path, "all").semantic_categories == ("paper", "ink")
+
+
+def test_two_files_of_one_stem_are_a_fault(tmp_path):
+    write(tmp_path, "images", "masks", stems=("a", "b", "c"))
+    PIL.Image.new("RGB", (3, 2)).save(tmp_path / "images" / "a.png")
+    PIL.Image.new("L", (3, 2)).save(tmp_path / "masks" / "b.bmp")
+    with pytest.raises(DataFaults) as caught:
+        open_dataset(tmp_path, "all")
+    assert [fault.message.partition(" differ")[0] for fault in caught.value.faults] == [
+        "a.jpg and a.png",
+        "b.bmp and b.png",
+    ]
+    assert len(open_dataset(tmp_path, "all", on_fault="drop")) == 1
+
+
+def test_sub_folders_and_two_folders_of_a_split(tmp_path):
+    write(tmp_path, "images/train/day", "labels/train/day")
+    write(tmp_path, "images/val", "labels/val", stems=("a",))
+    write(tmp_path, "images/valid", "labels/valid", stems=("a",))
+    PIL.Image.new("RGB", (3, 2)).save(tmp_path / "images" / "extra.png")
+    train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
+    assert [train.path(row).relative_to(tmp_path).as_posix() for row in range(2)] == [
+        "images/train/day/a.jpg",
+        "images/train/day/b.jpg",
+    ]
+    assert len(val) == 2
+    assert [remark.message for remark in val.remarks] == [
+        "images/val and images/valid are both read as val",
+        "1 picture is not used: they have no label maps (first: images/extra.png)",
+    ]
 
 
 def test_cityscapes_ids_become_19_classes(tmp_path):

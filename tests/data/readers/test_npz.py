@@ -23,13 +23,14 @@ def test_grey_is_repeated_and_colour_is_turned(tmp_path):
         tmp_path / "a.npz", train_images=GREY, train_labels=LABELS, test_images=COLOUR, test_labels=LABELS[:, None]
     )
     train, test = open_dataset(path, "train"), open_dataset(tmp_path, "test")
-    assert torch.equal(train[3][0], torch.from_numpy(GREY[3]).expand(3, 5, 4))
+    row = int(train.name(3).rpartition(" ")[2])
+    assert torch.equal(train[3][0], torch.from_numpy(GREY[row]).expand(3, 5, 4))
     assert torch.equal(test[3][0], torch.from_numpy(COLOUR[3]).permute(2, 0, 1))
     assert train.categories == ("0", "1", "2")
     assert [int(test[index][1]["label"]) for index in range(4)] == [0, 1, 2, 0]
     assert test.name(3) == f"{path}, row 3"
-    train[0][0].zero_()
-    assert torch.equal(train[0][0][0], torch.from_numpy(GREY[0]))
+    test[0][0].zero_()
+    assert torch.equal(test[0][0], torch.from_numpy(COLOUR[0]).permute(2, 0, 1))
 
 
 def test_unsplit_archives_are_divided(tmp_path):
@@ -84,13 +85,29 @@ def test_several_archives_have_to_be_named(tmp_path):
         recognise(tmp_path)
 
 
+def test_a_tenth_of_every_class_of_train_is_held_out(tmp_path):
+    labels = np.array([0] * 30 + [1] * 10 + [2] * 20)
+    images = np.zeros((60, 4, 4), dtype=np.uint8)
+    path = save(tmp_path / "a.npz", train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    sets = {split: open_dataset(path, split) for split in ("train", "val", "test")}
+    counts = {split: np.bincount([int(d.target(row)["label"]) for row in range(len(d))]) for split, d in sets.items()}
+    assert {split: count.tolist() for split, count in counts.items()} == {
+        "train": [27, 9, 18],
+        "val": [3, 1, 2],
+        "test": [30, 10, 20],
+    }
+    rows = {sets[split].name(row) for split in ("train", "val") for row in range(len(sets[split]))}
+    assert len(rows) == 60
+
+
 @pytest.mark.parametrize(
     ("name", "split", "count", "size"),
     [
-        ("mnist", "train", 9998, 28),
+        ("mnist", "train", 8999, 28),
+        ("mnist", "val", 999, 28),
         ("mnist", "test", 3000, 28),
-        ("mnist", "val", 3000, 28),
-        ("cifar10", "train", 5000, 32),
+        ("cifar10", "train", 4500, 32),
+        ("cifar10", "val", 500, 32),
     ],
 )
 def test_the_real_sets(shared_data, name, split, count, size):
@@ -99,9 +116,10 @@ def test_the_real_sets(shared_data, name, split, count, size):
     image, target = dataset[17]
     assert image.shape == (3, size, size)
     with np.load(shared_data / name / f"{name}.npz") as archive:
-        source = "test" if split == "val" else split
-        assert int(target["label"]) == archive[f"{source}_labels"][17]
-        pixels = torch.from_numpy(archive[f"{source}_images"][17])
+        source = "train" if split == "val" else split
+        row = int(dataset.name(17).rpartition(" ")[2])
+        assert int(target["label"]) == archive[f"{source}_labels"][row]
+        pixels = torch.from_numpy(archive[f"{source}_images"][row])
     assert torch.equal(image, pixels.expand(3, size, size) if pixels.ndim == 2 else pixels.permute(2, 0, 1))
 
 

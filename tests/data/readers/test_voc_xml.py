@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vidi.data.faults import DataFaults, OnFault
-from vidi.data.readers.voc_xml import find_layout, parse_xml
+from vidi.data.readers.voc_layout import find_layout
+from vidi.data.readers.voc_xml import parse_xml
 from vidi.data.recognise import open_dataset
 
 SIZE = "<size><width>30</width><height>20</height><depth>3</depth></size>"
@@ -108,7 +109,7 @@ def test_missing_files_and_bad_lists_are_faults(tmp_path):
     message = str(caught.value)
     assert len(caught.value.faults) == 5
     assert "train.txt: line 4: a stands in line 1 already" in message
-    assert "train.txt: line 5: ../c is not a plain file name" in message
+    assert "train.txt: line 5: ../c is not a file name of this set" in message
     assert "b.xml: the image" in message
     assert "c.xml: no such file" in message
     assert len(open_source(root, "train", "drop")) == 1
@@ -138,24 +139,25 @@ def test_other_encodings_are_read(tmp_path):
     assert parse_xml(path).text == "Bär"
 
 
-@pytest.mark.parametrize(
-    "folders",
-    [
-        ("images", "annotations_voc", "splits"),
-        ("VOCdevkit/VOC2007/JPEGImages", "VOCdevkit/VOC2007/Annotations", "VOCdevkit/VOC2007/ImageSets/Main"),
-        (".", ".", "."),
-    ],
-)
-def test_layouts_in_use_are_found(tmp_path, folders):
-    write(tmp_path, {"a": [thing()]}, folders=folders)
-    assert len(open_source(tmp_path)) == 1
+def test_an_xml_that_names_its_file_tells_two_pictures_apart(tmp_path):
+    root = write(tmp_path, {"a": ["<filename>photos/a.png</filename>", thing()], "b": [thing()]})
+    for name in ("a.png", "b.png"):
+        PIL.Image.new("RGB", (30, 20), "white").save(root / "JPEGImages" / name)
+    with pytest.raises(DataFaults, match=r"b\.xml: b\.jpg and b\.png differ only in their suffix") as caught:
+        open_source(root)
+    assert len(caught.value.faults) == 1
+    dropped = open_source(root, on_fault="drop")
+    assert [dropped.path(index).name for index in range(len(dropped))] == ["a.png"]
+    (remark,) = dropped.remarks
+    assert remark.message == "1 picture is not used: they have no xml (first: a.jpg)"
 
 
-def test_several_sets_have_to_be_named(tmp_path):
-    for year in ("VOC2007", "VOC2012"):
-        write(tmp_path / year, {"a": [thing()]})
-    with pytest.raises(ValueError, match=r"several VOC sets \(.*VOC2007.*name one"):
-        find_layout(tmp_path)
+def test_a_picture_without_xml_is_counted(tmp_path):
+    root = write(tmp_path, {"a": [thing()]})
+    PIL.Image.new("RGB", (30, 20)).save(root / "JPEGImages" / "z.jpg")
+    assert [remark.message for remark in open_source(root).remarks] == [
+        "1 picture is not used: they have no xml (first: z.jpg)"
+    ]
 
 
 def test_the_real_set_equals_its_coco_json_but_for_two_faults(shared_data):

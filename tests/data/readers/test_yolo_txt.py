@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vidi.data.faults import DataFaults, OnFault
-from vidi.data.readers.yolo_txt import find_layout, yaml_names
+from vidi.data.readers.yolo_layout import find_layout
 
 
 def write(root, labels, split="train", layout="images/{}", names: str | None = "classes.txt"):
@@ -58,29 +58,6 @@ def test_unsplit_and_nameless_sets(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "train: x\nnames: [dog, 'big cat']\nnc: 2\n",
-        'names: ["dog",\n  "big cat"]\n',
-        "names:\n- dog\n- big cat\nnc: 2",
-        "nc: 2\nnames:\n  # ours\n  0: dog\n  1: 'big cat'  # tame\n",
-        "names:\n  1: big cat\n  0: dog\npath: .\n",
-        "names: {0: dog, 1: big cat}",
-    ],
-)
-def test_names_of_a_yaml(tmp_path, text):
-    assert yaml_names(text) == ("dog", "big cat")
-    assert open_source(write(tmp_path, {"a": ""}, names=text)).categories == ("dog", "big cat")
-
-
-def test_yaml_without_names_and_unreadable_names():
-    assert yaml_names("nc: 2\n# names: [a]\n") is None
-    for text in ("names: 3", "names:\n", "names: []", "names: {0: a, 2: b}", "names: [a,\n"):
-        with pytest.raises(ValueError, match="names: expected"):
-            yaml_names(text)
-
-
-@pytest.mark.parametrize(
     ("line", "message"),
     [
         ("0 0.5 0.5 0.0 0.5", "no size"),
@@ -90,8 +67,13 @@ def test_yaml_without_names_and_unreadable_names():
         ("2 0.5 0.5 0.5 0.5", "unknown class 2; the set has 2 classes, 0..1"),
         ("-1 0.5 0.5 0.5 0.5", "unknown class -1"),
         ("0 0.5 0.5 0.5", "4 values, expected five"),
-        ("0 0.1 0.1 0.5 0.1 0.5 0.5", "7 values, expected five: .*outlines"),
-        ("dog 0.5 0.5 0.5 0.5", "expected an integer and four numbers"),
+        ("0 0.5 0.5 0.5 0.5 1.5", "6 values, expected five: .*confidence from 0 to 1"),
+        ("0 0.1 0.1 0.5 0.1 0.5 0.5 0.9", "8 values, expected five: .*outline"),
+        ("0 0.1 0.1 0.5 0.1 nan 0.5", "not finite"),
+        ("0 10 10 50 10 50 40", "not in fractions"),
+        ("0 0.1 0.1 0.5 0.1 0.7 0.1", "no size"),
+        ("dog 0.5 0.5 0.5 0.5", "expected a whole number and four numbers"),
+        ("0.5 0.5 0.5 0.5 0.5", "expected a whole number and four numbers"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path, line, message):
@@ -105,7 +87,7 @@ def test_faults_name_file_and_line(tmp_path, line, message):
 def test_labels_without_image_and_overhang(tmp_path):
     root = write(tmp_path, {"a": "0 0.1 0.5 0.4 0.5"})
     (root / "labels" / "train" / "gone.txt").write_text("")
-    (root / "labels" / "train" / "classes.txt").write_text("dog\n")
+    (root / "labels" / "train" / "classes.txt").write_text("dog\ncat\n")
     with pytest.raises(DataFaults, match=r"gone\.txt: the image .*gone.*missing"):
         open_source(root)
     dataset = open_source(root, on_fault="drop")
@@ -118,3 +100,67 @@ def test_label_maps_are_not_yolo(tmp_path):
         (tmp_path / folder).mkdir()
         PIL.Image.new("L", (4, 4)).save(tmp_path / folder / "a.png")
     assert find_layout(tmp_path) is None
+
+
+def boxes(dataset, index=0):
+    target = dataset[index][1]
+    return target["labels"].tolist(), target["boxes"].round(decimals=3).tolist()
+
+
+def test_whole_numbers_in_other_spellings_are_classes(tmp_path):
+    dataset = open_source(write(tmp_path, {"a": "1.0 0.5 0.5 0.5 0.5\n1e0 0.5 0.5 0.5 0.5\n"}))
+    assert boxes(dataset) == ([1, 1], [[10, 5, 30, 15]] * 2)
+    assert dataset.remarks == ()
+
+
+def test_outlines_give_their_envelope_and_are_counted(tmp_path):
+    triangle, square = "0 0.25 0.1 0.5 0.1 0.375 0.6", "1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4"
+    dataset = open_source(write(tmp_path, {"a": f"{triangle}\n0 0.5 0.5 0.5 0.5\n", "b": square}))
+    assert boxes(dataset) == ([0, 0], [[10, 2, 20, 12], [10, 5, 30, 15]])
+    assert boxes(dataset, 1) == ([1], [[4, 2, 12, 8]])
+    where = tmp_path / "labels" / "train" / "a.txt"
+    assert [remark.message for remark in dataset.remarks] == [
+        f"2 rows are outlines: the box of each is its envelope (first: {where}, line 1)"
+    ]
+
+
+def test_a_confidence_is_left_out_and_counted(tmp_path):
+    dataset = open_source(write(tmp_path, {"a": "0 0.5 0.5 0.5 0.5 0.91\n0 0.5 0.5 0.5 0.5 1\n"}))
+    assert boxes(dataset) == ([0, 0], [[10, 5, 30, 15]] * 2)
+    assert ["2 rows have a sixth value, a confidence" in remark.message for remark in dataset.remarks] == [True]
+
+
+def test_keypoints_that_a_yaml_announces_are_not_taken_for_an_outline(tmp_path):
+    row = "0 0.5 0.5 0.5 0.5 0.1 0.1 0.9 0.9"  # two points x y, outside the box
+    dataset = open_source(write(tmp_path / "a", {"a": row}, names="names: [dog]\nkpt_shape: [2, 2]"))
+    assert boxes(dataset) == ([0], [[10, 5, 30, 15]])
+    assert ["1 rows have keypoints" in remark.message for remark in dataset.remarks] == [True]
+    outline = open_source(write(tmp_path / "b", {"a": row}, names="names: [dog]"))
+    assert boxes(outline) == ([0], [[4, 2, 36, 18]])
+    assert ["outlines" in remark.message for remark in outline.remarks] == [True]
+
+
+def test_two_pictures_of_one_label_file_are_a_fault(tmp_path):
+    root = write(tmp_path, {"a": "0 0.5 0.5 0.5 0.5", "b": "1 0.5 0.5 0.5 0.5", "c": None})
+    for name in ("a.jpg", "c.jpg"):  # c has no label file: nothing is unclear
+        PIL.Image.new("RGB", (40, 20)).save(root / "images" / "train" / name)
+    with pytest.raises(DataFaults, match=r"a\.txt: a\.jpg and a\.png differ only in their suffix") as caught:
+        open_source(root)
+    assert len(caught.value.faults) == 1
+    dropped = open_source(root, on_fault="drop")
+    assert [dropped.path(index).name for index in range(len(dropped))] == ["b.png", "c.jpg", "c.png"]
+
+
+def test_pictures_without_label_file_are_counted(tmp_path):
+    dataset = open_source(write(tmp_path, {"a": "0 0.5 0.5 0.5 0.5", "b": None, "c": ""}))
+    assert [remark.message for remark in dataset.remarks] == [
+        "1 of 3 pictures have no label file: taken as without objects"
+    ]
+
+
+def test_a_part_is_stratified_by_class(tmp_path):
+    root = write(tmp_path, {f"{row:02d}": f"{int(row >= 30)} 0.5 0.5 0.5 0.5" for row in range(40)})
+    layout = find_layout(root)
+    assert layout is not None
+    val = layout.sources["train"](part="val", on_fault="raise")
+    assert sorted(int(val.target(index)["labels"][0]) for index in range(len(val))) == [0, 0, 0, 1]

@@ -1,57 +1,78 @@
 """Class folders: one folder per class, its name the name of the class.
 
 ROOT/train/CLASS/*.jpg beside ROOT/val/CLASS and ROOT/test/CLASS (ImageNet's layout), or ROOT/CLASS/*.jpg unsplit.
-Labels are 0..K-1 in alphabetical order of the names of the training classes.
+Pictures in sub-folders of a class belong to it. Labels are 0..K-1 in alphabetical order of the names of the training
+classes. Folders that are called like splits or like the parts of other layouts (JPEGImages, masks) are no classes.
 
     folders -> names of their image files -> flat arrays
 """
 
 import functools
-import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vidi.data.faults import FaultLog, OnFault
+from vidi.data.faults import Fault, FaultLog, OnFault
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, is_image_name
-from vidi.data.readers.splits import UNSPLIT, Layout, Part, part_members, split_folders
+from vidi.data.readers.image_set import ImageSet, Target, files_below, is_hidden, is_image_name, stem_of
+from vidi.data.readers.splits import (
+    UNSPLIT,
+    Layout,
+    Part,
+    part_members,
+    remark_doubled,
+    remark_outside,
+    split_called,
+    split_folders,
+)
 
 NEEDS = "ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, or ROOT/CLASS/*.jpg, for two classes or more"
 
+# What other layouts call the folders that their pictures, maps and annotations lie in.
+_PARTS = ("images", "img", "imgs", "labels", "masks", "annotations", "annot", "instances", "semantic")
+_PARTS += ("jpegimages", "imagesets", "segmentationclass", "segmentationobject", "leftimg8bit", "gtfine")
+
 
 class ClassFolders(ImageSet):
-    """The images below the class folders of one folder."""
+    """The images below the class folders of one split."""
 
     def __init__(
         self,
-        folder: Path,
+        root: Path,
+        folders: Sequence[Path],  # each with a folder a class
         categories: tuple[str, ...],
         *,
+        is_training: bool,  # whether each class has to have images here
         part: Part = "all",
         on_fault: OnFault = "raise",
     ) -> None:
-        log = FaultLog(folder, on_fault)
+        log = FaultLog(root, on_fault)
         self.categories = categories
         self.kinds = frozenset({"image_id", "label"})
         names: list[str] = []
         labels: list[int] = []
-        for name in _folders(folder):
-            if name not in categories:
-                log.fault(folder / name, "", f"unknown class; the training classes are {', '.join(categories)}")
-                continue
-            inside = _image_names(folder / name, log)
-            if not inside:
-                log.fault(folder / name, "", "the class folder holds no images")
-            member = part_members([f"{name}/{file}" for file in inside], part)  # each class is divided by itself
-            names += [f"{name}/{file}" for file, chosen in zip(inside, member, strict=True) if chosen]
-            labels += [categories.index(name)] * int(member.sum())
+        for folder in folders:
+            for name in _folders(folder):
+                if name not in categories:
+                    log.fault(folder / name, "", f"unknown class; the training classes are {', '.join(categories)}")
+                    continue
+                inside = _image_names(folder / name, log)
+                names += [(folder.relative_to(root) / name / file).as_posix() for file in inside]
+                labels += [categories.index(name)] * len(inside)
+        present = set(labels)
+        for label, name in enumerate(categories):
+            if label not in present:
+                place = " and ".join(str(folder / name) for folder in folders)
+                tell = log.fault if is_training else log.remark
+                tell(place, "", "the class folder holds no images" if is_training else "the class has no images here")
         log.settle(len(names))
-        super().__init__(folder, log)
-        self._names = Names(names)
-        self._labels = np.array(labels, dtype=np.int64)
+        super().__init__(root, log)
+        member = part_members(names, part, [{label} for label in labels])
+        self._names = Names([name for name, inside in zip(names, member, strict=True) if inside])
+        self._labels = np.array(labels, dtype=np.int64)[member]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -65,52 +86,92 @@ class ClassFolders(ImageSet):
 
 def _image_names(folder: Path, log: FaultLog) -> list[str]:
     """Return the image files of a class in alphabetical order; what else lies there is remarked."""
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-    for name in names:
-        if not is_image_name(name):
-            log.remark(folder / name, "", "is no image file and is not used")
-    return [name for name in names if is_image_name(name)]
+    for name in files_below(folder, lambda name: not is_hidden(name) and not is_image_name(name)):
+        log.remark(folder / name, "", "is no image file and is not used")
+    return files_below(folder)
 
 
 def _folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in entries if entry.is_dir() and not is_hidden(entry.name))
 
 
 # ------------------------------------------------------------------------------------------------------- recognition
 
 
 def find_layout(root: Path) -> Layout | None:
-    """Recognise class folders: sub-folders that all hold images, below splits or not."""
+    """Recognise class folders: sub-folders that all hold images, below splits or not.
+
+    Raises ValueError where folders that cannot be classes hold images, and nothing else was found in them.
+    """
     if not root.is_dir():
         return None
-    splits = {split: folder for split, folder in split_folders(root).items() if _holds_classes(folder)}
+    named = split_folders(root)
+    splits = {split: tuple(filter(_holds_classes, folders)) for split, folders in named.items()}
+    splits = {split: folders for split, folders in splits.items() if folders}
     if splits:
-        categories = tuple(_folders(splits.get("train", next(iter(splits.values())))))
-        sources = {split: functools.partial(ClassFolders, folder, categories) for split, folder in splits.items()}
-        where = ", ".join(folder.name for folder in splits.values())
-        return Layout(root, f"{where} hold a folder of images for each of {len(categories)} classes", sources)
-    if not _holds_classes(root):
+        return _split_layout(root, splits)
+    names = [name for name in _folders(root) if _content(root / name) != "nothing"]
+    strange = [name for name in names if _is_part(name) or (split_called(name) and not _is_vehicle(name, names))]
+    if strange and all(_content(root / name) == "images" for name in names):
+        raise ValueError(
+            f"{root}: {len(files_below(root))} pictures without annotations that vidi knows; {', '.join(strange)} are "
+            f"names of splits or of parts of a data set, not of classes. A data set of classes has {NEEDS}"
+        )
+    if strange or not _holds_classes(root):
         return None
     categories = tuple(_folders(root))
     reason = f"a folder of images for each of {len(categories)} classes ({', '.join(categories[:3])}, ...)"
-    return Layout(root, reason, {UNSPLIT: functools.partial(ClassFolders, root, categories)})
+    source = functools.partial(ClassFolders, root, (root,), categories, is_training=True)
+    named = (name for name in names if split_called(name))
+    remarks = tuple(Fault(str(root / name), "", "is taken for a class, not for a split") for name in named)
+    remarks += remark_outside(root, (root / name for name in categories), "they lie outside the classes")
+    return Layout(root, reason, {UNSPLIT: source}, remarks)
+
+
+def _split_layout(root: Path, splits: dict[str, tuple[Path, ...]]) -> Layout:
+    training = splits.get("train", next(iter(splits.values())))
+    categories = tuple(sorted({name for folder in training for name in _folders(folder)}))
+    sources = {
+        split: functools.partial(ClassFolders, root, folders, categories, is_training=folders is training)
+        for split, folders in splits.items()
+    }
+    where = ", ".join(folder.name for folders in splits.values() for folder in folders)
+    reason = f"{where} hold a folder of images for each of {len(categories)} classes"
+    used = [folder / name for folders in splits.values() for folder in folders for name in _folders(folder)]
+    remarks = remark_doubled(root, splits) + remark_outside(root, used, "they lie outside the classes of the splits")
+    return Layout(root, reason, sources, remarks)
+
+
+def _is_part(name: str) -> bool:
+    return name.lower() in _PARTS or name.lower().endswith("annot")
+
+
+def _is_vehicle(name: str, names: Sequence[str]) -> bool:
+    """Whether `train` is a thing among other things: no other folder is called like a split or a part."""
+    return name.lower() == "train" and not any(_is_part(n) or split_called(n) for n in names if n != name)
 
 
 def _holds_classes(folder: Path) -> bool:
-    """Whether two sub-folders or more hold images, and each other one is empty."""
-    contents = [_content(folder / name) for name in _folders(folder)]
-    return contents.count("images") > 1 and set(contents) <= {"images", "nothing"}
+    """Whether two sub-folders or more hold images, and each other one is empty; none is a part of another layout."""
+    names = _folders(folder)
+    contents = [_content(folder / name) for name in names]
+    return contents.count("images") > 1 and set(contents) <= {"images", "nothing"} and not any(map(_is_part, names))
 
 
 def _content(folder: Path) -> str:
-    """Tell what a folder holds by its first files: images, something else, or nothing."""
+    """Tell what a folder holds: images, something else, or nothing.
+
+    Images in its sub-folders count where nothing else lies beside those, and they are no splits or parts themselves.
+    """
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in itertools.islice(entries, 100)]
-    stems = {name.rpartition(".")[0].lower() for name in names}
-    if {"left", "right"} <= stems:  # a stereo pair, not a class
+        names = [entry.name for entry in entries if not entry.is_dir() and not is_hidden(entry.name)]
+    if {"left", "right"} <= {stem_of(name).lower() for name in names}:  # a stereo pair, not a class
         return "something else"
     if any(is_image_name(name) for name in names):
         return "images"
-    return "something else" if names else "nothing"
+    below = _folders(folder)
+    if names or any(_is_part(name) or split_called(name) for name in below):
+        return "something else"
+    contents = {_content(folder / name) for name in below} - {"nothing"}
+    return contents.pop() if len(contents) == 1 else "something else" if contents else "nothing"

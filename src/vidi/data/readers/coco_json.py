@@ -23,7 +23,18 @@ from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_set import ImageSet, Target
 from vidi.data.readers.mask_table import MaskTable, Segmentation, parse_segmentation
-from vidi.data.readers.splits import UNSPLIT, Build, Layout, Part, part_members, split_folders, split_named
+from vidi.data.readers.splits import (
+    UNSPLIT,
+    Build,
+    Layout,
+    Part,
+    classes_of,
+    part_members,
+    split_called,
+    split_folders,
+    split_named,
+    spoken_path,
+)
 
 NEEDS = "a json with 'images', 'annotations' and 'categories' for each split, and the images beside it"
 
@@ -50,7 +61,7 @@ class CocoJson(ImageSet):
         points = _Keypoints.of(content, annotations, _read(keypoints) if keypoints else None, keypoints, log)
         log.settle(len(images))
         super().__init__(annotations, log)
-        member = part_members([image.name for image in images], part)
+        member = part_members([image.name for image in images], part, classes_of(things.rows, len(images)))
         chosen = [image for image, inside in zip(images, member, strict=True) if inside]
         self._paths = Names([str(image.folder / image.name) for image in chosen])
         self._ids = np.array([image.id for image in chosen], dtype=np.int64)
@@ -312,11 +323,11 @@ def find_layout(root: Path) -> Layout | None:
         if not {b'"images"', b'"annotations"', b'"categories"'} <= found or b'"segments_info"' in found:
             continue
         kind = skeletal if b'"keypoints"' in found else plain
-        source = split_named(path.stem) or split_named(path.parent.name) or UNSPLIT
+        folder = "" if path.parent == root else path.parent.name  # the set's own name speaks of no split
+        source = split_named(path.stem) or split_called(folder) or UNSPLIT
         if source in kind:
-            raise ValueError(
-                f"{root}: two COCO files for {source}, {kind[source].name} and {path.name}: name one of them"
-            )
+            both = f"{spoken_path(kind[source], root)} and {spoken_path(path, root)}"
+            raise ValueError(f"{root}: two COCO files for {source}, {both}: name one of them")
         kind[source] = path
     if not plain and not skeletal:
         return None
@@ -332,7 +343,8 @@ def find_layout(root: Path) -> Layout | None:
 
 
 def _json_files(root: Path) -> list[Path]:
-    folders = [root, root / "annotations", *split_folders(root).values()]
+    splits = [*split_folders(root).values(), *split_folders(root / "annotations").values()]
+    folders = [root, root / "annotations", *(folder for several in splits for folder in several)]
     return [path for folder in folders if folder.is_dir() for path in sorted(folder.glob("*.json"))]
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +73,51 @@ def _canvas(annotation: torch.Tensor) -> tuple[int, ...]:
     return tuple(annotation.shape[-2:])
 
 
-def images_by_stem(folder: Path) -> dict[str, str]:
-    """Return the names of the image files of a folder by their stems, in alphabetical order."""
-    if not folder.is_dir():
-        return {}
-    with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if is_image_name(entry.name))
-    return {name.rpartition(".")[0]: name for name in names}
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is none of the user's: hidden, or what macOS packs beside a folder."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def is_image_name(name: str) -> bool:
     """Tell by its suffix whether a file is an image; hidden files are not."""
-    return not name.startswith(".") and name.lower().endswith(files.IMAGE_SUFFIXES)
+    return not is_hidden(name) and name.lower().endswith(files.IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[str]:
+    """Return the files of a folder and of its sub-folders whose name is wanted, as `sub/name`, in alphabetical order.
+
+    Links are followed; a folder that is reached twice is read once.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        below = Path(place).relative_to(folder)
+        found += [(below / name).as_posix() for name in names if wanted(name)]
+    return sorted(found)
+
+
+def stem_of(name: str) -> str:
+    """Return a name without its suffix, with its folders: `camera2/a.b.jpg` -> `camera2/a.b`."""
+    return name.rpartition(".")[0]
+
+
+def images_by_stem(folder: Path) -> dict[str, list[str]]:
+    """Return the names of the image files below a folder by their stems; two of one stem differ in their suffix."""
+    found: dict[str, list[str]] = {}
+    for name in files_below(folder):
+        found.setdefault(stem_of(name), []).append(name)
+    return found
+
+
+def several_of_a_stem(names: Sequence[str]) -> str:
+    """Say why images that differ only in their suffix cannot be paired."""
+    return f"{' and '.join(names)} differ only in their suffix: which of them is meant is unclear"
 
 
 def listed_classes(folder: Path) -> dict[int, str] | None:
@@ -110,7 +143,7 @@ def listed_classes(folder: Path) -> dict[int, str] | None:
 
 
 def image_paths(paths: Sequence[str | Path]) -> list[Path]:
-    """Return image files from files and folders, in order.
+    """Return image files from files and folders with their sub-folders, in order.
 
     Raises:
         FileNotFoundError: if a path does not exist.
@@ -119,7 +152,7 @@ def image_paths(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if is_image_name(p.name))
+            inside = [path / name for name in files_below(path)]
             if not inside:
                 raise ValueError(f"{path} holds no images ({', '.join(files.IMAGE_SUFFIXES)})")
             found += inside

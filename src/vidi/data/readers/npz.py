@@ -49,7 +49,8 @@ class NpzImages(ImageSet):
             log.fault(path, f"{labels}, row {row}", f"unknown class {values[row]}; {choices}")
         log.settle(int((~wrong).sum()))
         super().__init__(path, log)
-        member = part_members([str(row) for row in range(len(values))], part) & ~wrong
+        classes = [() if bad else (int(value),) for value, bad in zip(values, wrong, strict=True)]
+        member = part_members([str(row) for row in range(len(values))], part, classes) & ~wrong
         self._rows = np.flatnonzero(member)
         self._labels = values[member].astype(np.int64)
         self._images = self._images[member] if not member.all() else self._images

@@ -1,29 +1,33 @@
 """Which images train, which select the model, which test.
 
-A set's own splits are taken as they are. Without `val`, `test` takes its place; without both, a fixed tenth of `train`
-does, chosen by a hash of each image's name, so that an image never changes sides when others are added.
+A set's own splits are taken as they are. Without `val`, a tenth of `train` is held out: never the test split, which
+would then choose what it scores. The tenth is drawn by a seeded hash of each image's name, every class by itself; when
+images are added, only those near the limit change sides.
 """
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
-from vidi.data.faults import OnFault
-from vidi.data.readers.image_set import ImageSet
+from vidi.data.faults import Fault, OnFault
+from vidi.data.readers.box_table import BoxRow
+from vidi.data.readers.image_set import ImageSet, files_below, is_hidden
 
 Part = Literal["all", "train", "val"]
 
 UNSPLIT = "all"
 VAL_SHARE = 0.1
+SEED = 0  # of the hash that draws the tenth
+_NO_CLASS = -1  # images without objects are a class of their own here
 _SPELLINGS = {
+    "test": ("test", "testing"),
     "train": ("train", "training"),
     "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
 }
 
 
@@ -40,6 +44,8 @@ class Layout:
     root: Path
     reason: str
     sources: Mapping[str, Build]
+    remarks: tuple[Fault, ...] = ()  # about the set as a whole: what none of its sources uses
+    stratified: bool = True  # whether a part of a source is drawn class by class
 
 
 @dataclass(frozen=True)
@@ -52,50 +58,115 @@ class Split:
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a file or folder name speaks of: `instances_val2017` -> `val`, `valid` -> `val`."""
+    """Return the split that a file or folder name speaks of: `instances_val2017` -> `val`, `test-dev2017` -> `test`."""
     words = re.findall(r"[a-z]+", name.lower())
     return next((split for split, spellings in _SPELLINGS.items() if any(word in spellings for word in words)), None)
 
 
-def split_folders(folder: Path) -> dict[str, Path]:
-    """Return the sub-folders that are named like splits, such as `train` and `valid`."""
-    found: dict[str, Path] = {}
+def split_called(name: str) -> str | None:
+    """Return the split that is called by this name and nothing else: `valid` -> `val`, `train2017` -> `train`."""
+    bare = name.lower().rstrip("0123456789")
+    return next((split for split, spellings in _SPELLINGS.items() if bare in spellings), None)
+
+
+def split_folders(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the sub-folders that are named like splits, such as `train` and `valid`; two may name the same one."""
+    found: dict[str, tuple[Path, ...]] = {}
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        split = split_named(entry.name) if entry.is_dir() else None
-        if split is not None and entry.name.lower().rstrip("0123456789") in _SPELLINGS[split]:
-            found.setdefault(split, entry)
-    return found
+        split = split_called(entry.name) if entry.is_dir() and not is_hidden(entry.name) else None
+        if split is not None:
+            found[split] = (*found.get(split, ()), entry)
+    return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
-def assign_splits(sources: Collection[str]) -> dict[str, Split]:
+def spoken_path(path: Path, root: Path) -> str:
+    """Return a path as one says it: from the folder of the data set, where it lies below it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def remark_doubled(root: Path, folders: Mapping[str, Sequence[Path]]) -> tuple[Fault, ...]:
+    """Remark each split that several folders are named for: all of them are read."""
+    return tuple(
+        Fault(str(root), "", f"{' and '.join(spoken_path(f, root) for f in several)} are both read as {split}")
+        for split, several in folders.items()
+        if len(several) > 1
+    )
+
+
+def remark_unused(place: Path, names: Iterable[str], why: str) -> tuple[Fault, ...]:
+    """Remark the images that are not used, in one line with their number; none give none."""
+    unused = sorted(names)
+    if not unused:
+        return ()
+    count = "1 picture is" if len(unused) == 1 else f"{len(unused)} pictures are"
+    return (Fault(str(place), "", f"{count} not used: {why} (first: {unused[0]})"),)
+
+
+def remark_outside(root: Path, used: Iterable[Path], why: str) -> tuple[Fault, ...]:
+    """Remark, in one line, the images below a folder that lie in none of the folders that are used."""
+    places = {folder.relative_to(root).as_posix() for folder in used}
+    return remark_unused(root, (name for name in files_below(root) if places.isdisjoint(_folders_of(name))), why)
+
+
+def _folders_of(name: str) -> Iterator[str]:
+    """Yield the folders that a relative name lies in, from the innermost to `.`."""
+    while name:
+        name = name.rpartition("/")[0]
+        yield name or "."
+
+
+def assign_splits(sources: Collection[str], *, stratified: bool = True) -> dict[str, Split]:
     """Derive the splits that can be opened from the sources that exist; those of the set itself have an empty note."""
     splits = {name: Split(name, "all", "") for name in ("train", "val", "test") if name in sources}
     whole = "train" if "train" in sources else UNSPLIT
     if "val" not in splits and whole in sources:
-        if "test" in splits:
-            splits["val"] = Split("test", "all", "val is test: the set has no val of its own")
-        else:
-            splits["train"] = Split(whole, "train", "train is the other nine tenths")
-            splits["val"] = Split(whole, "val", "val is a fixed tenth, chosen by a hash of the names")
+        of = "train" if whole == "train" else "the set"
+        classwise = ", stratified by class" if stratified else ""
+        splits["train"] = Split(whole, "train", "train is the other nine tenths")
+        splits["val"] = Split(whole, "val", f"val is a tenth of {of}, drawn with seed {SEED}{classwise}")
     if UNSPLIT in sources:
         splits["all"] = Split(UNSPLIT, "all", "all is every image")
     return {name: splits[name] for name in ("train", "val", "test", "all") if name in splits}
 
 
-def part_members(names: Sequence[str], part: Part) -> np.ndarray:
-    """Return which of N names belong to a part, bool; two names or more give at least one to `train` and to `val`."""
+def part_members(names: Sequence[str], part: Part, classes: Sequence[Collection[int]] | None = None) -> np.ndarray:
+    """Return which of N names belong to a part, bool.
+
+    `classes` are those that each image shows; a tenth of the images of every class is `val`, but at least one where
+    there are two. Two names or more give at least one to `train` and to `val`.
+    """
     if part == "all":
         return np.ones(len(names), dtype=bool)
-    ranks = np.array([_hash(name) for name in names])
-    val = ranks < VAL_SHARE
-    if len(names) > 1 and not val.any():
-        val[ranks.argmin()] = True
-    if len(names) > 1 and val.all():
-        val[ranks.argmax()] = False
+    shown = [frozenset(labels) or frozenset({_NO_CLASS}) for labels in classes or [()] * len(names)]
+    order = sorted(range(len(names)), key=lambda row: _hash(names[row]))
+    rows_of: dict[int, list[int]] = {}
+    for row in order:
+        for label in shown[row]:
+            rows_of.setdefault(label, []).append(row)
+    left = {label: len(rows) for label, rows in rows_of.items()}  # images of each class that train
+    val = np.zeros(len(names), dtype=bool)
+    for label in sorted(rows_of, key=lambda label: (len(rows_of[label]), label)):  # rare classes choose first
+        wanted = max(1, int(VAL_SHARE * len(rows_of[label]) + 0.5)) - int(val[rows_of[label]].sum())
+        for row in rows_of[label]:
+            if wanted > 0 and not val[row] and all(left[other] > 1 for other in shown[row]):
+                val[row], wanted = True, wanted - 1
+                left |= {other: left[other] - 1 for other in shown[row]}
+    if len(names) > 1 and not val.any():  # every class has one image
+        val[order[0]] = True
     return val if part == "val" else ~val
 
 
-def _hash(name: str) -> float:
-    """Spread names evenly over [0, 1), the same on every machine."""
-    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2.0**64
+def classes_of(rows: Iterable[BoxRow], images: int) -> list[set[int]]:
+    """Return the labels that each of the images shows."""
+    shown: list[set[int]] = [set() for _ in range(images)]
+    for row in rows:
+        shown[row.image].add(row.label)
+    return shown
+
+
+def _hash(name: str) -> int:
+    """Spread names evenly, the same on every machine."""
+    salt = SEED.to_bytes(8, "big")
+    return int.from_bytes(
+        hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8, salt=salt).digest(), "big"
+    )

@@ -1,15 +1,18 @@
 """Pascal VOC: one xml per image with named boxes, lists of image stems per split.
 
-Everingham et al. 2010; the development kit's layout is JPEGImages, Annotations, ImageSets/Main. VOC's own numbers are
-pixel indices from 1, most other writers of this format use continuous coordinates: the default takes them as they are,
-`offset=1` subtracts 1 from xmin and ymin. `difficult` things become `crowd`: no training target, ignored in scoring.
-Without classes.txt, the classes are the names found in all xml files, in alphabetical order (that of VOC itself).
+Everingham et al. 2010; the development kit's layout is JPEGImages, Annotations, ImageSets/Main. Where there are no
+lists, folders called train, val and test are the splits, with pictures and xml side by side or in folders of their
+own. VOC's own numbers are pixel indices from 1, most other writers of this format use continuous coordinates: the
+default takes them as they are, `offset=1` subtracts 1 from xmin and ymin. `difficult` things become `crowd`: no
+training target, ignored in scoring. Without classes.txt, the classes are the names found in all xml files, in
+alphabetical order (that of VOC itself).
 
     stems of the split -> xml, without DTD and entities -> boxes checked one by one -> flat arrays
 """
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -22,33 +25,53 @@ from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, images_by_stem, listed_classes
-from vidi.data.readers.splits import UNSPLIT, Build, Layout, Part, part_members
-
-NEEDS = "folders Annotations (xml) and JPEGImages, with ImageSets/Main/{train,val,test}.txt if it is split"
-
-_ANNOTATION_FOLDERS = ("Annotations", "annotations", "annotations_voc")
-_IMAGE_FOLDERS = ("JPEGImages", "images")
-_LIST_FOLDERS = ("ImageSets/Main", "splits")
+from vidi.data.readers.image_set import (
+    ImageSet,
+    Target,
+    files_below,
+    images_by_stem,
+    is_hidden,
+    is_image_name,
+    listed_classes,
+    several_of_a_stem,
+    stem_of,
+)
+from vidi.data.readers.splits import (
+    Part,
+    classes_of,
+    part_members,
+    remark_unused,
+)
 
 
 @dataclass(frozen=True)
 class VocFolders:
-    """Where the parts of a VOC data set lie."""
+    """A folder of pictures and the folder of their xml files, which may be the same one."""
 
-    root: Path
     images: Path
     annotations: Path
-    lists: Path | None  # holds train.txt, val.txt, test.txt
 
     @functools.cached_property
-    def categories(self) -> tuple[str, ...]:
-        """The class names of the whole set, not of one split."""
+    def stems(self) -> list[str]:
+        """The names of the xml files without suffix, with their folders."""
+        return [stem_of(name) for name in files_below(self.annotations, is_xml)]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The class names of a whole set, not of one split."""
+
+    root: Path
+    folders: tuple[VocFolders, ...]
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Those of classes.txt, or all in the xml files."""
         listed = listed_classes(self.root)
         if listed is not None:
             return tuple(listed.values())
         names: set[str] = set()
-        for path in sorted(self.annotations.glob("*.xml")):
+        for path in (place.annotations / f"{stem}.xml" for place in self.folders for stem in place.stems):
             try:
                 tree = parse_xml(path)
             except ValueError:  # a fault of the split that lists it
@@ -57,53 +80,70 @@ class VocFolders:
         return tuple(sorted(names - {""}))
 
 
+@dataclass(frozen=True)
+class Listing:
+    """A file that lists the stems of a split; those of another one are left out."""
+
+    file: Path
+    without: Path | None = None  # trainval.txt is train once val.txt is taken off
+
+
 class VocXml(ImageSet):
-    """The images of one split; `split` names its list of stems, None takes every xml."""
+    """The images of one split; without a listing, those of all xml files."""
 
     def __init__(
         self,
-        folders: VocFolders,
-        split: str | None = None,
+        root: Path,
+        folders: Sequence[VocFolders],
+        classes: Classes,
+        listing: Listing | None = None,
         *,
         offset: int = 0,  # 1 where the file counts pixels from 1, as VOC's own
         part: Part = "all",
         on_fault: OnFault = "raise",
     ) -> None:
-        log = FaultLog(folders.root, on_fault)
-        self.categories = folders.categories
+        log = FaultLog(root, on_fault)
+        self.categories = classes.names
         self.kinds = frozenset({"image_id", "boxes", "labels", "crowd", "areas"})
         labels = {name: label for label, name in enumerate(self.categories)}
-        stored = images_by_stem(folders.images)
         names: list[str] = []
         sizes: list[tuple[int, int]] = []
         rows: list[BoxRow] = []
-        for stem in _stems(folders, split, log):
-            path = folders.annotations / f"{stem}.xml"
-            if stem not in stored:
-                log.fault(path, "", f"the image {folders.images / stem} (.jpg, .png, ...) is missing")
-                continue
-            try:
-                tree = parse_xml(path)
-                size = _size(tree) or files.image_size(folders.images / stored[stem])
-            except (ValueError, FileNotFoundError) as error:
-                log.unreadable(path, error)
-                continue
-            rows += _boxes(tree, path, len(names), size, labels, offset, log)
-            names.append(stored[stem])
-            sizes.append(size)
+        for place in folders:
+            stored = images_by_stem(place.images)
+            stems = place.stems if listing is None else _listed_stems(listing, place, log)
+            chosen: dict[str, str] = {}
+            for stem in stems:
+                path = place.annotations / f"{stem}.xml"
+                if stem not in stored:
+                    log.fault(path, "", f"the image {place.images / stem} (.jpg, .png, ...) is missing")
+                    continue
+                try:
+                    tree = parse_xml(path)
+                    chosen[stem] = name = _image_of(tree, stored[stem])
+                    size = _size(tree) or files.image_size(place.images / name)
+                except (ValueError, FileNotFoundError) as error:
+                    log.unreadable(path, error)
+                    continue
+                rows += _boxes(tree, path, len(names), size, labels, offset, log)
+                names.append(str(place.images / name))
+                sizes.append(size)
+            if listing is None:
+                alone = (name for stem in stored.keys() - set(stems) for name in stored[stem])
+                others = (name for stem, one in chosen.items() for name in stored[stem] if name != one)
+                log.remarks += remark_unused(place.images, [*alone, *others], "they have no xml")
         log.settle(len(names))
-        super().__init__(folders.root, log)
-        member = part_members(names, part)
-        self._folder = folders.images
-        self._names = Names([name for name, inside in zip(names, member, strict=True) if inside])
+        super().__init__(root, log)
+        member = part_members([Path(n).relative_to(root).as_posix() for n in names], part, classes_of(rows, len(names)))
+        self._paths = Names([name for name, inside in zip(names, member, strict=True) if inside])
         self._sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)[member]
         self._boxes = BoxTable.pack(rows, member)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._paths)
 
     def path(self, index: int) -> Path:
-        return self._folder / self._names[index]
+        return Path(self._paths[index])
 
     def target(self, index: int) -> Target:
         size = (int(self._sizes[index, 0]), int(self._sizes[index, 1]))
@@ -150,22 +190,63 @@ def _number(element: Element, tag: str) -> float:
         raise ValueError(f"{tag} is {text!r}, expected a number") from None
 
 
-def _stems(folders: VocFolders, split: str | None, log: FaultLog) -> list[str]:
+def is_xml(name: str) -> bool:
+    return not is_hidden(name) and name.endswith(".xml")
+
+
+def _listed_stems(listing: Listing, place: VocFolders, log: FaultLog) -> list[str]:
     """Read the stems of a split, without repetitions."""
-    if split is None or folders.lists is None:
-        return sorted(path.stem for path in folders.annotations.glob("*.xml"))
-    path, seen = folders.lists / f"{split}.txt", {}
-    for line, text in enumerate(files.read_text(path).splitlines(), start=1):
-        stem = (text.split() or [""])[0]
-        if not stem:
-            continue
+    known = {*place.stems, *images_by_stem(place.images)}
+    seen: dict[str, int] = {}
+    for line, text in lines_of(listing.file):
+        stem = stem_meant(text, known)
         if stem in seen:
-            log.fault(path, f"line {line}", f"{stem} stands in line {seen[stem]} already")
-        elif "/" in stem or "\\" in stem:
-            log.fault(path, f"line {line}", f"{stem} is not a plain file name")
+            log.fault(listing.file, f"line {line}", f"{stem} stands in line {seen[stem]} already")
+        elif ".." in re.split(r"[/\\]", stem) or Path(stem).is_absolute():
+            log.fault(listing.file, f"line {line}", f"{stem} is not a file name of this set")
         else:
             seen[stem] = line
-    return list(seen)
+    others = {stem_meant(text, known) for _, text in lines_of(listing.without)} if listing.without else set()
+    return [stem for stem in seen if stem not in others]
+
+
+def lines_of(file: Path) -> Iterable[tuple[int, str]]:
+    """Yield the lines of a file that say something, with their numbers."""
+    lines = enumerate(files.read_text(file).splitlines(), start=1)
+    return ((number, text.strip()) for number, text in lines if text.strip())
+
+
+def stem_meant(text: str, known: set[str]) -> str:
+    """Return the stem that a line of a list means.
+
+    The flag of VOC's lists of a class, a suffix, and folders of another machine are left out where what is left is
+    known; a line that means nothing known is returned without its flag.
+    """
+    unflagged = re.sub(r"\s+-?[01]$", "", text)  # `2008_000008  1`, but `my photo 1` if there is such a file
+    for spelling in (text, unflagged):
+        for tail in _tails(spelling.replace("\\", "/")):
+            for stem in (tail, stem_of(tail)) if is_image_name(tail) else (tail,):
+                if stem in known:
+                    return stem
+    return unflagged
+
+
+def _tails(text: str) -> Iterable[str]:
+    """Yield a path and its tails, from the longest to the file name; a path that leads upwards has no tails."""
+    parts = text.split("/")
+    rows = range(len(parts)) if ".." not in parts else range(1)
+    return ("/".join(parts[row:]) for row in rows)
+
+
+def _image_of(tree: Element, names: Sequence[str]) -> str:
+    """Return the image that an xml file is about: the only one of its stem, or the one that it names."""
+    if len(names) == 1:
+        return names[0]
+    stated = re.split(r"[/\\]", _text(tree, "filename"))[-1]
+    chosen = [name for name in names if name.rpartition("/")[2] == stated]
+    if len(chosen) != 1:
+        raise ValueError(several_of_a_stem(names))
+    return chosen[0]
 
 
 def _size(tree: Element) -> tuple[int, int] | None:
@@ -208,41 +289,3 @@ def _boxes(
             log.remark(path, where, remark)
         rows.append(BoxRow(image, box, labels[name], crowd, (box[2] - box[0]) * (box[3] - box[1])))
     return rows
-
-
-# ------------------------------------------------------------------------------------------------------- recognition
-
-
-def find_layout(root: Path) -> Layout | None:
-    """Recognise a VOC data set, also one folder below (VOCdevkit/VOC2007)."""
-    found = [folders for folders in map(_folders, _places(root)) if folders is not None]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise ValueError(f"{root}: several VOC sets ({', '.join(str(f.root) for f in found)}): name one of them")
-    folders = found[0]
-    lists = folders.lists
-    splits = [split for split in ("train", "val", "test") if lists and (lists / f"{split}.txt").is_file()]
-    sources = {split: _builder(folders, split) for split in splits} or {UNSPLIT: _builder(folders, None)}
-    spoken = f"{folders.annotations.name} holds VOC xml for {folders.images.name}"
-    return Layout(root, f"{spoken}, split by {lists.name}" if lists and splits else spoken, sources)
-
-
-def _places(root: Path) -> Sequence[Path]:
-    if not root.is_dir():
-        return ()
-    return [root, *sorted(path for path in [*root.glob("VOC*"), *root.glob("VOCdevkit/VOC*")] if path.is_dir())]
-
-
-def _folders(root: Path) -> VocFolders | None:
-    annotations = next((root / name for name in _ANNOTATION_FOLDERS if any((root / name).glob("*.xml"))), None)
-    images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
-    if annotations is None and any(root.glob("*.xml")) and images_by_stem(root):
-        annotations = images = root
-    if annotations is None or images is None:
-        return None
-    return VocFolders(root, images, annotations, next((root / n for n in _LIST_FOLDERS if (root / n).is_dir()), None))
-
-
-def _builder(folders: VocFolders, split: str | None) -> Build:
-    return functools.partial(VocXml, folders, split)

@@ -1,15 +1,17 @@
 """YOLO text: one line `class cx cy w h` per box, as fractions of the image, in a file named like the image.
 
-Redmon's darknet wrote it first. Images lie in images/train and labels in labels/train (or train/images and
-train/labels). An image without a label file holds no things. Names come from classes.txt, or from `names` in a yaml
-beside the folders; without either the classes are called by their numbers.
+Redmon's darknet wrote it first. The labels of images/train/a.jpg are in labels/train/a.txt, those of train/images/a.jpg
+in train/labels/a.txt, or beside the picture. A data.yaml, or train.txt and val.txt, say which pictures are which split;
+else folders do. An image without a label file holds no things. Names come from that yaml, or from classes.txt,
+*.names or _darknet.labels; without any of them the classes are called by their numbers. Other rows in use are read as
+boxes: of an outline the envelope, of keypoints their box; a sixth value is a confidence, and left out.
 
-    images of the split -> label file of the same stem -> lines checked one by one -> flat arrays
+    pictures of the split -> label file of each -> lines checked one by one -> flat arrays
 """
 
-import functools
 import math
-import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,58 +20,154 @@ from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, images_by_stem, listed_classes
-from vidi.data.readers.splits import UNSPLIT, Layout, Part, part_members, split_folders
-
-NEEDS = (
-    "images/{train,val} beside labels/{train,val} (or train/images beside train/labels) with lines `class cx cy w h`"
-)
+from vidi.data.readers.image_set import ImageSet, Target, files_below, several_of_a_stem, stem_of
+from vidi.data.readers.places import Pictures
+from vidi.data.readers.splits import Part, classes_of, part_members, spoken_path
+from vidi.data.readers.yolo_yaml import whole_number
 
 _SLACK = 1e-3  # of the image: rounding to a few digits is no overhang
+_IMAGE_FOLDERS = ("images", "JPEGImages")  # darknet looks for the labels of both in `labels`
+
+_REMARKS = {
+    "outline": "rows are outlines: the box of each is its envelope",
+    "confidence": "rows have a sixth value, a confidence, which is left out",
+    "points": "rows have keypoints, which are not read: only their boxes are",
+}
 
 
 class YoloTxt(ImageSet):
-    """The images of one folder with the text files of another."""
+    """The pictures of one split with their text files."""
 
     def __init__(
         self,
-        images: Path,
-        labels: Path,
+        root: Path,
+        pictures: Pictures,
         categories: tuple[str, ...],
         *,
+        points: tuple[int, int] | None = None,  # keypoints of each object, and numbers of each keypoint
         part: Part = "all",
         on_fault: OnFault = "raise",
     ) -> None:
-        log = FaultLog(labels, on_fault)
+        log = FaultLog(root, on_fault, list(pictures.faults), list(pictures.remarks))
         self.categories = categories
         self.kinds = frozenset({"image_id", "boxes", "labels", "crowd", "areas"})
-        stored = images_by_stem(images)
-        rows: list[BoxRow] = []
-        written = {path.stem: path for path in sorted(labels.glob("*.txt")) if path.stem != "classes"}
-        for stem in sorted(written.keys() - stored.keys()):
-            log.fault(written[stem], "", f"the image {images / stem} (.jpg, .png, ...) is missing")
-        for index, stem in enumerate(stored):
-            if stem in written:
-                rows += _boxes(written[stem], index, len(categories), log)
-        log.settle(len(stored))
-        super().__init__(labels, log)
-        member = part_members(list(stored.values()), part)
-        self._folder = images
-        self._names = Names([name for name, inside in zip(stored.values(), member, strict=True) if inside])
+        labels = {path: label_file(path) for path in pictures.paths}
+        _log_orphans(pictures.folders, {file for file in labels.values() if file}, log)
+        paths = _unambiguous(labels, log)
+        rows, spellings = [], Spellings()
+        for index, path in enumerate(paths):
+            if file := labels[path]:
+                rows += _boxes(file, index, len(categories), points, spellings, log)
+        spellings.remark(root, log)
+        without = sum(labels[path] is None for path in paths)
+        if without:
+            log.remark(root, "", f"{without} of {len(paths)} pictures have no label file: taken as without objects")
+        log.settle(len(paths))
+        super().__init__(root, log)
+        member = part_members([spoken_path(path, root) for path in paths], part, classes_of(rows, len(paths)))
+        self._paths = Names([str(path) for path, inside in zip(paths, member, strict=True) if inside])
         self._boxes = BoxTable.pack(rows, member)  # as fractions: sizes are read with the images
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._paths)
 
     def path(self, index: int) -> Path:
-        return self._folder / self._names[index]
+        return Path(self._paths[index])
 
     def target(self, index: int) -> Target:
         size = files.image_size(self.path(index))
         return {"image_id": torch.tensor(index), **self._boxes.target(index, size, unit=size)}
 
 
-def _boxes(path: Path, image: int, classes: int, log: FaultLog) -> list[BoxRow]:
+class Spellings:
+    """Counts rows that are not `class cx cy w h`, to be remarked in a line for each kind."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, kind: str, where: str) -> None:
+        """Count one row."""
+        self.counts[kind] += 1
+        self.first.setdefault(kind, where)
+
+    def remark(self, place: Path, log: FaultLog) -> None:
+        """Log what was counted."""
+        for kind, count in self.counts.items():
+            log.remark(place, "", f"{count} {_REMARKS[kind]} (first: {self.first[kind]})")
+
+
+# ----------------------------------------------------------------------------------------------------- files of labels
+
+
+def label_folder(folder: Path) -> Path:
+    """Return the folder of the labels of a folder of pictures: `labels` for `images`, where it is there."""
+    for row in reversed(range(len(folder.parts))):
+        if folder.parts[row] in _IMAGE_FOLDERS:
+            swapped = Path(*folder.parts[:row], "labels", *folder.parts[row + 1 :])
+            return swapped if swapped.is_dir() else folder
+    return folder
+
+
+def label_file(picture: Path) -> Path | None:
+    """Return the label file of a picture: in the folder of the labels or beside it; None without."""
+    beside = picture.with_suffix(".txt")
+    there = label_folder(picture.parent) / beside.name
+    return there if there.is_file() else beside if beside.is_file() else None
+
+
+def label_names(folder: Path) -> list[str]:
+    """Return the label files below a folder; `classes.txt` is none."""
+    return files_below(folder, lambda name: name.lower().endswith(".txt") and name != "classes.txt")
+
+
+def looks_like_labels(file: Path) -> bool:
+    """Tell whether the first line of a text file that says anything is a row of numbers."""
+    try:
+        first = next((line for line in files.read_text(file).splitlines() if line.strip()), "")
+        return len([float(word) for word in first.split()]) >= 5
+    except ValueError:
+        return False
+
+
+def labels_in(file: Path) -> set[int]:
+    """Return the numbers of the classes in a label file; lines that cannot be read have none."""
+    found = set()
+    for line in files.read_text(file).splitlines():
+        try:
+            found.add(whole_number(line.split()[0]))
+        except (ValueError, IndexError, OverflowError):
+            continue
+    return found
+
+
+def _log_orphans(folders: Sequence[Path], used: set[Path], log: FaultLog) -> None:
+    """Log the label files below the folders that belong to no picture."""
+    for folder in folders:
+        place = label_folder(folder)
+        for name in label_names(place):
+            if place / name not in used and (place != folder or looks_like_labels(place / name)):
+                log.fault(place / name, "", f"the image {folder / stem_of(name)} (.jpg, .png, ...) is missing")
+
+
+def _unambiguous(labels: dict[Path, Path | None], log: FaultLog) -> list[Path]:
+    """Return the pictures but for those that share a label file, which are faults."""
+    owners: dict[Path, list[Path]] = {}
+    for path, file in labels.items():
+        if file is not None:
+            owners.setdefault(file, []).append(path)
+    for file, several in owners.items():
+        if len(several) > 1:
+            log.fault(file, "", several_of_a_stem([path.name for path in several]))
+    return [path for path, file in labels.items() if file is None or len(owners[file]) == 1]
+
+
+# -------------------------------------------------------------------------------------------------------------- rows
+
+
+def _boxes(
+    path: Path, image: int, classes: int, points: tuple[int, int] | None, spellings: Spellings, log: FaultLog
+) -> list[BoxRow]:
     rows = []
     try:
         lines = files.read_text(path).splitlines()
@@ -80,32 +178,48 @@ def _boxes(path: Path, image: int, classes: int, log: FaultLog) -> list[BoxRow]:
         if not text.strip():
             continue
         try:
-            label, box = _parse_line(text, classes)
+            label, box, kind = _parse_line(text, classes, points)
             box, remark = _clip(box)
         except ValueError as error:
             log.fault(path, f"line {line}", str(error))
             continue
+        if kind:
+            spellings.add(kind, f"{path}, line {line}")
         if remark:
             log.remark(path, f"line {line}", remark)
         rows.append(BoxRow(image, box, label, False, (box[2] - box[0]) * (box[3] - box[1])))
     return rows
 
 
-def _parse_line(text: str, classes: int) -> tuple[int, tuple[float, float, float, float]]:
+def _parse_line(
+    text: str, classes: int, points: tuple[int, int] | None
+) -> tuple[int, tuple[float, float, float, float], str]:  # label, box xyxy, kind of the row
     words = text.split()
-    if len(words) != 5:
-        raise ValueError(f"{len(words)} values, expected five: class cx cy w h (outlines and points are not read)")
     try:
-        label, (cx, cy, width, height) = int(words[0]), (float(word) for word in words[1:])
-    except ValueError:
-        raise ValueError(f"{text.strip()!r}: expected an integer and four numbers") from None
+        label, values = whole_number(words[0]), [float(word) for word in words[1:]]
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text.strip()!r}: expected a whole number and four numbers") from None
     if not 0 <= label < classes:
         raise ValueError(f"unknown class {label}; the set has {classes} classes, 0..{classes - 1}")
-    return label, (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2)
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{text.strip()!r} is not finite")
+    has_points = points is not None and len(values) == 4 + points[0] * points[1]
+    if len(values) >= 6 and len(values) % 2 == 0 and not has_points:
+        xs, ys = values[0::2], values[1::2]
+        return label, (min(xs), min(ys), max(xs), max(ys)), "outline"
+    has_confidence = len(values) == 5 and 0 <= values[4] <= 1
+    if len(values) != 4 and not has_points and not has_confidence:
+        raise ValueError(
+            f"{len(words)} values, expected five: class cx cy w h (or a confidence from 0 to 1 after them, or an "
+            "outline of three points or more: class x1 y1 x2 y2 x3 y3 ...)"
+        )
+    cx, cy, width, height = values[:4]
+    kind = "points" if has_points else "confidence" if has_confidence else ""
+    return label, (cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2), kind
 
 
 def _clip(box: tuple[float, float, float, float]) -> tuple[tuple[float, float, float, float], str]:
-    if all(math.isfinite(value) for value in box) and max(abs(value) for value in box) > 3:
+    if max(abs(value) for value in box) > 3:
         raise ValueError(f"box {[round(value, 6) for value in box]} (x1 y1 x2 y2) is not in fractions of the image")
     clipped, _ = clip_box(box, (1, 1))
     overhang = max(abs(a - b) for a, b in zip(clipped, box, strict=True))
@@ -113,75 +227,3 @@ def _clip(box: tuple[float, float, float, float]) -> tuple[tuple[float, float, f
         clipped,
         f"box reaches {overhang:.3g} of the image over its border and is clipped" if overhang > _SLACK else "",
     )
-
-
-# ------------------------------------------------------------------------------------------------------- recognition
-
-
-def find_layout(root: Path) -> Layout | None:
-    """Recognise YOLO text by label files that stand beside images."""
-    if not root.is_dir():
-        return None
-    pairs = {split: (folder, root / "labels" / folder.name) for split, folder in split_folders(root / "images").items()}
-    pairs |= {split: (folder / "images", folder / "labels") for split, folder in split_folders(root).items()}
-    pairs = {split: pair for split, pair in pairs.items() if _has_labels(pair[1])}
-    if not pairs and (root / "images").is_dir() and _has_labels(root / "labels"):
-        pairs = {UNSPLIT: (root / "images", root / "labels")}
-    if not pairs:
-        return None
-    categories, origin = _categories(root, [labels for _, labels in pairs.values()])
-    sources = {split: functools.partial(YoloTxt, *pair, categories) for split, pair in pairs.items()}
-    folders = ", ".join(str(labels.relative_to(root)) for _, labels in pairs.values())
-    return Layout(root, f"{folders} hold YOLO text; class names from {origin}", sources)
-
-
-def _has_labels(folder: Path) -> bool:
-    return folder.is_dir() and any(path.stem != "classes" for path in folder.glob("*.txt"))
-
-
-def _categories(root: Path, folders: list[Path]) -> tuple[tuple[str, ...], str]:
-    for place in (root, *folders):
-        listed = listed_classes(place)
-        if listed is not None:
-            return tuple(listed.values()), str(Path(place.relative_to(root), "classes.txt"))
-    for path in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
-        names = yaml_names(files.read_text(path))
-        if names is not None:
-            return names, path.name
-    largest = -1
-    for path in (path for folder in folders for path in folder.glob("*.txt")):
-        firsts = re.findall(r"^\s*(\d+)\s", files.read_text(path), flags=re.MULTILINE)
-        largest = max([largest, *map(int, firsts)])
-    if largest >= 10_000:
-        raise ValueError(f"{root}: class numbers up to {largest}; a classes.txt with the names is needed")
-    return tuple(str(label) for label in range(largest + 1)), "the numbers in the label files"
-
-
-def yaml_names(text: str) -> tuple[str, ...] | None:
-    """Return the class names of a YOLO yaml: `names: [a, b]`, or a block of `- a` or `0: a` lines; None without.
-
-    Reads this one key of the format, not YAML in general. Raises ValueError for a key that it cannot read.
-    """
-    start = re.search(r"^names:[ \t]*", text, flags=re.MULTILINE)
-    if start is None:
-        return None
-    rest = text[start.end() :]
-    if rest.startswith(("[", "{")):
-        end = rest.find("]" if rest[0] == "[" else "}")
-        entries = [entry for entry in re.split(r",|\n", rest[1:end]) if entry.strip()] if end > 0 else []
-    else:
-        block = re.match(r"(?:[ \t]*(?:#.*)?\n|[ \t]*-[ \t].*(?:\n|$)|[ \t]+\d+[ \t]*:.*(?:\n|$))*", rest)
-        lines = block.group().splitlines() if block else []
-        entries = [
-            re.sub(r"^-\s+", "", line.strip()) for line in lines if line.strip() and not line.strip().startswith("#")
-        ]
-    numbered = [re.fullmatch(r"\s*(\d+)\s*:\s*(.*)", entry) for entry in entries]
-    if entries and all(numbered):
-        pairs = sorted((int(match.group(1)), match.group(2)) for match in numbered if match)
-        if [number for number, _ in pairs] != list(range(len(pairs))):
-            raise ValueError(f"names: expected the numbers 0..{len(pairs) - 1}, each once")
-        entries = [name for _, name in pairs]
-    names = tuple(re.sub(r"\s+#.*$", "", entry).strip().strip("'\"") for entry in entries)
-    if not names or not all(names):
-        raise ValueError("names: expected a list of class names")
-    return names

@@ -1,0 +1,133 @@
+"""Where a VOC data set keeps what: lists of stems, folders called like splits, or one folder of pictures and of xml."""
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vidi.data.faults import Fault
+from vidi.data.readers.image_set import files_below, images_by_stem, stem_of
+from vidi.data.readers.splits import (
+    UNSPLIT,
+    Layout,
+    remark_doubled,
+    remark_unused,
+    split_called,
+    split_folders,
+    spoken_path,
+)
+from vidi.data.readers.voc_xml import Classes, Listing, VocFolders, VocXml, is_xml, lines_of, stem_meant
+
+NEEDS = (
+    "folders Annotations (xml) and JPEGImages, with ImageSets/Main/{train,val,test}.txt if it is split; or xml beside "
+    "the pictures, in train, val, test or one folder"
+)
+
+_ANNOTATION_FOLDERS = ("Annotations", "annotations", "annotations_voc")
+_IMAGE_FOLDERS = ("JPEGImages", "images")
+_LIST_FOLDERS = ("ImageSets/Main", "splits")
+
+
+def find_layout(root: Path) -> Layout | None:
+    """Recognise a VOC data set, also one folder below (VOCdevkit/VOC2007)."""
+    found = [layout for layout in map(_layout, _places(root)) if layout is not None]
+    if len(found) > 1:
+        raise ValueError(f"{root}: several VOC sets ({', '.join(str(f.root) for f in found)}): name one of them")
+    return found[0] if found else None
+
+
+def _places(root: Path) -> Sequence[Path]:
+    if not root.is_dir():
+        return ()
+    return [root, *sorted(path for path in [*root.glob("VOC*"), *root.glob("VOCdevkit/VOC*")] if path.is_dir())]
+
+
+def _layout(root: Path) -> Layout | None:
+    listed = _by_lists(root)
+    if listed is not None:
+        return listed
+    splits = _split_places(root)
+    if not splits:
+        place = _folders(root)
+        if place is None:
+            return None
+        splits = {UNSPLIT: (place,)}
+    classes = Classes(root, tuple(place for places in splits.values() for place in places))
+    sources = {split: functools.partial(VocXml, root, places, classes) for split, places in splits.items()}
+    spoken = ", ".join(dict.fromkeys(_spoken(place, root) for place in classes.folders))
+    remarks = remark_doubled(root, {split: [place.images for place in places] for split, places in splits.items()})
+    return Layout(root, spoken, sources, remarks)
+
+
+def _by_lists(root: Path) -> Layout | None:
+    """Return the splits that text files list."""
+    place, folder = _folders(root), next((root / n for n in _LIST_FOLDERS if (root / n).is_dir()), None)
+    if place is None or folder is None:
+        return None
+    lists = {split: file for file in sorted(folder.glob("*.txt")) if (split := split_called(file.stem)) is not None}
+    listings = {split: Listing(lists[split]) for split in ("train", "val", "test") if split in lists}
+    both = folder / "trainval.txt"
+    if "train" not in listings and both.is_file():
+        listings = {"train": Listing(both, without=lists.get("val")), **listings}
+    if not listings:
+        return None
+    classes = Classes(root, (place,))
+    sources = {split: functools.partial(VocXml, root, [place], classes, each) for split, each in listings.items()}
+    names = ", ".join(listing.file.name for listing in listings.values())
+    reason = f"{_spoken(place, root)}, split by {folder.name} ({names})"
+    return Layout(root, reason, sources, _list_remarks(place, listings))
+
+
+def _list_remarks(place: VocFolders, listings: Mapping[str, Listing]) -> tuple[Fault, ...]:
+    """Remark the pictures with xml that no list has, and those that two have."""
+    known = {*place.stems, *images_by_stem(place.images)}
+    stems = {split: {stem_meant(text, known) for _, text in lines_of(one.file)} for split, one in listings.items()}
+    for split, listing in listings.items():
+        if listing.without is not None:
+            stems[split] -= {stem_meant(text, known) for _, text in lines_of(listing.without)}
+    folder = next(iter(listings.values())).file.parent
+    unlisted = set(images_by_stem(place.images)).difference(*stems.values())
+    remarks = remark_unused(folder, unlisted, "they stand in no list")
+    for one, other in itertools.combinations(stems, 2):
+        if both := len(stems[one] & stems[other]):
+            message = f"{both} pictures stand in {one} and in {other}: scores will be too good"
+            remarks += (Fault(str(folder), "", message),)
+    return remarks
+
+
+def _split_places(root: Path) -> dict[str, tuple[VocFolders, ...]]:
+    """Return the folders of each split: `train` with all that `_folders` knows, or `images/train` and their xml."""
+    places = {split: tuple(filter(None, map(_folders, folders))) for split, folders in split_folders(root).items()}
+    for images in (root / name for name in _IMAGE_FOLDERS):
+        for split, folders in split_folders(images).items():
+            pairs = [(f, root / name / f.name) for f in folders for name in _ANNOTATION_FOLDERS]
+            several = tuple(VocFolders(*pair) for pair in pairs if _holds_xml(pair[1]))
+            places[split] = (*places.get(split, ()), *several)
+    return {split: several for split, several in places.items() if several}
+
+
+def _folders(root: Path) -> VocFolders | None:
+    annotations = next((root / name for name in _ANNOTATION_FOLDERS if _holds_xml(root / name)), None)
+    images = next((root / name for name in _IMAGE_FOLDERS if (root / name).is_dir()), None)
+    if annotations is None and _stands_beside(root):
+        annotations = images = root
+    return VocFolders(images, annotations) if annotations is not None and images is not None else None
+
+
+def _holds_xml(folder: Path) -> bool:
+    return folder.is_dir() and bool(files_below(folder, is_xml))
+
+
+def _stands_beside(folder: Path) -> bool:
+    """Whether a picture below a folder has its xml beside it."""
+    stems = {stem_of(name) for name in files_below(folder, is_xml)} if folder.is_dir() else set()
+    return bool(stems) and not stems.isdisjoint(images_by_stem(folder))
+
+
+def _spoken(place: VocFolders, root: Path) -> str:
+    annotations, images = spoken_path(place.annotations, root), spoken_path(place.images, root)
+    return (
+        f"{annotations} holds VOC xml for {images}"
+        if images != annotations
+        else f"{annotations} holds VOC xml beside images"
+    )
