@@ -18,6 +18,7 @@ from vidi.backbones.efficientnet import (
     efficientnet_b5,
     efficientnet_b6,
     efficientnet_b7,
+    efficientnet_compound,
     efficientnet_lite0,
     efficientnet_lite1,
     efficientnet_lite2,
@@ -303,6 +304,9 @@ CATALOG: dict[str, Entry] = {
     "efficientnet_lite2": Entry(efficientnet_lite2, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
     "efficientnet_lite3": Entry(efficientnet_lite3, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
     "efficientnet_lite4": Entry(efficientnet_lite4, "classification", "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_compound": Entry(
+        efficientnet_compound, "classification", "2.6", EFFICIENTNET, "", {**SMALL_SCALED, "phi": 1}
+    ),
     "anynet": Entry(anynet, "classification", "2.8", REGNET, "", SMALL_ANYNET),
     "regnet_x_400mf": Entry(regnet_x_400mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
     "regnet_x_800mf": Entry(regnet_x_800mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),

@@ -14,7 +14,7 @@ from torchvision.models import efficientnet as reference
 from tests.closeness import FLOAT32, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones import efficientnet
-from vidi.backbones.efficientnet import VARIANTS, efficientnet_b0, efficientnet_lite0, trunk
+from vidi.backbones.efficientnet import VARIANTS, efficientnet_b0, efficientnet_compound, efficientnet_lite0, trunk
 from vidi.backbones.inverted_residual import InvertedResidual
 from vidi.nn.normalization import norm_layer
 from vidi.weights import timm_efficientnet, torchvision_efficientnet
@@ -263,3 +263,24 @@ def test_builders_record_name_and_arguments() -> None:
     assert model.preprocess.exact == (48, 64)
     assert model.network.get_parameter("head.linear.weight").shape == (2, 1280)
     assert model.network.get_submodule("head.dropout").p == 0.4
+
+
+def test_compound_scaling_with_phi_0_is_b0() -> None:
+    with torch.device("meta"):
+        ours, baseline = efficientnet_compound(phi=0), efficientnet_b0()
+    shapes = [{key: value.shape for key, value in model.state_dict().items()} for model in (ours, baseline)]
+    assert shapes[0] == shapes[1]
+    assert ours.preprocess == baseline.preprocess
+
+
+def test_compound_scaling_with_phi_2_has_the_depths_widths_and_pixels_of_equation_3() -> None:
+    """Depths times 1.44, widths times 1.21 in steps of 8, 224 pixels times 1.3225; constants are arguments."""
+    with torch.device("meta"):
+        model = efficientnet_compound(phi=2)
+        stages = [list(stage) for stage in model.network.backbone.stages]
+        deep = efficientnet_compound(phi=1, alpha=3, beta=1, gamma=1)
+    assert [len(stage) for stage in stages] == [2, 3, 3, 5, 5, 6, 2]
+    assert [stage[-1].project.conv.out_channels for stage in stages] == [24, 32, 48, 96, 136, 232, 384]
+    assert (model.preprocess.crop, model.preprocess.shorter) == ((296, 296), 328)
+    assert [len(list(stage)) for stage in deep.network.backbone.stages] == [3, 6, 6, 9, 9, 12, 3]
+    assert deep.preprocess == efficientnet_b0().preprocess

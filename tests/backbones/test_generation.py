@@ -20,6 +20,7 @@ from vidi.backbones.generation import (
     Generated,
     SpecialTokens,
     WithoutCache,
+    WordChoice,
     beam_search,
     greedy,
     sampled,
@@ -386,3 +387,16 @@ def test_numbers_that_are_not_positive_are_told(options: dict[str, Any], message
 def test_beams_must_be_positive():
     with pytest.raises(ValueError, match="beams=0"):
         beam_search(recurrent(), sources(), longest=3, beams=0)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"beams": 0}, "beams=0"),
+        ({"beams": 2, "temperature": 1.0}, "beams=2 and temperature=1.0, expected one of them"),
+        ({"top_k": 3}, "top_k=3 without a temperature"),
+    ],
+)
+def test_choices_that_exclude_each_other_are_told(numbers: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        WordChoice(**numbers)

@@ -53,7 +53,8 @@ def test_weights_that_are_not_here_are_told_in_one_line(donor: Supervised, class
     photo = next(classes.rglob("*.jpg"))
     absent = vidi("predict", "resnet20", photo)
     assert absent.code == 3
-    assert "weights/resnet20.th: no such file; put file://" in absent.err
+    assert "weights/resnet20.th: no such file (looked in " in absent.err
+    assert "); put file://" in absent.err
     assert vidi("predict", "resnet20", photo, "--download").code == 0
     assert Path("weights/resnet20.th").is_file()
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from tests.closeness import assert_close
 from tests.conftest import Learnt
 from tests.references.retinanet_loss import retinanet_loss
 from vidi.backbones.resnet import trunk
+from vidi.catalog import CATALOG
 from vidi.detection.retinanet import (
     Anchors,
     Objects,
@@ -383,3 +385,14 @@ def test_prediction_leaves_the_mode_as_it_was():
         assert not model.training
     model.predict(torch.rand(3, 128, 128))
     assert model.network.backbone.training
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOG if name.startswith("retinanet")])
+def test_the_numbers_of_the_loss_are_arguments_of_every_builder(name):
+    """gamma and alpha of the focal loss, lambda of the notes before the boxes."""
+    build = CATALOG[name].builder
+    usual, tiny = build(**CATALOG[name].tiny).criterion, CATALOG[name].tiny
+    assert (usual.alpha, usual.gamma, usual.box_weight) == (0.25, 2.0, 1.0)
+    assert build(**tiny, alpha=0.3, gamma=0.0, box_weight=5.0).criterion == replace(
+        usual, alpha=0.3, gamma=0.0, box_weight=5.0
+    )

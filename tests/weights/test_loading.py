@@ -1,6 +1,7 @@
 """Published files into models: found, checked, renamed, loaded whole or not at all."""
 
 import hashlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def test_absent_file_says_where_to_get_it_and_where_to_put_it(publisher: Source,
         load_published(model, NAME)
     assert publisher.url in str(caught.value)
     assert str(tmp_path / "weights" / "resnet20.th") in str(caught.value)
+    assert f"(looked in {tmp_path / 'weights'}, {tmp_path / 'torch/hub/checkpoints'})" in str(caught.value)
+    with pytest.raises(FileNotFoundError, match=re.escape(f"(looked in {tmp_path / 'mine'}); put file://")):
+        load_published(model, NAME, folder=tmp_path / "mine")
 
 
 def test_download_only_when_asked(publisher: Source, donor: Supervised, tmp_path: Path) -> None:
@@ -168,7 +172,8 @@ def test_a_package_may_ship_the_file(publisher: Source, donor: Supervised, tmp_p
     (package / "__init__.py").touch()
     (tmp_path / "web" / "resnet20.th").rename(package / "models" / "resnet20.th")
     monkeypatch.setitem(published.PUBLISHED, NAME, replace(publisher, package="shipped_weights"))
-    with pytest.raises(FileNotFoundError, match="or install the package shipped-weights"):
+    looked = r"checkpoints, the package shipped-weights\); put .* or install the package shipped-weights"
+    with pytest.raises(FileNotFoundError, match=looked):
         load_published(resnet20(), NAME)
     monkeypatch.syspath_prepend(package.parent)
     model = resnet20()

@@ -25,7 +25,7 @@ from torch import nn
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
 from vidi.backbones.inverted_residual import InvertedResidualTrunk, Stage
 from vidi.backbones.resnet import Stem, initialise
-from vidi.backbones.scaling import round_channels, round_repeats
+from vidi.backbones.scaling import EFFICIENTNET, CompoundConstants, round_channels, round_repeats
 from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Supervised, builder
 from vidi.nn.convolution import Activation, ConvNorm, SamePaddedConv2d
 from vidi.nn.normalization import NormLayer, norm_layer
@@ -52,8 +52,8 @@ LITE_STD = (128 / 255,) * 3
 class Variant:
     """What tells the networks of the family apart."""
 
-    width: float  # multiplies channels
-    depth: float  # multiplies repeats
+    width: float | int  # multiplies channels
+    depth: float | int  # multiplies repeats
     resolution: int  # side of the images
     dropout: float
     eps: float = 1e-5
@@ -115,7 +115,11 @@ def trunk(
     Raises:
         ValueError: for an unknown name or stem, or a width that is not positive.
     """
-    variant = _variant(name, width)
+    return trunk_of(_variant(name, width), stem=stem, tensorflow=tensorflow, drop=drop)
+
+
+def trunk_of(variant: Variant, *, stem: Stem, tensorflow: bool, drop: float | int) -> InvertedResidualTrunk:
+    """Return the network of a variant without its head; see `trunk`."""
     return InvertedResidualTrunk(
         STEM_WIDTH if variant.lite else round_channels(STEM_WIDTH * variant.width),
         scaled_stages(variant),
@@ -141,7 +145,21 @@ def efficientnet(
 ) -> Supervised:
     """Return a classifier of the family; see the builders."""
     variant = _variant(name, width)
-    backbone = trunk(name, stem=stem, width=width, tensorflow=tensorflow, drop=drop)
+    return classifier_of(variant, categories, size, stem, tensorflow, drop, dropout, smoothing)
+
+
+def classifier_of(
+    variant: Variant,
+    categories: int | tuple[str | None, ...],
+    size: tuple[int, int] | None,
+    stem: Stem,
+    tensorflow: bool,
+    drop: float | int,
+    dropout: float | int | None,
+    smoothing: float | int,
+) -> Supervised:
+    """Return the classifier of a variant; see the builders."""
+    backbone = trunk_of(variant, stem=stem, tensorflow=tensorflow, drop=drop)
     features = HEAD_WIDTH if variant.lite else round_channels(HEAD_WIDTH * variant.width)
 
     def head(channels: int, outputs: int) -> GlobalAverageHead:
@@ -186,6 +204,28 @@ def _activation(variant: Variant) -> Activation:
 #   stem, width, tensorflow, drop: see `trunk`
 #   dropout: of the averages; None: the paper's
 #   smoothing: of the labels, in [0, 1)
+
+
+@builder
+def efficientnet_compound(
+    *,
+    phi: float | int = 1.0,
+    alpha: float | int = EFFICIENTNET.alpha,
+    beta: float | int = EFFICIENTNET.beta,
+    gamma: float | int = EFFICIENTNET.gamma,
+    categories: int | tuple[str | None, ...] = 1000,
+    size: tuple[int, int] | None = None,
+    stem: Stem = "imagenet",
+    width: float | int = 1.0,
+    tensorflow: bool = False,
+    drop: float | int = STOCHASTIC_DEPTH,
+    dropout: float | int | None = None,
+    smoothing: float | int = 0.0,
+) -> Supervised:
+    """Build B0 scaled by the paper's rule, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi."""
+    baseline, by = VARIANTS["efficientnet_b0"], CompoundConstants(alpha, beta, gamma).multipliers(phi)
+    variant = replace(baseline, depth=by.depth, width=by.width * width, resolution=by.side(baseline.resolution))
+    return classifier_of(variant, categories, size, stem, tensorflow, drop, dropout, smoothing)
 
 
 @builder

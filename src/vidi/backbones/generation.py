@@ -17,6 +17,7 @@ all of them; `WithoutCache` does, with equal results.
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -329,3 +330,44 @@ def _continued(running: Hypotheses, following: Float[Tensor, "B K V"]) -> tuple[
     origins, tokens = best.indices // vocabulary, best.indices % vocabulary
     chosen = following.flatten(1).gather(1, best.indices)
     return running.at(origins).longer(tokens, chosen)._replace(scores=best.values), origins
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The choice among the three
+
+
+@dataclass(frozen=True)
+class WordChoice:
+    """How words are chosen: the likeliest at each step, by beam search, or drawn.
+
+    Raises:
+        ValueError: for numbers that are not positive, and for beams together with draws.
+    """
+
+    beams: int = 1  # of a beam search; 1 follows the likeliest token only
+    length_penalty: float = 1.0  # of a beam search: 0 favours short sentences, above 1 long ones
+    temperature: float | None = None  # of draws; None: nothing is drawn
+    top_k: int | None = None  # how many tokens, the likeliest, a draw is from; None: all
+    seed: int = 0  # of the draws
+
+    def __post_init__(self) -> None:
+        _check_positive("beams", self.beams)
+        if self.temperature is not None and self.beams > 1:
+            raise ValueError(f"received beams={self.beams} and temperature={self.temperature}, expected one of them")
+        if self.temperature is None and self.top_k is not None:
+            raise ValueError(f"received top_k={self.top_k} without a temperature: nothing is drawn")
+
+    def __call__(self, network: StepwiseNetwork, source: Int[Tensor, "B S"], *, longest: int) -> Generated:
+        """Generate a sentence for each source; see `greedy`, `beam_search` and `sampled`."""
+        if self.temperature is not None:
+            draws = torch.Generator(source.device).manual_seed(self.seed)
+            return sampled(
+                network, source, longest=longest, generator=draws, temperature=self.temperature, top_k=self.top_k
+            )
+        if self.beams > 1:
+            penalty = self.length_penalty
+            return beam_search(network, source, longest=longest, beams=self.beams, length_penalty=penalty).best()
+        return greedy(network, source, longest=longest)
+
+
+GREEDY = WordChoice()

@@ -2,7 +2,7 @@
 
     source    B S         ids of words, <begin> .. <end>, padded
     training  B T V       logits of all words of the target at once: teacher forcing
-    use       B L         ids, chosen word by word, the likeliest first (greedy)
+    use       B L         ids, chosen word by word: the likeliest (greedy), by beam search, or drawn
     decode    Translation one per sentence
 
 The transformer (Vaswani et al. 2017, 1706.03762), and the recurrent networks that it replaced: an encoder whose last
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from vidi.backbones.generation import Generated, greedy
+from vidi.backbones.generation import GREEDY, Generated, WordChoice
 from vidi.backbones.recurrent import Context, RecurrentTranslator
 from vidi.backbones.transformer import Transformer
 from vidi.data.sentences import SentencePreprocess, TokenBatch
@@ -36,10 +36,11 @@ from vidi.results import Translation
 class Translator(nn.Module):
     """A network that encodes, and decodes all at once or word by word; `forward` chooses words."""
 
-    def __init__(self, sequences: nn.Module, longest: int):
+    def __init__(self, sequences: nn.Module, longest: int, choice: WordChoice = GREEDY):
         super().__init__()
         self.sequences = sequences
         self.longest = longest
+        self.choice = choice
 
     def logits(self, source: Int[Tensor, "B S"], target: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
         """Return the logits of the word after each of the target's."""
@@ -47,7 +48,7 @@ class Translator(nn.Module):
         return network.decode(target, network.encode(source))
 
     def forward(self, source: Int[Tensor, "B S"]) -> Generated:
-        return greedy(cast(Any, self.sequences), source, longest=self.longest)
+        return self.choice(cast(Any, self.sequences), source, longest=self.longest)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -101,18 +102,40 @@ class TranslationDecode:
 class SentenceModel(Supervised):
     """A supervised model of sentences: strings, or ids from <begin> to <end>, in; `Translation`s out."""
 
-    def __init__(self, sequences: nn.Module, source: Vocabulary, target: Vocabulary, longest: int, smoothing: float):
+    def __init__(
+        self,
+        sequences: nn.Module,
+        source: Vocabulary,
+        target: Vocabulary,
+        longest: int,
+        smoothing: float,
+        choice: WordChoice = GREEDY,
+    ):
         super().__init__(
-            Translator(sequences, longest),
+            Translator(sequences, longest, choice),
             TranslationCriterion(smoothing),
             TranslationDecode(target),
             SentencePreprocess(longest),
         )
         self.words = source
+        self.choice = choice
+
+    def choosing(self, choice: WordChoice) -> "SentenceModel":
+        """Return a model of the same weights that chooses its words in another way."""
+        translator, criterion = cast(Translator, self.network), cast(TranslationCriterion, self.criterion)
+        target = cast(TranslationDecode, self.decode).words
+        other = SentenceModel(translator.sequences, self.words, target, translator.longest, criterion.smoothing, choice)
+        other.origin, other.preprocess = self.origin, self.preprocess
+        return other.train(self.training)
 
     def forward(self, images: Int[Tensor, "B S"]) -> Generated:
-        """Return the likeliest words for sentences of ids."""
+        """Return the chosen words for sentences of ids."""
         return self.network(images)
+
+    def predict(self, images: Any, *, batch_size: int = 16) -> list[Translation]:
+        """Return a translation for each sentence; where words are drawn, a function of the seed and the sentence."""
+        drawn = self.choice.temperature is not None  # alone, so that no draw depends on the other sentences
+        return super().predict(images, batch_size=1 if drawn else batch_size)
 
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield ids for sentences: a string, a tensor of ids, or a sequence of them.

