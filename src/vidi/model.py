@@ -320,6 +320,11 @@ class Trainable(Saved):
         """Return the parameters that may have a learning rate of their own; none by default."""
         return ()
 
+    def undecayed_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters, besides vectors, that weight decay spares: what modules name in `no_weight_decay`."""
+        for module in self.modules():
+            yield from (module.get_parameter(name) for name in getattr(module, "no_weight_decay", ()))
+
     def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         """Return the named losses of one turn on one batch."""
         raise NotImplementedError

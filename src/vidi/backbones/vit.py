@@ -93,6 +93,7 @@ class VisionTransformer(nn.Module):
         self.embedding = PatchEmbedding(patch, width)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.positions = LearnedPositions(self.prefix + math.prod(self.grid), width)
+        self.no_weight_decay = ("positions.table", *(("class_token",) if class_token else ()))
         self.dropout = nn.Dropout(dropout)
         numbers = {"activation": nn.GELU, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
         self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **numbers)
@@ -197,13 +198,19 @@ def initialise(network: nn.Module) -> None:
 
 
 def fitted_positions(
-    network: nn.Module, tensors: Mapping[str, Tensor], *, antialias: bool = False, align_corners: bool = False
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    before: nn.Module | None = None,
+    antialias: bool = False,
+    align_corners: bool = False,
 ) -> dict[str, Tensor]:
     """Resize the positions among a network's tensors, which come from another resolution, to the grids that it has.
 
     Args:
         network: holds vision transformers, or is one.
-        tensors: under the network's names, from one for square images of any size.
+        tensors: under the network's names.
+        before: the network that they come from; None: one for square images of any size.
         antialias, align_corners: as `vidi.nn.positional.resized_positions`.
     """
     fitted = dict(tensors)
@@ -211,7 +218,12 @@ def fitted_positions(
         key = f"{name}.{POSITIONS}" if name else POSITIONS
         if isinstance(module, VisionTransformer) and key in tensors:
             fitted[key] = resized_positions(
-                tensors[key], module.grid, prefix=module.prefix, antialias=antialias, align_corners=align_corners
+                tensors[key],
+                module.grid,
+                old_size=None if before is None else cast(VisionTransformer, before.get_submodule(name)).grid,
+                prefix=module.prefix,
+                antialias=antialias,
+                align_corners=align_corners,
             )
     return fitted
 

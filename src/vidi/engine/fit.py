@@ -28,7 +28,7 @@ from vidi.engine.averaging import Averages, without_gradient
 from vidi.engine.optimizers import learning_rate, make_optimizer
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Row, Run
+from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.model import AnyBatch, Losses, Saved, Step, Trainable
 
 Validate = Callable[[Trainable, "Processes"], Row]
@@ -105,6 +105,7 @@ class Training:
         validate: scores the model after epochs; None for none.
         headline: the name of the validation number that decides which weights are best (larger is better).
         after_validation: called in the main process with the model and the validation row: pictures and reports.
+        former: the recipe with the lengths that it had before; a state of one of them goes on to the new one.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Training:
         headline: str | None = None,
         after_validation: Callable[[Trainable, Row], None] | None = None,
         progress: Progress | None = None,
+        former: Sequence[Recipe] = (),
     ):
         self.model, self.recipe, self.dataset, self.run = model, recipe, dataset, run
         self.owner = owner or model
@@ -133,7 +135,7 @@ class Training:
         self.plan = Plan(
             size_of(dataset), recipe.batch_size, recipe.seed, self.processes.count, recipe.accumulate
         )  # fmt: skip
-        self.total = recipe.steps or recipe.epochs * self.plan.steps_per_epoch
+        self.total, *self.former_totals = (r.steps or r.epochs * self.plan.steps_per_epoch for r in (recipe, *former))
         self.groups = turns_by_batch(model.turns)
 
         model.to(self.accelerator.device)
@@ -150,7 +152,12 @@ class Training:
         self.objective = self.accelerator.prepare_model(Objective(model))
         self.optimizers = {
             turn: self.accelerator.prepare_optimizer(
-                make_optimizer(model.parameters_of(turn), recipe, backbone=model.backbone_parameters())
+                make_optimizer(
+                    model.parameters_of(turn),
+                    recipe,
+                    backbone=model.backbone_parameters(),
+                    undecayed=model.undecayed_parameters(),
+                )
             )
             for turn in dict.fromkeys(model.turns)
         }
@@ -298,9 +305,10 @@ class Training:
                     self.after_validation(self.model, self.rows[-1])
         self.validation_due = False
         epochs = self.step / self.plan.steps_per_epoch
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if isinstance(value, float))
+        numbers = ", ".join(f"{name} {shown(value, '.4g')}" for name, value in numbers_of(scores).items())
+        scored = f" {describe_scores(scores)}" if numbers else ""
         best = "  (best so far)" if is_best and number is not None else ""
-        self.progress.say(f"epoch {epochs:.4g}: {numbers or 'weights written'}{best}")
+        self.progress.say(f"epoch {epochs:.4g}{scored}: {numbers or 'weights written'}{best}")
         self.save_state()
 
     def _write_weights(self, *, is_best: bool) -> None:
@@ -348,7 +356,7 @@ class Training:
             raise ValueError(f"{self.run.state_path} is the state of another model or of another version") from error
 
     def _load_parts(self, state: Mapping[str, Any]) -> None:
-        if state["total"] != self.total:
+        if state["total"] not in (self.total, *self.former_totals) or state["step"] > self.total:
             raise ValueError(
                 f"{self.run.state_path} is of a training of {state['total']} steps, this one has {self.total}: "
                 "a run resumes with its own recipe and data"

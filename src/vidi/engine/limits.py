@@ -15,7 +15,11 @@ LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(("learning_rate", "backbone_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
     "norm_momentum": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
-    **dict.fromkeys(("warmup", "workers", "seed"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("workers", "seed"), (lambda v: v >= 0, "at least 0")),
+    "warmup": (
+        lambda v: v >= 0 and (isinstance(v, int) or v < 1),
+        "a whole number of steps, or a share of them of at least 0 and less than 1",
+    ),
     **dict.fromkeys(("momentum", "betas", "ema", "milestones"), (lambda v: 0 <= v < 1, "at least 0 and less than 1")),
 }
 

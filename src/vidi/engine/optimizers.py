@@ -15,18 +15,23 @@ from vidi.optim.sgd import SGD
 
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], recipe: Recipe, *, backbone: Iterable[nn.Parameter] = ()
+    parameters: Iterable[nn.Parameter],
+    recipe: Recipe,
+    *,
+    backbone: Iterable[nn.Parameter] = (),
+    undecayed: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer; weight decay spares vectors (biases, normalisation) unless `decay_norms`.
+    """Return the recipe's optimizer.
 
+    Weight decay spares vectors (biases, normalisation) and `undecayed`, some of the parameters, unless `decay_norms`.
     Each group of parameters has a "rate", by which a step multiplies the learning rate: that of `backbone`, some of the
     parameters, is the recipe's.
     """
-    of_backbone = set(map(id, backbone))
+    of_backbone, spared = set(map(id, backbone)), set(map(id, undecayed))
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in parameters:
         if parameter.requires_grad:
-            decayed = recipe.decay_norms or parameter.ndim > 1
+            decayed = recipe.decay_norms or (parameter.ndim > 1 and id(parameter) not in spared)
             rate = recipe.backbone_rate if id(parameter) in of_backbone else 1.0
             groups.setdefault((rate, recipe.weight_decay if decayed else 0.0), []).append(parameter)
     return _optimizer([{"params": p, "rate": r, "weight_decay": d} for (r, d), p in groups.items()], recipe)
@@ -71,4 +76,9 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
             factor = exponential_factor(step, total, decay=recipe.decay)
         case "constant":
             factor = 1.0
-    return recipe.learning_rate * factor * warmup_factor(step, recipe.warmup)
+    return recipe.learning_rate * factor * warmup_factor(step, warmup_steps(recipe, total))
+
+
+def warmup_steps(recipe: Recipe, total: int) -> int:
+    """Return the steps over which the rate of a training of `total` steps rises; a share is rounded to whole ones."""
+    return recipe.warmup if isinstance(recipe.warmup, int) else round(recipe.warmup * total)

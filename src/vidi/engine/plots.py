@@ -49,11 +49,11 @@ class Series(NamedTuple):
 def curves(path: files.PathLike, rows: Sequence[Mapping[str, float | int | str]]) -> None:
     """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
 
-    Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all others but `step`
-    and `epoch` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are missing, empty and
-    non-finite values, and the -1 that COCO gives where there is no object to score.
+    Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all other numbers but
+    `step`, `epoch` and `images` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are
+    missing, empty and non-finite values, and the -1 that COCO gives where there is no object to score.
     """
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
+    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "images"))
     series = [column for column in (_series(rows, name) for name in names) if len(column.values)]
     losses = [s for s in series if s.name.startswith(("train/", "val/"))]
     rates = [s for s in series if s.name == "learning_rate"]

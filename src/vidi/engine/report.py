@@ -7,7 +7,7 @@ import torch
 
 from vidi import files
 from vidi.engine import plots
-from vidi.engine.runs import Row, Run
+from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.scoring import TASKS, Task
 from vidi.model import Adversarial, Predicts
 from vidi.results import Categories, Detections
@@ -16,9 +16,9 @@ SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps ev
 
 
 def write_mosaic(
-    run: Run, model: Predicts, dataset: Any, task: Task, categories: Categories, *, count: int = 8
+    run: Run, model: Predicts, dataset: Any, task: Task, categories: Categories, *, split: str, count: int = 8
 ) -> None:
-    """Write `mosaic.png`: predictions beside the ground truth, on samples spread over a data set."""
+    """Write `mosaic.png`: the best weights' predictions beside the ground truth, on samples spread over a split."""
     if task.truth is None:
         return
     count = min(count, len(dataset))
@@ -28,7 +28,9 @@ def write_mosaic(
         (_drawn(result, image), task.truth(target, categories).draw(image))
         for (image, target), result in zip(samples, results, strict=True)
     ]
-    plots.mosaic(run.folder / "mosaic.png", tiles, columns=2, titles=("prediction", "ground truth"))
+    plots.mosaic(
+        run.folder / "mosaic.png", tiles, columns=2, titles=(f"prediction on {split}, best weights", "ground truth")
+    )
 
 
 def _drawn(result: Any, image: Any) -> Any:
@@ -46,15 +48,22 @@ def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], score
     if rows:
         plots.curves(run.folder / "curves.png", rows)
     source = config["data"]["source"]
-    lines = [f"# {config['model']}", "", f"Trained on `{source}`.", ""]
+    lines = [f"# {config['model']}", "", f"Trained on `{source}`{_beginning(config)}.", ""]
     if scores:
-        lines += ["| score | value |", "|---|---|"]
-        lines += [f"| {name} | {value:.4f} |" for name, value in scores.items() if isinstance(value, float)] + [""]
+        lines += [f"Scores of the {describe_scores(scores)}:", "", "| score | value |", "|---|---|"]
+        lines += [f"| {name} | {shown(value)} |" for name, value in numbers_of(scores).items()] + [""]
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     lines += ["```", *_commands(run, config), "```", ""]
     lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in _keys(config)), ""]
     files.write_text(run.folder / "report.md", "\n".join(lines))
+
+
+def _beginning(config: Mapping[str, Any]) -> str:
+    """Say what weights a training began with."""
+    parts = {"weights": "the weights {}", "backbone_weights": "the backbone of {}"}
+    begun = [text.format(f"`{config[key]}`") for key, text in parts.items() if key in config]
+    return f", beginning with {' and '.join(begun)}" if begun else ""
 
 
 def _commands(run: Run, config: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ weights.safetensors  the best weights by the validation metric (the averaged one
 last.safetensors     the weights at the last validation
 state.pt             what an exact resume needs
 metrics.csv          one row a log point, one a validation
-scores.json          the scores of the best weights on the validation split
+scores.json          the scores of the best weights, and what they are of; -1 where there was no object to score
 report.md, *.png     what people of the task look at
 
 A folder that `model.save` wrote has the first two, without recipe, data and task.
@@ -20,6 +20,9 @@ from typing import Any
 from vidi import files
 
 Row = dict[str, float | int | str]
+
+SCORED = ("split", "images", "weights", "data")
+"""What a row of scores says before its numbers: on which part of what data which weights were scored."""
 
 WEIGHTS = {"best": "weights.safetensors", "last": "last.safetensors"}
 
@@ -105,6 +108,10 @@ class Run:
         """Tell whether there is a state to resume from, of the training or of one of its stages."""
         return self.state_path.exists() or any(self.folder.glob("*/state.pt"))
 
+    def forget_scores(self) -> None:
+        """Remove the scores that a training ended with which now goes on."""
+        self.scores_path.unlink(missing_ok=True)
+
     def discard_if_empty(self) -> None:
         """Remove a configuration that no training has followed, so that the folder is free for the next attempt."""
         if any(path.suffix in (".pt", ".safetensors") for path in self.folder.rglob("*")):
@@ -112,6 +119,25 @@ class Run:
         self.config_path.unlink(missing_ok=True)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
+
+
+def describe_scores(row: Row) -> str:
+    """Say what the numbers of a row are of: `best weights on val of /photos, 24 images`."""
+    parts = {"weights": "{} weights", "split": "on {}", "data": "of {}"}
+    words = " ".join(text.format(row[name]) for name, text in parts.items() if name in row)
+    return ", ".join(filter(None, [words, f"{row['images']} images" if "images" in row else ""]))
+
+
+def numbers_of(row: Row) -> Row:
+    """Return the scores of a row without what they are of."""
+    return {name: value for name, value in row.items() if name not in (*SCORED, "step", "epoch", "stage")}
+
+
+def shown(value: float | int | str, digits: str = ".4f") -> str:
+    """Return a score as text for people; -1, which COCO gives where there was no object to score, is a dash."""
+    if value == -1:
+        return "-"
+    return f"{value:{digits}}" if isinstance(value, float) else str(value)
 
 
 def find_runs(root: Path) -> list[Run]:

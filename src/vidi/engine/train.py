@@ -1,6 +1,6 @@
 """One way to train each shape: supervised and adversarial by gradients, staged in order, fitted at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 import torch.distributed
 
 from vidi import files
-from vidi.data.loading import derived_seed
+from vidi.data.loading import derived_seed, size_of
 from vidi.data.transforms import Augmentation, cutmix, mixup
 from vidi.engine import report
 from vidi.engine.datasets import Source
@@ -35,6 +35,7 @@ class Job:
     categories: Categories
     progress: Progress
     datasets: dict[str, Any] = field(default_factory=dict)  # by split, those that are open already
+    former: Mapping[str, Sequence[Recipe]] = field(default_factory=dict)  # by stage: recipes of lengths that it had
 
     def recipe(self) -> Recipe:
         """Return the recipe that data, seed and evaluation follow: the last stage's."""
@@ -58,14 +59,14 @@ def train(job: Job) -> Row:
     elif isinstance(job.model, Staged):
         rows = _train_stages(job, job.model, training)
     elif isinstance(job.model, Trainable):
-        rows = _train_stage(job, job.model, training, job.run, job.recipe())
+        rows = _train_stage(job, job.model, training, job.run, list(job.recipes)[-1])
     else:
         raise TypeError(f"received a {type(job.model).__name__}, expected one of the four shapes of vidi.model")
     return _finish(job, rows)
 
 
-def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, recipe: Recipe) -> list[Row]:
-    scorer = job.task.scorer
+def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, stage: str) -> list[Row]:
+    scorer, recipe = job.task.scorer, job.recipes[stage]
     training = Training(
         model,
         recipe,
@@ -78,6 +79,7 @@ def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, recipe: Rec
         headline=scorer(job.categories).headline if scorer else None,
         after_validation=partial(_draw_progress, run, recipe),
         progress=job.progress,
+        former=job.former.get(stage, ()),
     )
     return training.fit()
 
@@ -92,7 +94,7 @@ def _train_stages(job: Job, model: Staged, dataset: Any) -> list[Row]:
         if isinstance(stage.model, Fitted):
             _fit(job, stage.model, prepared)
             continue
-        done = _train_stage(job, stage.model, prepared, run, job.recipes[stage.name])
+        done = _train_stage(job, stage.model, prepared, run, stage.name)
         _wait_for_all()
         model.load_state_dict(files.read_tensors(run.weights_path("best")))
         first = max((int(row["step"]) for row in rows), default=0)
@@ -147,7 +149,7 @@ def _validate(
 ) -> Row:
     if not isinstance(model, Predicts):
         raise TypeError(f"a {type(model).__name__} gives no results to score")
-    return evaluate(
+    scores = evaluate(
         model,
         dataset,
         scorer(job.categories),
@@ -156,6 +158,7 @@ def _validate(
         channels_last=recipe.channels_last,
         processes=processes,
     )
+    return {"split": "val", "images": size_of(dataset), **scores}
 
 
 def _no_scores(model: Trainable, processes: Processes) -> Row:
@@ -166,6 +169,11 @@ def _no_scores(model: Trainable, processes: Processes) -> Row:
 def _draw_progress(run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
     if isinstance(model, Adversarial):
         report.write_samples(run, model, seed=recipe.seed)
+
+
+def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:
+    """Return what a row of scores says of what they are of."""
+    return {"split": split, "images": size_of(dataset), "weights": weights, "data": source.name}
 
 
 def _finish(job: Job, rows: list[Row]) -> Row:
@@ -179,11 +187,13 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     if isinstance(model, Predicts) and job.task.scorer is not None:
         scorer = job.task.scorer(job.categories)
         validation = job.dataset("val")
-        scores = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
+        numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
+        scores = scored_on("val", validation, "best", job.source) | numbers
         scorer.write_plots(job.run.folder)
-        report.write_mosaic(job.run, model, validation, job.task, job.categories)
+        report.write_mosaic(job.run, model, validation, job.task, job.categories, split="val")
     elif isinstance(model, Fitted):
-        scores = {name: value.item() for name, value in model.named_buffers() if value.ndim == 0}
+        numbers = {name: value.item() for name, value in model.named_buffers() if value.ndim == 0}
+        scores = scored_on("train", job.dataset("train"), "best", job.source) | numbers
     if isinstance(model, Adversarial):
         report.write_samples(job.run, model, seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)

@@ -1,6 +1,6 @@
 """Recipes of the image classifiers: 2 CPU cores, random weights, minutes; scores are in docs/results."""
 
-from vidi.engine.recipe import Recipe
+from vidi.engine.recipe import NORM_MOMENTUM, Recipe
 
 PHOTOS = Recipe(
     epochs=30,
@@ -8,7 +8,8 @@ PHOTOS = Recipe(
     optimizer="sgd",
     learning_rate=0.05,
     weight_decay=1e-4,
-    warmup=100,
+    warmup=0.05,
+    norm_momentum=NORM_MOMENTUM,
     augment="flip",
     world_scenes=4000,
 )
@@ -20,7 +21,8 @@ SMALL_PICTURES = Recipe(
     optimizer="sgd",
     learning_rate=0.1,
     weight_decay=5e-4,
-    warmup=50,
+    warmup=0.05,
+    norm_momentum=NORM_MOMENTUM,
     augment="crop",
     world_scenes=4000,
     world_size=(32, 32),
@@ -33,9 +35,9 @@ FINE_TUNED = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
     weight_decay=0.05,
-    warmup=20,
+    warmup=0.05,
     clip=1.0,
-    norm_momentum=0.1,  # some networks were trained with 0.01: few steps would leave the statistics of other pictures
+    norm_momentum=NORM_MOMENTUM,
     augment="resized_crop",
     world_scenes=2000,
 )
@@ -47,7 +49,7 @@ VISION_TRANSFORMER = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
     weight_decay=0.05,
-    warmup=300,
+    warmup=0.15,
     clip=1.0,
     augment="resized_crop",
     world_scenes=4000,
@@ -60,7 +62,8 @@ LOW_STAGE = Recipe(
     optimizer="sgd",
     learning_rate=0.05,
     weight_decay=1e-4,
-    warmup=50,
+    warmup=0.1,
+    norm_momentum=NORM_MOMENTUM,
     augment="flip",
     world_size=(64, 64),
 )
@@ -72,6 +75,7 @@ HIGH_STAGE = Recipe(
     optimizer="sgd",
     learning_rate=0.01,
     weight_decay=1e-4,
+    norm_momentum=NORM_MOMENTUM,
     augment="flip",
     world_size=(64, 64),
 )

@@ -1,6 +1,8 @@
 """Recipes of the detectors: 2 CPU cores, random weights; scores are in docs/results."""
 
-from vidi.engine.recipe import Recipe
+from dataclasses import replace
+
+from vidi.engine.recipe import NORM_MOMENTUM, Recipe
 
 TINY = Recipe(
     epochs=5,
@@ -8,9 +10,10 @@ TINY = Recipe(
     optimizer="adamw",
     learning_rate=2e-3,
     weight_decay=1e-2,
-    warmup=50,
+    warmup=0.1,
     clip=1.0,
     ema=0.99,
+    norm_momentum=NORM_MOMENTUM,
     augment="flip",
     world_scenes=1800,
 )
@@ -22,9 +25,10 @@ FROM_SCRATCH = Recipe(
     optimizer="adamw",
     learning_rate=1e-3,
     weight_decay=1e-2,
-    warmup=100,
+    warmup=0.05,
     clip=1.0,
     ema=0.99,
+    norm_momentum=NORM_MOMENTUM,
     augment="boxes",
     validate_every=2,
 )
@@ -37,13 +41,20 @@ FINE_TUNED = Recipe(
     learning_rate=2e-4,
     backbone_rate=0.1,
     weight_decay=1e-4,
-    warmup=100,
+    warmup=0.05,
     clip=1.0,
     ema=0.99,
+    norm_momentum=NORM_MOMENTUM,
     augment="boxes",
     validate_every=2,
 )
-"""`vidi train fasterrcnn_resnet50_fpn --weights torchvision/coco_v1 --data cells/`: from weights that know objects."""
+"""`vidi train fasterrcnn_resnet50_fpn --weights torchvision/coco_v1 --data cells/`: from weights that know objects.
+
+One that begins with --backbone-weights only learns the rest from nothing, by the system's own recipe.
+"""
+
+FINE_TUNED_3D = replace(FINE_TUNED, augment="flip")
+"""The same for boxes in space, which no other augmentation moves."""
 
 DETR = Recipe(
     epochs=300,
@@ -55,6 +66,7 @@ DETR = Recipe(
     schedule="step",
     milestones=(2 / 3,),
     clip=0.1,
+    norm_momentum=NORM_MOMENTUM,
     augment="boxes",
     validate_every=5,
 )
@@ -66,8 +78,9 @@ DETR_TINY = Recipe(
     optimizer="adamw",
     learning_rate=1.5e-3,
     weight_decay=1e-4,
-    warmup=100,
+    warmup=0.025,
     clip=1.0,
+    norm_momentum=NORM_MOMENTUM,
     augment="flip",
     world_scenes=2000,
     world_size=(64, 64),

@@ -8,9 +8,10 @@ from dataclasses import replace
 from vidi.catalog import CATALOG
 from vidi.engine.recipe import Recipe
 from vidi.recipes.classification import FINE_TUNED, HIGH_STAGE, LOW_STAGE, PHOTOS, SMALL_PICTURES, VISION_TRANSFORMER
-from vidi.recipes.detection import ANCHORS, CASCADE, DETR, DETR_TINY, FROM_SCRATCH, TINY
+from vidi.recipes.detection import ANCHORS, CASCADE, DETR, DETR_TINY, FINE_TUNED_3D, FROM_SCRATCH, TINY
 from vidi.recipes.detection import FINE_TUNED as DETECTION_FINE_TUNED
 from vidi.recipes.generation import GAN
+from vidi.recipes.translation import FINE_TUNED as TRANSLATION_FINE_TUNED
 from vidi.recipes.translation import SMALL_LANGUAGE
 
 CIFAR = ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110")
@@ -55,5 +56,17 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     name: OWN.get(name) or {"": OF_TASK[entry.task]} for name, entry in CATALOG.items()
 }
 
-FINE_TUNING: dict[str, Recipe] = {"classification": FINE_TUNED, "detection": DETECTION_FINE_TUNED}
-"""By task: the recipe of a training that begins with published weights, instead of the system's own."""
+FINE_TUNING: dict[str, Recipe] = {
+    "classification": FINE_TUNED,
+    "detection": DETECTION_FINE_TUNED,
+    "pose": DETECTION_FINE_TUNED,
+    "detection_3d": FINE_TUNED_3D,
+    "translation": TRANSLATION_FINE_TUNED,
+}
+"""By task: the recipe of a training that begins with weights, instead of the system's own."""
+
+
+def fine_tuning(task: str, usual: Recipe) -> Recipe:
+    """Return the recipe for a system that begins with weights: its task's, on as much of the world as `usual`."""
+    recipe = FINE_TUNING.get(task, usual)
+    return replace(recipe, world_scenes=usual.world_scenes, world_size=usual.world_size)
