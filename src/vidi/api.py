@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import PIL.Image
-import pydantic
 import torch
 
 from vidi import files
@@ -16,21 +15,23 @@ from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws, size_of
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate as evaluate_model
+from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.scoring import TASKS
-from vidi.engine.train import Job
+from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
 from vidi.model import Adversarial, Predicts, Preprocess, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
-from vidi.recipes.table import FINE_TUNING, RECIPES
+from vidi.recipes.table import RECIPES, fine_tuning
 from vidi.results import Categories, Detections, category_names
-from vidi.weights.creation import UsageError, builder_types, check_weights, create, entry
+from vidi.weights.creation import UsageError, builder_types, check_weights, create, entry, recorded_weights
 from vidi.weights.loading import published_weights
+from vidi.weights.own_runs import recorded_part
 
 FROM_DATA = ("categories", "source_words", "target_words")
 """Arguments of builders that a training takes from its data set."""
@@ -123,24 +124,18 @@ def build_from(config: Mapping[str, Any]) -> Saved:
     """
     name = config["model"]
     model = entry(name).builder(**check_overrides(config["arguments"], builder_types(name)))
-    model.preprocess = _recorded("preprocess", type(model.preprocess), config["preprocess"])
+    model.preprocess = recorded_part("preprocess", type(model.preprocess), config["preprocess"])
     return model
 
 
-def _recorded(what: str, kind: Any, value: Any) -> Any:
-    """Turn a part of a configuration into the dataclass that it was."""
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(value)
-    except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None
-
-
 def _begun_again(config: Mapping[str, Any]) -> Saved:
-    """Build the model that a run began with, from the published weights that it began with, if there were any."""
+    """Build the model that a run began with, from the weights that it began with, if there were any."""
     begun = {key: config.get(key) for key in ("weights", "backbone_weights")}
+    digest = config.get("weights_sha256")  # of a file, which may have changed; published ones are checked anyway
+    if digest is not None and recorded_weights(config["model"], begun["weights"])["weights_sha256"] != digest:
+        raise ValueError(f"{begun['weights']} holds other weights now than the run began with: begin a new run")
     model = create(config["model"], **begun, **config["arguments"])
-    model.preprocess = _recorded("preprocess", type(model.preprocess), config["preprocess"])
+    model.preprocess = recorded_part("preprocess", type(model.preprocess), config["preprocess"])
     return model
 
 
@@ -148,7 +143,7 @@ def _recorded_recipes(config: Mapping[str, Any]) -> dict[str, Recipe]:
     """Return the recipes that a run was trained by; those of the system for a model that was only saved."""
     if "recipe" not in config:
         return RECIPES[config["model"]]
-    return _recorded("recipe", dict[str, Recipe], config["recipe"])
+    return recorded_part("recipe", dict[str, Recipe], config["recipe"])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -180,8 +175,8 @@ def train(
     Args:
         name: as in `vidi.models()`.
         data: `world`, or the path of a data set.
-        weights: published weights to begin with, or a file of them, as for `create`; the recipe is then one for
-            fine-tuning, and the last layer is a new one for the categories of the data set.
+        weights: published weights to begin with, a file of them, or a run of the same model, as for `create`; the
+            recipe is then one for fine-tuning, and the last layer a new one where the data set has other categories.
         backbone_weights: published weights of another model whose backbone this one begins with, as for `create`.
         download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
@@ -209,6 +204,7 @@ def train(
     with seeded_draws(_seed(recipes)):
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(name, {**checked, **_arguments(name, datasets["train"])}, begun, download=download)
+    begun |= recorded_weights(name, weights)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
     for line in source.told(datasets):
         job.progress.say(line)
@@ -217,7 +213,7 @@ def train(
             {
                 **model.description(),
                 "task": entry(name).task,
-                "recipe": {stage: asdict(recipe) for stage, recipe in recipes.items()},
+                "recipe": _as_plain(recipes),
                 "data": _description(source, datasets["train"]),
                 **{key: value for key, value in begun.items() if value is not None},
             }
@@ -226,15 +222,20 @@ def train(
     return run
 
 
-def resume(folder: str | Path, *, data: str | Path | None = None, progress: Progress | None = None) -> Run:
+def resume(
+    folder: str | Path, *, data: str | Path | None = None, progress: Progress | None = None, **durations: Any
+) -> Run:
     """Continue a run that was stopped or killed, from its last state; what it computes is what it would have been.
 
     Args:
         folder: of the run.
         data: where the run's data set is now, if it was moved.
         progress: receives what happens; silent by default.
+        durations: `epochs` or `steps` (of a stage, `stage.epochs`) in all, to which the run goes on, ended or not: the
+            learning rate then follows the schedule of this length.
 
     Raises:
+        OverrideError: for any other key, and for a duration that the run has come to.
         FileNotFoundError, ValueError: if the run or its data set is not there, or not what it was.
     """
     run = Run(Path(folder))
@@ -242,17 +243,29 @@ def resume(folder: str | Path, *, data: str | Path | None = None, progress: Prog
     if "recipe" not in config:
         raise UsageError(f"{folder} is a saved model, not a training that could be continued")
     recorded, recipes, task = config["data"], _recorded_recipes(config), TASKS[config["task"]]
+    if durations:
+        longer = lengthened(run, recipes, durations)
+        check_recipes(longer, task)
+        former = [*config.get("lengthened", ()), durations_of(recipes)]
+        config, recipes = {**config, "recipe": _as_plain(longer), "lengthened": former}, longer
     source = _recorded_source(recorded, data)
     datasets = source.open_for_training(task, list(recipes.values())[-1])
     found = _description(source, datasets["train"])
     _check_same(recorded, found)
-    if data is not None and is_main_process():
-        run.write_config({**config, "data": found})
+    if is_main_process() and (durations or data is not None):
+        run.write_config({**config, "data": found if data is not None else recorded})
+    if is_main_process() and durations:
+        run.forget_scores()
     with seeded_draws(_seed(recipes)):  # a run that was killed before its first state begins again
         model = build_from(config) if run.has_state() else _begun_again(config)
-    categories = tuple(recorded["categories"])
-    _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets))
+    categories, lengths = tuple(recorded["categories"]), config.get("lengthened", ())
+    former = {stage: former_recipes(stage, recipe, lengths) for stage, recipe in recipes.items()}
+    _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets, former))
     return run
+
+
+def _as_plain(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
+    return {stage: asdict(recipe) for stage, recipe in recipes.items()}
 
 
 def _run(job: Job) -> None:
@@ -299,7 +312,7 @@ def _recipes(name: str, checked: Mapping[str, Any], *, fine_tuned: bool) -> dict
     """Return the recipes by stage with the overrides in place."""
     recipes = {}
     for stage, usual in RECIPES[name].items():
-        recipe = FINE_TUNING.get(entry(name).task, usual) if fine_tuned else usual
+        recipe = fine_tuning(entry(name).task, usual) if fine_tuned else usual
         prefix = f"{stage}." if stage else ""
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
         recipes[stage] = replace(recipe, **own)
@@ -363,6 +376,9 @@ def evaluate(
 ) -> Row:
     """Score a run on a split of its own or another data set; plots go to `out` if given.
 
+    Returns:
+        Split, number of its images, weights and data, then the scores; -1 of COCO's where there is no object to score.
+
     Raises:
         ValueError: if the data's categories are not the model's, or the task has no score.
     """
@@ -386,7 +402,7 @@ def evaluate(
     scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
     if out is not None:
         scorer.write_plots(Path(out))
-    return scores
+    return scored_on(split, dataset, weights, source) | scores
 
 
 def _known_categories(source: str, dataset: Any, config: Mapping[str, Any]) -> Categories:

@@ -12,6 +12,7 @@ from torch import Tensor
 import vidi
 from tests.closeness import NUMBERS, assert_close
 from vidi import api
+from vidi.backbones.generation import WordChoice, beam_search, greedy, sampled
 from vidi.backbones.transformer import Transformer
 from vidi.backbones.translation import (
     SentenceModel,
@@ -23,6 +24,7 @@ from vidi.backbones.translation import (
 from vidi.data.sentences import ReversedSentences, SentencePreprocess, VidianSentences
 from vidi.data.translation import BEGIN, END, ENGLISH, PAD, VIDIAN, translate
 from vidi.engine.overrides import OverrideError
+from vidi.engine.runs import SCORED
 from vidi.model import Step
 
 TINY: dict[str, Any] = {"width": 16, "heads": 2, "hidden": 16, "layers": 1}
@@ -106,6 +108,51 @@ def test_a_model_answers_strings_and_ids(build: Callable[..., SentenceModel]) ->
         model.predict([3])
 
 
+@pytest.mark.parametrize("build", [transformer_tiny, recurrent_translator])
+def test_words_are_chosen_by_beam_search_or_drawn_where_that_is_wanted(build: Callable[..., SentenceModel]) -> None:
+    torch.manual_seed(3)
+    model = build(width=16, longest=12).eval()
+    sentences = ["the old cat did not see some birds today", "one dog sees the star", "the old cat sees one dog"]
+    sequences, decode = cast(Any, model.network).sequences, model.decode
+    for choice, expected in (
+        (WordChoice(), lambda ids: greedy(sequences, ids, longest=12)),
+        (WordChoice(beams=3), lambda ids: beam_search(sequences, ids, longest=12, beams=3).best()),
+        (
+            WordChoice(beams=3, length_penalty=0.0),
+            lambda ids: beam_search(sequences, ids, longest=12, beams=3, length_penalty=0.0).best(),
+        ),
+        (
+            WordChoice(temperature=2.0, top_k=4, seed=5),
+            lambda ids: sampled(
+                sequences, ids, longest=12, generator=torch.Generator().manual_seed(5), temperature=2.0, top_k=4
+            ),
+        ),
+    ):
+        found = model.choosing(choice).predict(sentences)
+        alone = [decode(expected(ENGLISH.encode(text.split())[None]), [None])[0] for text in sentences]
+        assert [result.words for result in found] == [result.words for result in alone], choice
+        assert [result.score for result in found] == pytest.approx([result.score for result in alone], rel=1e-4)
+    assert model.predict(sentences[:1]) == model.choosing(WordChoice()).predict(sentences[:1])
+
+
+def test_draws_are_a_function_of_the_seed_and_the_sentence() -> None:
+    model = transformer_tiny(**TINY, longest=12)
+    drawn = model.choosing(WordChoice(temperature=1.0))
+    sentence, other = "one dog sees the star", "one cat sees the bird"  # of one length
+    assert drawn.predict([other, sentence])[1] == drawn.predict(sentence)[0]
+    assert drawn.predict(sentence) == drawn.predict(sentence)
+    choices = [WordChoice(temperature=1.0, seed=seed) for seed in range(4)]
+    assert len({tuple(model.choosing(choice).predict(sentence)[0].words) for choice in choices}) > 1
+
+
+def test_another_choice_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = transformer_tiny(**TINY)
+    other = model.choosing(WordChoice(beams=2))
+    assert {id(p) for p in other.parameters()} == {id(p) for p in model.parameters()}
+    assert (other.description(), other.training) == (model.description(), model.training)
+    assert model.choice == WordChoice()
+
+
 def test_the_base_transformer_has_the_size_of_the_paper() -> None:
     with torch.device("meta"):
         network = cast(Transformer, transformer().network.sequences)
@@ -119,7 +166,7 @@ def test_a_training_resumes_evaluates_and_predicts_from_its_folder(tmp_path: Pat
     run = vidi.train("transformer_tiny", data="reversed", out=tmp_path / "run", **numbers)
     assert run.config()["arguments"]["target_words"] == list(ENGLISH.own_words)
     scores = vidi.evaluate(run.folder, split="test")
-    assert set(scores) == {"exact", "words", "val/cross_entropy"}
+    assert set(scores) == {*SCORED, "exact", "words", "val/cross_entropy"}
     assert "expected" in (run.folder / "sentences.csv").read_text()
     assert vidi.load(run.folder).predict("one dog sees the star")
     with pytest.raises(ValueError, match="other target words"):

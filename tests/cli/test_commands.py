@@ -9,11 +9,14 @@ import PIL.Image
 import pytest
 import typer
 
+import vidi as package
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_classes, write_picture
 from tests.conftest import Run
+from vidi.backbones.generation import WordChoice
 from vidi.catalog import CATALOG
 from vidi.cli.app import app
+from vidi.engine import runs
 
 COMMANDS = ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor", "data check", "data world")
 
@@ -92,7 +95,8 @@ def test_eval_gives_what_the_training_ended_with(detector: Path, classifier: Pat
 def test_eval_prints_a_table_and_writes_plots_where_asked(classifier: Path) -> None:
     done = vidi("eval", classifier, "--split", "all", "--weights", "last", "--out", "plots")
     assert done.code == 0
-    assert [line.split()[0] for line in done.out.splitlines()] == ["score", "top1", "val/cross_entropy"]
+    assert done.out.splitlines()[0].startswith("last weights on all of ")
+    assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["score", "top1", "val/cross_entropy"]
     assert [path.name for path in Path("plots").iterdir()] == ["confusion_matrix.png"]
 
 
@@ -276,3 +280,50 @@ def test_data_world_draws_a_page(tmp_path: Path) -> None:
     assert done.out.strip() == "pages/world.png"
     with PIL.Image.open("pages/world.png") as page:
         assert page.width > page.height
+
+
+def test_sentences_are_translated_as_their_words_shall_be_chosen() -> None:
+    numbers = ("width=16", "heads=2", "hidden=16", "layers=1", "world_scenes=64", "steps=1", "log_every=1")
+    assert vidi("train", "transformer_tiny", *numbers, "--out", "run").code == 0
+    model, sentence = package.load("run"), "the old cat sees one dog"
+    for words, choice in (
+        ((), WordChoice()),
+        (("beams=3", "length_penalty=0.5"), WordChoice(beams=3, length_penalty=0.5)),
+        (("temperature=1.5", "top_k=5", "seed=2"), WordChoice(temperature=1.5, top_k=5, seed=2)),
+    ):
+        (record,) = vidi("predict", "run", sentence, *words, "--json").json()
+        assert record == {"input": sentence, **model.choosing(choice).predict(sentence)[0].to_dict()}
+    wrong = vidi("predict", "run", sentence, "beam=3")
+    assert (wrong.code, "did you mean beams?" in wrong.err) == (2, True)
+
+
+def test_a_run_begins_with_another_ones_weights_and_goes_on_longer(classifier: Path, classes: Path) -> None:
+    still = ("learning_rate=1e-12", "weight_decay=0", "epochs=1", "batch_size=8", "augment=none")
+    done = vidi("train", "resnet18", "--weights", classifier, "--data", classes, "--out", "second", *still)
+    assert done.code == 0, done.err
+    assert json.loads(Path("second/config.json").read_text())["weights"] == str(classifier)
+    longer = vidi("train", "--resume", "second", "epochs=2", "--json").json()
+    assert longer["scores"]["split"] == "val"
+    assert json.loads(Path("second/config.json").read_text())["recipe"][""]["epochs"] == 2
+    for words, message in (
+        (("epochs=2",), "expected more than 2, which the run has come to"),
+        (("batch_size=4",), "batch_size: a run goes on with its own numbers, all but epochs, steps"),
+        (("resnet18",), "--resume continues a run with its own model"),
+    ):
+        refused = vidi("train", "--resume", "second", *words)
+        assert (refused.code, message in refused.err) == (2, True), refused.err
+    other = vidi("train", "resnet34", "--weights", classifier, "--data", classes, "--out", "third")
+    assert (other.code, "holds the weights of resnet18, not of resnet34" in other.err) == (2, True)
+
+
+def test_scores_say_what_they_are_of(classifier: Path, classes: Path) -> None:
+    facts = {"split": "val", "images": 2, "weights": "last", "data": str(classes)}
+    found = vidi("eval", classifier, "--weights", "last", "--json").json()
+    assert {name: found[name] for name in facts} == facts
+    head, *rows = vidi("eval", classifier, "--split", "train", "--data", classes).out.splitlines()
+    assert head == f"best weights on train of {classes}, 22 images"
+    assert [row.split()[0] for row in rows] == ["score", "top1", "val/cross_entropy"]
+    report = (classifier / "report.md").read_text()
+    assert f"Scores of the best weights on val of {classes}, 2 images:" in report
+    validated = [row for row in runs.Run(classifier).metrics() if "top1" in row]
+    assert {(row["split"], row["images"]) for row in validated} == {("val", 2)}

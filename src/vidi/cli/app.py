@@ -1,12 +1,13 @@
 """The `vidi` command. torch is imported by the commands that need it, so that help and listings answer at once."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -100,7 +101,9 @@ def train(
     data: Annotated[str | None, typer.Option(help="`world` (the default), or the path of a data set.")] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="Begin with published weights (`vidi models --weights`) or a file of them, and fine-tune."),
+        typer.Option(
+            help="Begin with published weights (`vidi models --weights`), a file of them or a RUN; fine-tune."
+        ),
     ] = None,
     backbone_weights: Annotated[
         str | None, typer.Option(help="Begin with the backbone of a model: NAME/WEIGHTS of `vidi models --weights`.")
@@ -108,7 +111,10 @@ def train(
     download: Download = False,
     out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; runs/NAME by default.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Continue this run, with its own model and numbers; --data if its data moved.")
+        Path | None,
+        typer.Option(
+            help="Continue this run with its own numbers; epochs=40 to go on longer; --data if its data moved."
+        ),
     ] = None,
     drop_faults: DropFaults = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing until the end.")] = False,
@@ -117,18 +123,27 @@ def train(
     """Train a model, and leave a folder with its weights, curves, plots and a report.
 
     [dim]vidi train retinanet_resnet18_fpn --data photos/ --out runs/cells epochs=30 size=240,320[/dim]
+
+    [dim]vidi train --resume runs/cells epochs=60[/dim]
+
+    [dim]vidi train retinanet_resnet18_fpn --weights runs/cells --data other_photos/[/dim]
     """
-    if resume is not None and (name or weights or backbone_weights or out_folder or drop_faults):
+    named = name is not None and (
+        resume is None or "=" not in name
+    )  # without a NAME the first KEY=VALUE is in its place
+    if resume is not None and (named or weights or backbone_weights or out_folder or drop_faults):
         fail(USAGE, "--resume continues a run with its own model, folder and numbers; leave the rest away")
     if resume is None and name is None:
         fail(USAGE, "which model? `vidi models` lists them, `vidi train --help` shows an example")
     from vidi import api
+    from vidi.engine.overrides import split_overrides
 
     progress = progress_for(err if as_json else out, quiet=quiet or not is_main_process())
     if resume is not None:
         run = Run(resume)
+        durations = split_overrides([word for word in (name, *(overrides or [])) if word is not None])
         with going_on(run):
-            api.resume(resume, data=data, progress=progress)
+            api.resume(resume, data=data, progress=progress, **durations)
     else:
         given = read_overrides(str(name), overrides or [])
         run = Run(out_folder or api.next_free_folder(str(name)))
@@ -227,7 +242,11 @@ def predict(
     name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model with published weights.")],
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTOS...", help="Pictures, or folders of them; sentences for a model of sentences."),
+        typer.Argument(
+            metavar="PHOTOS...",
+            help="Pictures, or folders of them. A model of sentences takes sentences, and how it chooses its words: "
+            "beams=4, or temperature=1 top_k=5 seed=0.",
+        ),
     ],
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
@@ -248,13 +267,18 @@ def predict(
     [dim]vidi predict runs/cells photos/ --out drawn[/dim]
 
     [dim]vidi predict resnet50 --weights torchvision/imagenet1k_v2 --download photos/cat.jpg[/dim]
+
+    [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
     """
     from vidi import api
     from vidi.data.readers.image_set import image_paths
 
     run = Run(Path(name))
     if api.task_of(name) == "translation":  # a wrong folder is told before the pictures are
-        predict_sentences(api.load_or_create(name, weights=weights), list(map(str, photos)), as_json=as_json)
+        words = list(map(str, photos))
+        options = [word for word in words if re.fullmatch(r"\w+=\S*", word)]
+        sentences = [word for word in words if word not in options]
+        predict_sentences(api.load_or_create(name, weights=weights), sentences, options, as_json=as_json)
         return
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     paths = without_drawn(image_paths(photos), photos, folder)
@@ -280,8 +304,13 @@ def predict(
         fail(DATA, f"{len(broken)} of {len(paths)} pictures could not be read")
 
 
-def predict_sentences(model: Any, arguments: Sequence[str], *, as_json: bool) -> None:
-    """Print what a model makes of sentences: arguments that are, or text files of one a line."""
+def predict_sentences(model: Any, arguments: Sequence[str], options: Sequence[str], *, as_json: bool) -> None:
+    """Print what a model makes of sentences: arguments that are, or text files of one a line; options say how."""
+    from vidi.backbones.generation import WordChoice
+    from vidi.engine.overrides import check_overrides, split_overrides
+
+    if options:
+        model = model.choosing(WordChoice(**check_overrides(split_overrides(options), get_type_hints(WordChoice))))
     sentences = [line for argument in arguments for line in lines_of(argument)]
     results = model.predict(sentences)
     if as_json:

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from vidi import files
 from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
-from vidi.cli.output import AsJson, out, print_json, shown
-from vidi.engine.runs import Run, find_runs
+from vidi.cli.output import AsJson, out, print_json
+from vidi.engine.runs import Run, find_runs, numbers_of, shown
 
 
 @tells
@@ -125,7 +125,7 @@ def runs(
     elif rows:
         table = Table("run", "model", "data", "epoch", "finished", "latest scores", box=None)
         for row in rows:
-            scores = ", ".join(f"{name} {shown(value, digits=3)}" for name, value in list(row["scores"].items())[:3])
+            scores = ", ".join(f"{name} {shown(value, '.3f')}" for name, value in list(row["scores"].items())[:3])
             finished = "yes" if row["finished"] else "no"
             table.add_row(row["run"], row["model"], Path(row["data"]).name, f"{row['epoch']:g}", finished, scores)
         out.print(table)
@@ -144,14 +144,13 @@ def describe_run(run: Run) -> dict[str, Any]:
     config, rows, finished = run.config(), run.metrics(), run.scores_path.is_file()
     validated = [row for row in rows if not any(name.startswith("train/") for name in row)]
     latest = files.read_json(run.scores_path) if finished else validated[-1] if validated else {}
-    known = ("step", "epoch", "stage")
     return {
         "run": str(run.folder),
         "model": config["model"],
         "data": config.get("data", {}).get("source", ""),
         "epoch": rows[-1].get("epoch", 0) if rows else 0,
         "finished": finished,
-        "scores": {name: value for name, value in latest.items() if name not in known and "/" not in name},
+        "scores": {name: value for name, value in numbers_of(latest).items() if "/" not in name},
     }
 
 

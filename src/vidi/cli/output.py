@@ -1,7 +1,6 @@
 """What commands print, and how."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vidi import files
+from vidi.engine.runs import Row, describe_scores, numbers_of, shown
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -28,18 +28,15 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_scores(scores: Mapping[str, Any]) -> None:
-    """Print the numbers of an evaluation as a table."""
+def print_scores(scores: Row) -> None:
+    """Print what was scored, and the numbers as a table."""
+    if not scores:
+        return
+    out.print(describe_scores(scores), markup=False, highlight=False)
     table = Table("score", "value", box=None)
-    for name, value in scores.items():
-        table.add_row(name, shown(value, digits=4))
-    if scores:
-        out.print(table)
-
-
-def shown(value: Any, *, digits: int) -> str:
-    """Return a score as text; COCO's -1 means that there was no object to score."""
-    return "-" if value == -1 else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    for name, value in numbers_of(scores).items():
+        table.add_row(name, shown(value))
+    out.print(table)
 
 
 def picture_path(path: Path, name: str) -> Path:

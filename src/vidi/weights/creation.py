@@ -1,11 +1,13 @@
-"""Models by name: the catalogue's entries, and models with random or published weights, or those of a file."""
+"""Models by name: the catalogue's entries, with random or published weights, or those of a file or a run."""
 
 import difflib
+import hashlib
 import inspect
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from vidi import files
 from vidi.catalog import CATALOG, Entry
 from vidi.engine.overrides import check_overrides
 from vidi.engine.scoring import TASKS
@@ -13,6 +15,7 @@ from vidi.model import Saved
 from vidi.results import category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.local_files import load_file, usual_arguments
+from vidi.weights.own_runs import OwnWeights, own_model
 from vidi.weights.sources import Source
 
 
@@ -70,7 +73,8 @@ def create(
     Args:
         name: as in `vidi.models()`.
         weights: a published set, such as "torchvision/imagenet1k_v2"; its preprocessing, categories and the arguments
-            that it was trained with come with it. Or the path of a file in a published format; see `load_file`. Other
+            that it was trained with come with it. Or a run folder of the same model, or a saved model's, with all that
+            it records; see `own_model`. Or the path of a file in a published format; see `load_file`. Other
             `categories` get a new, random last layer; another `size` replaces the one of the preprocessing.
         backbone_weights: published weights of another model, such as "resnet18/torchvision/imagenet1k_v1", of which
             the backbone is taken, and what its pixels mean.
@@ -89,8 +93,12 @@ def create(
 
 
 def _with_weights(name: str, weights: str, checked: dict[str, Any], download: bool) -> Saved:
-    known = published_weights(name)
-    if weights not in known and Path(weights).is_file():
+    if weights not in published_weights(name) and Path(weights).exists():
+        own = OwnWeights.at(weights)
+        if own is not None:
+            own.check_model(name)
+            known = check_overrides(own.config["arguments"], builder_types(name))
+            return own_model(own, entry(name).builder, known, checked)
         model = entry(name).builder(**{**usual_arguments(name, Path(weights)), **checked})
         load_file(model, name, Path(weights), new_head="categories" in checked)
         return model
@@ -109,13 +117,24 @@ def _with_weights(name: str, weights: str, checked: dict[str, Any], download: bo
 
 def check_weights(name: str, weights: str | None, backbone_weights: str | None) -> None:
     """Refuse names of weights that do not exist with a ValueError, before anything else is done."""
-    if weights is not None and not Path(weights).is_file():
+    if weights is not None and (weights in published_weights(name) or not Path(weights).exists()):
         weights_of(name, weights)
+    elif weights is not None and (own := OwnWeights.at(weights)) is not None:
+        own.check_model(name)
     if backbone_weights is not None:
         try:
             published(backbone_weights)
         except ValueError as error:
             raise UnknownNameError(str(error)) from None
+
+
+def recorded_weights(name: str, weights: str | None) -> dict[str, str]:
+    """Return what a run folder records of the weights that it begins with: a name, or a path and the file's digest."""
+    if weights is None or weights in published_weights(name):
+        return {} if weights is None else {"weights": weights}
+    own = OwnWeights.at(weights)
+    digest = hashlib.sha256(files.read_bytes(Path(weights) if own is None else own.path)).hexdigest()
+    return {"weights": str(Path(weights).resolve()), "weights_sha256": digest}
 
 
 def weights_of(name: str, weights: str) -> Source:
@@ -128,5 +147,6 @@ def weights_of(name: str, weights: str) -> Source:
     known = published_weights(name)
     if weights in known:
         return published(f"{name}/{weights}")
-    choices = f"expected one of {', '.join(known)}, or a file" if known else "none are published: expected a file"
+    others = "a run folder, or a file"
+    choices = f"expected one of {', '.join(known)}, {others}" if known else f"none are published: expected {others}"
     raise UnknownNameError(f"{name} has no weights {weights!r}; {choices}")
