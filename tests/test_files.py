@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import struct
+import sys
 import time
 import zlib
 
@@ -19,7 +20,6 @@ import torch
 from vidi import files
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities of TorchVision"),
     pytest.mark.filterwarnings("ignore:Corrupt EXIF data"),
     pytest.mark.filterwarnings("ignore:Detected pickle protocol"),
 ]
@@ -85,6 +85,46 @@ def test_exif_orientation_is_applied_as_pillow_does(tmp_path, suffix, orientatio
     image = files.read_image(path)
     assert torch.equal(image, torch.from_numpy(np.array(upright)).permute(2, 0, 1))
     assert files.image_size(path) == tuple(image.shape[1:]) == ((24, 16) if orientation >= 5 else (16, 24))
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the pixels", "behind them"])
+def test_sizes_and_pixels_follow_a_png_s_orientation_wherever_it_stands(tmp_path, late):
+    path = save(tmp_path / "a.png", RAMP, exif=exif(6))
+    if late:
+        data = path.read_bytes()
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        moved = data[:start] + data[end:]
+        path.write_bytes(moved[:-12] + data[start:end] + moved[-12:])  # IEND has 12 bytes
+    expected = torch.from_numpy(RAMP).permute(2, 1, 0).flip(-1)
+    assert torch.equal(files.read_image(path), expected)
+    assert files.image_size(path) == (3, 2)
+    assert torch.equal(files.image_pixels(PIL.Image.open(path)), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_torchcodec_gives_pillow_s_pixels(tmp_path, monkeypatch, mode, progressive, subsampling):
+    pytest.importorskip("torchcodec", minversion="0.16")
+    noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    picture = PIL.Image.fromarray(noise).convert(mode)
+    picture.save(tmp_path / "a.jpg", quality=80, progressive=progressive, subsampling=subsampling)
+    with PIL.Image.open(tmp_path / "a.jpg") as image:
+        assert files._decode_jpeg(image, (tmp_path / "a.jpg").read_bytes()) is not None
+    found = files.read_image(tmp_path / "a.jpg")
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)  # as if it were not installed
+    assert torch.equal(files.read_image(tmp_path / "a.jpg"), found)
+
+
+def test_pictures_are_read_without_torchvision_s_decoders(tmp_path, run_python):
+    save(tmp_path / "a.jpg", RAMP)
+    code = (
+        "import sys, warnings; warnings.simplefilter('error'); sys.modules['torchvision.io'] = None\n"
+        "from vidi import files; print(tuple(files.read_image(sys.argv[1]).shape))"
+    )
+    done = run_python("-c", code, tmp_path / "a.jpg")
+    assert done.stdout == "(3, 2, 3)\n", done.stderr
 
 
 def test_broken_exif_leaves_the_image_upright(tmp_path):

@@ -53,15 +53,27 @@ def read_image(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> "torch.Tensor
     Raises FileNotFoundError, or ValueError for a file that is truncated, not of `IMAGE_FORMATS`, or larger than
     `max_pixels`.
     """
-    import torch
-
     data = read_bytes(path)
     with _open_image(path, data, max_pixels) as image:
-        orientation = _exif_orientation(image)
-        pixels = _decode_jpeg(image, data)
-        if pixels is None:
-            pixels = torch.from_numpy(_rgb_array(path, image)).permute(2, 0, 1)  # H W 3 -> 3 H W
-    swapped, flipped = ORIENTATIONS.get(orientation, (False, ()))
+        return _upright_rgb(path, image, data)
+
+
+def image_pixels(image: PIL.Image.Image) -> "torch.Tensor":
+    """Return the pixels of a Pillow image as `read_image` gives those of its file: uint8 RGB of shape 3 H W, upright.
+
+    Raises ValueError for an image that cannot be decoded, and for pixels of 32 bits.
+    """
+    return _upright_rgb(getattr(image, "filename", "") or "a Pillow image", image)
+
+
+def _upright_rgb(path: PathLike, image: PIL.Image.Image, data: bytes | None = None) -> "torch.Tensor":
+    """Decode an open image; `data`, the whole file, opens a faster way."""
+    import torch
+
+    pixels = None if data is None else _decode_jpeg(image, data)
+    if pixels is None:
+        pixels = torch.from_numpy(_rgb_array(path, image)).permute(2, 0, 1)  # H W 3 -> 3 H W
+    swapped, flipped = ORIENTATIONS.get(_exif_orientation(image), (False, ()))
     if swapped:
         pixels = pixels.transpose(-2, -1)
     return pixels.flip(flipped) if flipped else pixels
@@ -91,8 +103,22 @@ def image_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image") from None
     with handle, _open_image(path, handle, max_pixels) as image:
+        if image.format == "PNG" and _has_late_chunks(handle):
+            _load_pixels(path, image)  # Pillow reads what stands behind the pixels with them
         swapped, _ = ORIENTATIONS.get(_exif_orientation(image), (False, ()))
         return (image.width, image.height) if swapped else (image.height, image.width)
+
+
+def _has_late_chunks(png: BinaryIO) -> bool:
+    """Tell whether a PNG file has chunks behind its pixels that may say how it is turned; the position is kept."""
+    position, kinds = png.tell(), []
+    png.seek(len(b"\x89PNG\r\n\x1a\n"))
+    while len(head := png.read(8)) == 8:  # length and kind; the data and their CRC are stepped over
+        kinds.append(head[4:])
+        png.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    png.seek(position)
+    late = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
+    return b"eXIf" in late or b"iTXt" in late
 
 
 def write_image(path: PathLike, image: "torch.Tensor | PIL.Image.Image", *, quality: int = 95) -> None:
@@ -131,28 +157,29 @@ def _open_image(path: PathLike, source: bytes | BinaryIO, max_pixels: int) -> PI
 
 
 def _exif_orientation(image: PIL.Image.Image) -> int:
-    # Pillow turns TIFF itself. In a PNG only the block before the pixels counts: the other one needs a full decode.
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+    # Pillow turns TIFF itself; and it decodes a PNG to look for a block that its header does not have
+    if image.format == "TIFF":
         return 1
     try:
-        return int(image.getexif().get(PIL.Image.ExifTags.Base.Orientation, 1))
+        tags = PIL.Image.Image.getexif(image)
+        return int(tags.get(PIL.Image.ExifTags.Base.Orientation, 1))
     except Exception:  # an unreadable EXIF block says nothing about orientation: upright, as every viewer takes it
         return 1
 
 
 def _decode_jpeg(image: PIL.Image.Image, data: bytes) -> "torch.Tensor | None":
-    """Decode a common JPEG with torchvision, 1.5 times as fast as Pillow; None where Pillow has to decide."""
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L"):
+    """Decode a common JPEG with torchcodec, if that is installed; None where Pillow has to decide."""
+    # torchcodec turns a picture by its EXIF block itself, and reads damaged ones in its own way
+    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or "exif" in image.info:
         return None
     import torch
 
     try:
-        from torchvision.io import ImageReadMode, decode_jpeg
-    except ImportError:  # torchvision announced that its decoders will move out
+        from torchcodec.decoders import decode_jpeg  # type: ignore[import-not-found]  # from 0.16 on
+    except (ImportError, OSError, RuntimeError):  # not installed, an older one, or one without its libraries
         return None
     try:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return cast("torch.Tensor", decode_jpeg(encoded, mode=ImageReadMode.RGB))
+        return cast("torch.Tensor", decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB"))
     except RuntimeError:
         return None
 
