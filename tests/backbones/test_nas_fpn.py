@@ -197,7 +197,7 @@ def test_the_controller_finds_pyramids_that_learn_faster(learnt: Learnt) -> None
 
     torch.default_generator.manual_seed(SEED + 1)
     children = policy_search(
-        Controller(space.options, width=16), reward, steps=20, children=6, generator=torch.Generator().manual_seed(SEED)
+        Controller(space.options, width=16), reward, steps=60, children=6, generator=torch.Generator().manual_seed(SEED)
     )
     drawn = random_search(space, reward, children=40, generator=torch.Generator().manual_seed(SEED + 1))
     late = sum(child.reward for child in children[-30:]) / 30

@@ -56,7 +56,7 @@ def test_a_training_is_a_function_of_architecture_data_and_recipe(training: Shor
 
 def test_a_training_teaches(training: ShortTraining, learnt: Learnt) -> None:
     """Two of three training pictures, where one colour in eight would be guessed."""
-    longer = replace(training, recipe=replace(RECIPE, steps=60, seed=SEED))
+    longer = replace(training, recipe=replace(RECIPE, steps=200, seed=SEED))
     learnt("accuracy", longer.accuracy(longer.train(tiny), training.training), least=0.66)
 
 

@@ -82,7 +82,7 @@ def test_a_two_way_head_gives_the_probabilities_and_the_loss_of_its_2k_logits() 
     gradients = [
         torch.autograd.grad(loss, head.objectness.weight, retain_graph=True)[0] for loss in (one_way, cross_entropy)
     ]
-    assert_close(*gradients)
+    assert_close(gradients[0], gradients[1])
 
     converted = as_one_way(head)
     assert converted.objectness.out_channels == 3

@@ -54,7 +54,7 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             width=16,
             hidden=64,
         ),
-        case("ssd_tiny", 0.05, "4.3.3-SSD", steps=100, width=16),
+        case("ssd_tiny", 0.05, "4.3.3-SSD", steps=200, width=16),
         case("retinanet_tiny", 0.06, "4.3.4-RETINANET", steps=120, channels=32, width=16),
         case(
             "yolov3_small",
@@ -65,13 +65,13 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             steps=120,
             anchors=tuple(side / 2 for side in WORLD_ANCHORS),  # those are for 128 pixels
         ),
-        case("centernet_tiny", 0.04, "4.3.5-CENTERNET", "4.3.5-CTBACKBONE", steps=120),
+        case("centernet_tiny", 0.04, "4.3.5-CENTERNET", "4.3.5-CTBACKBONE", steps=240),
         case(
             "efficientdet_tiny",
             0.03,
             "4.A-EFFDET",
             "4.A-BIFPN",
-            steps=120,
+            steps=200,
             warmup=10,
             learning_rate=8e-3,
             ema=0.95,
@@ -86,9 +86,10 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
 def test_a_short_training_at_64_pixels_helps(
     name: str, bar: float, numbers: dict[str, Any], tmp_path: Path, learnt: Learnt
 ) -> None:
-    """An AP50 above the bar, and three times what it was at the beginning."""
+    """An AP50 above the bar, of which the untrained network has at most a third."""
     after, before = after_and_before(name, tmp_path, {**AT_64_PIXELS, **numbers})
-    learnt("ap50", after, least=max(bar, 3 * before))
+    learnt("ap50 untrained", before, most=bar / 3)
+    learnt("ap50", after, least=bar)
 
 
 @pytest.mark.slow
@@ -125,6 +126,7 @@ def test_a_short_training_at_64_pixels_helps(
 def test_a_training_at_128_pixels_finds_the_things_of_the_world(
     name: str, bar: float, numbers: dict[str, Any], tmp_path: Path, learnt: Learnt
 ) -> None:
-    """An AP50 above the bar (DETR at 64 pixels), and three times what it was at the beginning."""
+    """An AP50 above the bar (DETR at 64 pixels), of which the untrained network has at most a third."""
     after, before = after_and_before(name, tmp_path, {"validate_every": 999, **numbers})
-    learnt("ap50", after, least=max(bar, 3 * before))
+    learnt("ap50 untrained", before, most=bar / 3)
+    learnt("ap50", after, least=bar)

@@ -33,6 +33,7 @@ def test_the_labels_are_scikit_images(image, scale, sigma, min_size):
 
 
 @pytest.mark.system("4.3.2-SUPERPIX")
+@pytest.mark.filterwarnings("ignore:Got image with third dimension of 5")  # as it is meant
 @pytest.mark.parametrize("channels", [None, 1, 2, 5])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 def test_any_number_of_channels_and_floats(channels, dtype):

@@ -51,7 +51,7 @@ def test_the_canyon_zig_zags_while_its_loss_falls():
 def test_full_batch_descent_does_not_depend_on_the_order():
     inputs, targets = regression()
     ends = [fit(inputs, targets, batch=len(inputs), seed=seed) for seed in (0, 1)]
-    assert_close(*ends)
+    assert_close(ends[0], ends[1])
     weights = torch.zeros(3, dtype=torch.float64)
     for _ in range(3):
         weights -= 0.1 * 2 * inputs.T @ (inputs @ weights - targets) / len(inputs)

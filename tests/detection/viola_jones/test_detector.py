@@ -51,9 +51,9 @@ def detector() -> ViolaJones:
 
 @pytest.mark.system("4.2-VJ")
 @pytest.mark.parametrize(
-    ("scan", "merge", "threshold", "most"), [("image", "groups", 3.0, 10), ("features", "nms", 0.3, 60)]
+    ("scan", "merge", "threshold", "least", "most"), [("image", "groups", 3.0, 8, 10), ("features", "nms", 0.3, 6, 80)]
 )
-def test_faces_are_found_in_scenes(detector, scan, merge, threshold, most, learnt: Learnt):
+def test_faces_are_found_in_scenes(detector, scan, merge, threshold, least, most, learnt: Learnt):
     model = viola_jones(categories=CATEGORIES, scan=scan, merge=merge, merge_threshold=threshold, **QUICK)
     model.load_state_dict(detector.state_dict())
     found = false_alarms = 0
@@ -67,7 +67,7 @@ def test_faces_are_found_in_scenes(detector, scan, merge, threshold, most, learn
         found += int((overlaps >= 0.5).any())
         false_alarms += int((overlaps < 0.2).sum())
         assert (result.labels == 1).all()
-    learnt("found", found, least=8)
+    learnt("found", found, least=least)
     learnt("false alarms", false_alarms, most=most)  # in ten pictures
 
 
