@@ -65,7 +65,7 @@ def _faults(run: Run, stages: Sequence[str], stage: str, recipe: Recipe) -> list
         return [f"{stage}: {begun[0]} has begun with what it learnt; only the last stage that has begun can be longer"]
     rows = Run(run.folder / stage).metrics() if stage else run.metrics()
     name, column = ("epochs", "epoch") if recipe.steps is None else ("steps", "step")
-    done, wanted = rows[-1][column] if rows else 0, getattr(recipe, name)
-    if float(done) >= wanted:
+    done, wanted = float(rows[-1][column]) if rows else 0.0, getattr(recipe, name)
+    if done >= wanted:
         return [f"{_key(stage, name)}: received {wanted}, expected more than {done:g}, which the run has come to"]
     return []
