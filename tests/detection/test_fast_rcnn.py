@@ -22,6 +22,7 @@ from vidi.detection.fast_rcnn import (
     fast_rcnn_resnet18,
     rows_of_batch,
 )
+from vidi.detection.selective_search import selective_search
 from vidi.detection.targets import Objects
 from vidi.model import Placement, Step
 from vidi.ops.boxes import box_iou, decode_boxes
@@ -279,3 +280,54 @@ def test_windows_cover_the_image() -> None:
     points = torch.rand(200, 2) * torch.tensor([96.0, 64.0])
     boxes = torch.cat([points - 9, points + 9], 1)
     assert box_iou(boxes.clamp(min=0), windows).amax(1).min() > 0.3
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Selective search
+
+
+@pytest.mark.system("4.3.2-FASTRCNN")
+def test_it_trains_on_what_selective_search_proposes_pooled_to_six_by_six() -> None:
+    """Girshick 2015: proposals of selective search, and H = W = 6 for the network that AlexNet is."""
+    model = tiny(proposals="selective_search", pool=6, found=40, smallest=6, size=None, shorter=64, longest=96)
+    assert model.network.head.hidden1.in_features == 8 * 16 * 6 * 6
+    images = [image[:, : 64 - 8 * row, : 96 - 8 * row] for row, image in enumerate(pictures())]
+    target = {"boxes": torch.tensor([[2.0, 3.0, 20.0, 28.0]]), "labels": torch.tensor([1])}
+    drawn: list[tuple[list[torch.Tensor], Samples]] = []
+
+    class Watched(RegionCriterion):
+        def sample(self, proposals: Any, *arguments: Any) -> Samples:
+            drawn.append((list(proposals), super().sample(proposals, *arguments)))
+            return drawn[-1][1]
+
+    model.criterion = type(model.criterion)(Watched(model.criterion.regions.named, 10**6))
+    losses = model.loss(images, [target, target])
+    ((proposals, samples),) = drawn
+    assert samples.images.unique().tolist() == [0, 1]
+    batch = model.preprocess.collate([model.preprocess.place(image, {}) for image in images])
+    for boxes, image, mask in zip(proposals, batch.images, batch.mask, strict=True):
+        h, w = int(mask.any(1).sum()), int(mask.any(0).sum())
+        pixels = (image[:, :h, :w] * model.network.search.std + model.network.search.mean).mul(255).round()
+        expected = selective_search(pixels.to(torch.uint8), mode="fast", most=40, minimum_side=6)
+        assert 1 < len(boxes) <= 40
+        torch.testing.assert_close(boxes, expected, rtol=0, atol=0)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.system("4.3.2-FASTRCNN")
+def test_predictions_are_those_for_the_boxes_of_selective_search() -> None:
+    model = tiny(proposals="selective_search", pool=6, found=30, smallest=6, score_threshold=0.0)
+    (image,) = pictures(1)
+    (result,) = model.predict([image])
+    proposals = selective_search(image, mode="fast", most=30, minimum_side=6)
+    (given,) = model.predict_proposals([image], [proposals])
+    assert len(result)
+    torch.testing.assert_close(result.boxes, given.boxes, rtol=0, atol=1e-4)
+    torch.testing.assert_close(result.scores, given.scores, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"proposals": "edges"}, {"pool": 0}, {"found": 0}])
+def test_proposals_and_pools_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(WRONG):
+        tiny(**wrong)

@@ -430,3 +430,32 @@ def test_a_batch_equals_its_images_alone() -> None:
         assert len(result) == len(alone) > 0
         assert_close(result.boxes, alone.boxes, 1e-5)
         assert_close(result.scores, alone.scores, 1e-5)
+
+
+@pytest.mark.system("4.3.4-HNM")
+def test_negatives_that_cover_each_other_train_once_where_that_is_asked_for() -> None:
+    """With `negatives_nms` a training step takes the hardest negatives that are left after their suppression."""
+    model, plain = ssd_tiny(**SMALL, negatives_nms=0.3), ssd_tiny(**SMALL)
+    assert plain.criterion.negatives_nms is None  # type: ignore[attr-defined]
+    empty = batch_of([target([[4, 4, 40, 44]]), target([[20, 10, 52, 40]])], (64, 64))
+    batch = Batch(torch.rand(2, 3, 64, 64), empty.mask, empty.placements, empty.targets)
+    outputs = model.eval().network(batch.images)
+    boxes = outputs.default_boxes
+    assign: Any = model.criterion
+    positive = torch.stack([assign.assign(boxes, Objects.of(t, like=boxes)) for t in batch.targets]) >= 0
+    hardest_first = torch.zeros_like(outputs.class_logits)  # neighbours, which overlap, are about as hard
+    hardest_first[..., -1] = torch.linspace(-5, 5, len(boxes))
+    trained = []  # default boxes whose logits have a gradient
+    for criterion in (model.criterion, plain.criterion):
+        logits = hardest_first.clone().requires_grad_()
+        losses = criterion.compare(outputs._replace(class_logits=logits), batch, Step())  # type: ignore[attr-defined]
+        (gradient,) = torch.autograd.grad(losses["classification"], logits)
+        trained.append(gradient.abs().sum(2) > 0)
+    largest = [
+        [float(box_iou(chosen, chosen).fill_diagonal_(0).max()) for chosen in (boxes[row] for row in rows & ~positive)]
+        for rows in trained
+    ]
+    assert max(largest[0]) <= 0.3 < min(largest[1])
+    for rows in trained:
+        assert torch.equal(rows & positive, positive)
+        assert (rows & ~positive).sum(1).min() > 1

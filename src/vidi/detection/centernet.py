@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from vidi.backbones.resnet import ResNet, trunk
+from vidi.detection.coco_outputs import COCO_CLASSES
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs, with_category
 from vidi.losses.box import huber_loss, l1_loss
@@ -43,7 +44,6 @@ BoxLoss = Literal["l1", "huber"]
 
 STRIDE = 4  # R: pixels of the canvas per cell
 HEAT_BIAS = -2.19  # of the heatmap at the start: a probability of 0.1
-COCO_CLASSES = 80
 
 
 class CenterOutputs(NamedTuple):

@@ -31,6 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.backbones.transformer import Decoder, Encoder
+from vidi.detection.coco_outputs import COCO_IDS_FROM_ZERO
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
@@ -52,7 +53,6 @@ from vidi.results import Categories, Detections, category_names
 Positions = Literal["attention", "input"]
 BoxLoss = Literal["l1_giou", "huber_iou"]
 
-COCO_IDS = 91  # 0 to 90, ten and the first without a category
 HUBER_KNEE = 0.1  # of the image's side: no residual reaches the usual 1
 NOT_FINITE = 1e6  # the cost of a pair that has none, far above all others
 
@@ -353,7 +353,7 @@ def detr(
 @builder
 def detr_resnet50(
     *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
     width: int = 256,
     hidden: int = 2048,
@@ -385,7 +385,7 @@ def detr_resnet50(
 @builder
 def detr_resnet50_dc5(
     *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
     width: int = 256,
     hidden: int = 2048,
@@ -413,7 +413,7 @@ def detr_resnet50_dc5(
 @builder
 def detr_resnet101(
     *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
     width: int = 256,
     hidden: int = 2048,
@@ -441,7 +441,7 @@ def detr_resnet101(
 @builder
 def detr_resnet18(
     *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
     backbone_width: int = 64,  # of the backbone's first stage
     stride: int = 16,  # of the tokens, in pixels: 8, 16 or 32

@@ -30,6 +30,7 @@ from vidi.backbones.feature_pyramid import Extra
 from vidi.backbones.inverted_residual import InvertedResidualTrunk
 from vidi.backbones.nas_fpn import NASFPN
 from vidi.backbones.path_aggregation import PathAggregation
+from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.efficientdet_scaling import VARIANTS
 from vidi.detection.options import check_choice
 from vidi.detection.retinanet import RetinaDecode, RetinaOutputs
@@ -60,7 +61,6 @@ OCTAVES = 3  # anchor sizes of a level, 2^(1/3) apart
 ASPECTS = ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))  # of anchors: width and height, nearly of one area
 PER_CELL = OCTAVES * len(ASPECTS)
 PRIOR = 0.01  # probability of each class at the start
-COCO_OUTPUTS = 90  # COCO's ids 1..90
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def efficientdet(
 @builder
 def efficientdet_d0(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -336,7 +336,7 @@ def efficientdet_d0(
 @builder
 def efficientdet_d1(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -351,7 +351,7 @@ def efficientdet_d1(
 @builder
 def efficientdet_d2(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -366,7 +366,7 @@ def efficientdet_d2(
 @builder
 def efficientdet_d3(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -381,7 +381,7 @@ def efficientdet_d3(
 @builder
 def efficientdet_d4(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -396,7 +396,7 @@ def efficientdet_d4(
 @builder
 def efficientdet_d5(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -411,7 +411,7 @@ def efficientdet_d5(
 @builder
 def efficientdet_d6(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -426,7 +426,7 @@ def efficientdet_d6(
 @builder
 def efficientdet_d7(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     width: float | int = 1.0,
     channels: int | None = None,
@@ -441,7 +441,7 @@ def efficientdet_d7(
 @builder
 def efficientdet_lite0(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
     size: tuple[int, int] | None = None,
     longest: int = 384,
     width: float | int = 1.0,

@@ -27,8 +27,16 @@ from torchvision import tv_tensors
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import ASPECT_RATIOS
 from vidi.detection.options import check_choice
+from vidi.detection.proposal_search import ProposalSearch
 from vidi.detection.region_proposals import image_sizes
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_categories, named_outputs
+from vidi.detection.targets import (
+    DELTA_WEIGHTS,
+    Objects,
+    check_objects,
+    mostly_inside,
+    named_categories,
+    named_outputs,
+)
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, as_images, builder, evaluating, widened
 from vidi.nn.convolution import ConvNorm
@@ -41,8 +49,8 @@ from vidi.ops.suppression import suppress
 from vidi.results import Categories, Detections, category_names
 
 Pooling = Literal["align", "max"]
+ProposalSource = Literal["windows", "selective_search"]
 
-DEVIATIONS = (10, 10, 5, 5)  # the deltas' weights: one over the standard deviations of their targets
 SMALLEST = 1e-2  # pixels a detection's sides must have (torchvision)
 
 
@@ -50,7 +58,7 @@ class RegionPredictions(NamedTuple):
     """What the head says of regions: one row each."""
 
     class_logits: Float[Tensor, "R C"]  # of K classes and, last, the background
-    box_deltas: Float[Tensor, "R K 4"]  # dx, dy, dw, dh for each class, times `DEVIATIONS`: see `encode_boxes`
+    box_deltas: Float[Tensor, "R K 4"]  # dx, dy, dw, dh for each class, times `DELTA_WEIGHTS`: see `encode_boxes`
 
 
 class TwoStageOutputs(NamedTuple):
@@ -237,7 +245,7 @@ class RegionCriterion:
         count = step.mean(logits.new_tensor(len(samples.labels))).clamp(min=1)
         log_loss = F.cross_entropy(logits, samples.labels, reduction="sum")
         positive = (samples.labels < logits.shape[1] - 1).nonzero()[:, 0]  # P
-        targets = encode_boxes(samples.truths[positive], samples.boxes[positive], weights=DEVIATIONS)
+        targets = encode_boxes(samples.truths[positive], samples.boxes[positive], weights=DELTA_WEIGHTS)
         own = deltas[positive, samples.labels[positive]]  # P 4
         box_loss = smooth_l1_loss(own, targets, beta=self.beta, reduction="sum")
         return {"classification": log_loss / count, "box": self.box_weight * box_loss / count}
@@ -290,7 +298,7 @@ class RegionDecode:
         likely = len(named) if self.score_threshold == 0 else min(len(named), int(1 / self.score_threshold))
         scores, labels = probabilities.topk(likely, 2)  # B N k
         deltas = outputs.box_deltas[:, :, named].gather(2, labels[..., None].expand(-1, -1, -1, 4))  # B N k 4
-        boxes = decode_boxes(deltas, outputs.proposals[:, :, None], weights=DEVIATIONS).flatten(1, 2)  # B Nk 4
+        boxes = decode_boxes(deltas, outputs.proposals[:, :, None], weights=DELTA_WEIGHTS).flatten(1, 2)  # B Nk 4
         boxes = clip_boxes_to_images(boxes, sizes)
         valid = (outputs.valid[..., None] & (scores > self.score_threshold)).flatten(1)
         valid = valid & boxes_at_least(boxes, SMALLEST)
@@ -313,17 +321,24 @@ class RegionDecode:
 class FastRCNN(nn.Module):
     """A backbone of stride 16, RoIPool and a head, for proposals that come from elsewhere.
 
-    Without any, windows slide over the image: of some sizes and three shapes, half a side apart (sections 5.5 and 5.6
-    of the paper look at such dense proposals).
+    Without any, selective search proposes (the paper), or, if there is no `search`, windows slide over the image: of
+    some sizes and three shapes, half a side apart (sections 5.5 and 5.6 of the paper look at such dense proposals).
     """
 
     takes_mask = True
     windows: Tensor
 
-    def __init__(self, backbone: ResNet, head: nn.Module, pooling: RegionPooling, window_sizes: Sequence[int]):
+    def __init__(
+        self,
+        backbone: ResNet,
+        head: nn.Module,
+        pooling: RegionPooling,
+        window_sizes: Sequence[int],
+        search: ProposalSearch | None = None,
+    ):
         super().__init__()
         self.backbone, self.head = backbone, head
-        self.pooling = pooling
+        self.pooling, self.search = pooling, search
         self.window_sizes = tuple(window_sizes)
         windows = torch.stack([base_anchors((size,), ASPECT_RATIOS) for size in window_sizes])
         self.register_buffer("windows", windows, persistent=False)  # sizes 3 4
@@ -341,6 +356,13 @@ class FastRCNN(nn.Module):
         ]
         return clip_boxes(torch.cat(grids), canvas)
 
+    def proposals(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None) -> Float[Tensor, "B N 4"]:
+        """Return the proposals of each image, in pixels of the canvas, among boxes without area."""
+        if self.search is not None:
+            return self.search.slots(self.search.of_batch(images, mask))
+        windows = self.sliding_windows(images.shape[2:])
+        return clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images, mask))
+
     def second_stage(
         self, features: Sequence[Float[Tensor, "B C _ _"]], boxes: Float[Tensor, "R 4"], images: Int64[Tensor, " R"]
     ) -> RegionPredictions:
@@ -353,10 +375,9 @@ class FastRCNN(nn.Module):
         mask: Bool[Tensor, "B H W"] | None = None,  # True on the images, of which a canvas may have padding
         proposals: Float[Tensor, "B N 4"] | None = None,
     ) -> TwoStageOutputs:
-        """Return the predictions for proposals in pixels of the canvas, by default for sliding windows."""
+        """Return the predictions for proposals in pixels of the canvas, by default for its own."""
         if proposals is None:
-            windows = self.sliding_windows(images.shape[2:])
-            proposals = clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images, mask))  # B N 4
+            proposals = self.proposals(images, mask)
         boxes, rows = rows_of_batch(proposals)
         predictions = self.second_stage(self.features(images), boxes, rows)
         logits, deltas = (value.unflatten(0, proposals.shape[:2]) for value in predictions)
@@ -365,7 +386,7 @@ class FastRCNN(nn.Module):
 
 @dataclass(frozen=True)
 class FastCriterion:
-    """Train on the proposals of the targets ("proposals" N 4), or on sliding windows where a target has none."""
+    """Train on the proposals of the targets ("proposals" N 4), or on the network's own where a target has none."""
 
     regions: RegionCriterion
 
@@ -373,15 +394,15 @@ class FastCriterion:
         detector: Any = network
         features = detector.features(batch.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            windows = detector.sliding_windows(batch.images.shape[2:])
+            given = ["proposals" in target for target in batch.targets]
+            own = batch.images.new_zeros(0) if all(given) else detector.proposals(batch.images, batch.mask)
+            like = own.new_zeros(0, dtype=torch.promote_types(own.dtype, torch.float32))
             proposals = [
-                target["proposals"].to(windows.dtype)
-                if "proposals" in target
-                else clip_boxes(windows, placement.resized)
-                for target, placement in zip(batch.targets, batch.placements, strict=True)
+                target["proposals"].to(like.dtype) if is_given else own[row].to(like.dtype)
+                for row, (target, is_given) in enumerate(zip(batch.targets, given, strict=True))
             ]
             proposals = [boxes[boxes_at_least(boxes, 1)] for boxes in proposals]
-            objects = [Objects.of(target, like=windows) for target in batch.targets]
+            objects = [Objects.of(target, like=like) for target in batch.targets]
             samples = self.regions.sample(proposals, objects, background_of(detector.head), step.generator)
         predictions = detector.second_stage(features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
@@ -411,9 +432,14 @@ def fast_rcnn_resnet18(
     categories: int | tuple[str | None, ...] = 20,
     width: int = 64,  # of the backbone's first stage
     hidden: int = 1024,
+    proposals: ProposalSource = "windows",
     window_sizes: tuple[int, ...] = (64, 128, 256, 512),
+    search: str = "fast",  # mode of selective search
+    found: int = 2000,  # boxes of an image that it may propose
+    smallest: int = 20,  # pixels that their sides have at least
     norm: Norm = "batch",
     pooling: Pooling = "max",
+    pool: int = 7,  # cells of a pooled region's sides: 7 in the paper's VGG-16, 6 in its AlexNet
     sampled: int = 64,  # proposals of an image that train
     size: tuple[int, int] | None = None,
     shorter: int = 600,
@@ -422,11 +448,20 @@ def fast_rcnn_resnet18(
     nms_threshold: float = 0.3,
     detections_per_image: int = 100,
 ) -> FastDetector:
-    """Build Fast R-CNN over ResNet-18, whose last stage dilates to keep stride 16."""
+    """Build Fast R-CNN over ResNet-18, whose last stage dilates to keep stride 16.
+
+    Proposals are sliding windows, or those of selective search (`proposals="selective_search"`, the paper).
+    """
+    check_choice("proposals", proposals, ProposalSource)
+    if pool < 1 or found < 1:
+        raise ValueError(f"received pool={pool} and found={found}, expected at least 1 of both")
     names = category_names(categories)
+    preprocess = Preprocess(shorter, longest, size, stride=32)
     backbone = trunk("resnet18", norm=norm, width=width, dilated=(False, False, True))
-    head = LinearHead(backbone.channels[-1], len(names), hidden=hidden)
-    network = FastRCNN(backbone, head, RegionPooling((backbone.strides[-1],), method=pooling), window_sizes)
+    head = LinearHead(backbone.channels[-1], len(names), size=(pool, pool), hidden=hidden)
+    regions = RegionPooling((backbone.strides[-1],), (pool, pool), pooling)
+    searches = ProposalSearch(search, found, smallest, preprocess) if proposals == "selective_search" else None
+    network = FastRCNN(backbone, head, regions, window_sizes, searches)
     criterion = FastCriterion(RegionCriterion(named_outputs(names), count=sampled, lowest=0.1))
     decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return FastDetector(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
+    return FastDetector(network, criterion, decode, preprocess)

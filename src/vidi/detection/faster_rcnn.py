@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from vidi.backbones.feature_pyramid import FeaturePyramid
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
+from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.fast_rcnn import (
     BoxPredictor,
     ConvolutionalHead,
@@ -55,8 +56,6 @@ from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, wid
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.results import category_names
-
-COCO_IDS = 90  # COCO's categories have ids 1..90, ten of which are not used
 
 
 class FirstStage(NamedTuple):

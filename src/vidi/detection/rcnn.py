@@ -17,7 +17,6 @@ the best proposal of each object), the objects are proposals too, and targets of
 `box_weight=0` leaves out; SVMs have the squared hinge; vectors of the regressors are those of the classifiers.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -29,7 +28,6 @@ from torch import Tensor, nn
 from vidi.backbones import alexnet
 from vidi.backbones.resnet import trunk
 from vidi.detection.fast_rcnn import (
-    DEVIATIONS,
     BoxPredictor,
     FastDetector,
     RegionDecode,
@@ -39,10 +37,9 @@ from vidi.detection.fast_rcnn import (
 )
 from vidi.detection.localizer import localization_losses
 from vidi.detection.options import check_choice
+from vidi.detection.proposal_search import ProposalSearch
 from vidi.detection.region_classifiers import RegionClassifiers, RegionFitting, SVMDecode
-from vidi.detection.region_proposals import image_sizes
-from vidi.detection.selective_search import selective_search
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
+from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
 from vidi.model import Batch, Losses, Preprocess, Stage, Staged, Step, Supervised, builder, widened
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import Weights, box_iou, boxes_at_least, encode_boxes
@@ -53,32 +50,7 @@ from vidi.results import Detections, category_names
 Assignment = Literal["overlap", "best"]
 """Whether each proposal that overlaps an object enough is positive (the paper), or the best one of each object."""
 
-REMEMBERED = 20_000  # images whose proposals are kept
 CROPS_AT_ONCE = 256
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Proposals
-
-
-class ProposalSearch:
-    """Selective search in normalised pictures; what was found in one is kept, as training sees it in every epoch."""
-
-    def __init__(self, mode: str, most: int, smallest: float | int, preprocess: Preprocess):
-        self.mode, self.most, self.smallest = mode, most, smallest
-        self.mean, self.std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (preprocess.mean, preprocess.std))
-        self.known: dict[bytes, Tensor] = {}
-
-    def __call__(self, image: Float[Tensor, "3 H W"]) -> Float[Tensor, "N 4"]:
-        """Return at most `most` boxes of a picture, best first; on the CPU, in float32."""
-        pixels = (image.detach().float().cpu() * self.std + self.mean).mul(255).round().clamp(0, 255)
-        pixels = pixels.to(torch.uint8).contiguous()
-        key = hashlib.blake2b(pixels.numpy().tobytes() + repr(pixels.shape).encode(), digest_size=16).digest()
-        if key not in self.known:
-            if len(self.known) >= REMEMBERED:
-                del self.known[next(iter(self.known))]
-            self.known[key] = selective_search(pixels, mode=self.mode, most=self.most, minimum_side=self.smallest)
-        return self.known[key]
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Network
@@ -108,10 +80,7 @@ class RCNN(nn.Module):
         self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None
     ) -> list[Float[Tensor, "_ 4"]]:
         """Return the proposals of each image, in pixels of the canvas; `mask` is True on the images."""
-        sizes = image_sizes(images, mask).int().tolist()
-        dtype = torch.promote_types(images.dtype, torch.float32)
-        found = [self.search(image[:, :h, :w]) for image, (h, w) in zip(images, sizes, strict=True)]
-        return [boxes[boxes_at_least(boxes, 1)].to(images.device, dtype) for boxes in found]
+        return self.search.of_batch(images, mask)
 
     def features(
         self, images: Float[Tensor, "B 3 H W"], boxes: Float[Tensor, "R 4"], rows: Int64[Tensor, " R"]
@@ -142,10 +111,7 @@ class RCNN(nn.Module):
         """Return proposals in fixed shapes, and which slots hold one: those given, or as many as the search has."""
         if proposals is not None:
             return proposals, boxes_at_least(proposals, 1)
-        found = self.proposals(images, mask)
-        slots = found[0].new_zeros(len(images), self.search.most, 4)
-        for row, boxes in enumerate(found):
-            slots[row, : len(boxes)] = boxes
+        slots = self.search.slots(self.proposals(images, mask))
         return slots, boxes_at_least(slots, 1)
 
     def forward(
@@ -270,8 +236,8 @@ class RCNNCriterion:
         logits, deltas = predictions
         K = logits.shape[1] - 1
         own = deltas[torch.arange(len(deltas), device=deltas.device), samples.labels.clamp(max=K - 1)]  # R 4
-        targets = encode_boxes(samples.truths, samples.boxes, weights=DEVIATIONS)
-        units = 1 / (own.new_tensor(DEVIATIONS) * own.new_tensor(self.deviations))  # ones by default
+        targets = encode_boxes(samples.truths, samples.boxes, weights=DELTA_WEIGHTS)
+        units = 1 / (own.new_tensor(DELTA_WEIGHTS) * own.new_tensor(self.deviations))  # ones by default
         return localization_losses(
             logits,
             samples.labels,

@@ -28,6 +28,7 @@ from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.candidates import Candidates
+from vidi.detection.coco_outputs import COCO_IDS_FROM_ZERO
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
@@ -45,7 +46,6 @@ Normalise = Literal["batch", "image"]
 OCTAVES = 3  # anchor sizes a level, 2^(1/3) apart
 GROUP = 8  # channels that are normalised together: torchvision's 32 groups of 256 channels
 PRIOR = 0.01  # probability of each class at the start
-COCO_OUTPUTS = 91  # torchvision's: background, then COCO's ids 1..90
 
 
 class RetinaOutputs(NamedTuple):
@@ -292,7 +292,7 @@ def retina_network(
 @builder
 def retinanet_resnet50_fpn(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     channels: int = 256,
     head_depth: int = 4,
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
@@ -328,7 +328,7 @@ def retinanet_resnet50_fpn(
 @builder
 def retinanet_resnet50_fpn_v2(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     channels: int = 256,
     head_depth: int = 4,
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
@@ -365,7 +365,7 @@ def retinanet_resnet50_fpn_v2(
 @builder
 def retinanet_resnet18_fpn(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     width: int = 64,  # of the backbone's first stage
     channels: int = 256,
     head_depth: int = 4,

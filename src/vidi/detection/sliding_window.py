@@ -27,10 +27,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vidi.detection.anchors import ASPECT_RATIOS
-from vidi.detection.fast_rcnn import DEVIATIONS, RegionDecode, TwoStageOutputs
+from vidi.detection.fast_rcnn import RegionDecode, TwoStageOutputs
 from vidi.detection.localizer import localization_losses
 from vidi.detection.region_proposals import image_sizes
-from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
+from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
 from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, widened
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, norm_layer
@@ -191,7 +191,7 @@ class WindowPredictions(NamedTuple):
     """What the heads say of windows: one row each."""
 
     class_logits: Float[Tensor, "R C"]  # of K classes and, last, the background
-    box_deltas: Float[Tensor, "R 4"]  # dx, dy, dw, dh of the window, times `DEVIATIONS`: see `encode_boxes`
+    box_deltas: Float[Tensor, "R 4"]  # dx, dy, dw, dh of the window, times `DELTA_WEIGHTS`: see `encode_boxes`
 
 
 class SlidingWindows(nn.Module):
@@ -345,7 +345,7 @@ class WindowCriterion:
             logits,
             samples.labels,
             deltas,
-            encode_boxes(samples.truths, windows[samples.windows], weights=DEVIATIONS),
+            encode_boxes(samples.truths, windows[samples.windows], weights=DELTA_WEIGHTS),
             has_box=samples.labels < logits.shape[1] - 1,
             box_weight=self.box_weight,
             count=step.mean(logits.new_tensor(len(samples.labels))).clamp(min=1),

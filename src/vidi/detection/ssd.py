@@ -30,8 +30,17 @@ from torch import Tensor, nn
 from vidi.backbones import resnet, vgg
 from vidi.backbones.image_pyramid import CnnPyramid
 from vidi.detection.candidates import Candidates
+from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.hard_negatives import hard_negatives
-from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
+from vidi.detection.targets import (
+    DELTA_WEIGHTS,
+    Objects,
+    Positives,
+    checked_objects,
+    mostly_inside,
+    named_outputs,
+    with_category,
+)
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
@@ -42,8 +51,6 @@ from vidi.results import Categories, Detections, category_names
 
 Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
-COCO_IDS = 90  # COCO's categories have ids 1..90, ten of which are not used
-DEVIATIONS = (10, 10, 5, 5)  # the deltas' weights: one over the "variances" 0.1 and 0.2 of the published code
 VGG_MEAN = (0.48235, 0.45882, 0.40784)  # of the weights that SSD begins with
 VGG_STD = (1 / 255, 1 / 255, 1 / 255)
 
@@ -52,7 +59,7 @@ class SsdOutputs(NamedTuple):
     """What the heads say of each default box; rows run over levels, then y, then x, then the boxes of a cell."""
 
     class_logits: Float[Tensor, "B A C"]  # of K classes and, last, the background
-    box_deltas: Float[Tensor, "B A 4"]  # dx, dy, dw, dh, times `DEVIATIONS`: see `encode_boxes`
+    box_deltas: Float[Tensor, "B A 4"]  # dx, dy, dw, dh, times `DELTA_WEIGHTS`: see `encode_boxes`
     default_boxes: Float[Tensor, "A 4"]  # xyxy, pixels of the canvas
 
 
@@ -192,6 +199,7 @@ class MultiBoxCriterion:
     named: tuple[int, ...]  # the outputs that have a category; labels count these
     positive_from: float = 0.5
     negatives: float = 3.0  # of an image, per positive
+    negatives_nms: float | None = None  # IoU above which the easier of two negatives is dropped before they are ranked
     box_weight: float = 1.0  # alpha
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
@@ -220,9 +228,9 @@ class MultiBoxCriterion:
             positive,
             matches == BACKGROUND,
             ratio=self.negatives,
-            nms_threshold=None,
+            nms_threshold=self.negatives_nms,
         )
-        targets = encode_boxes(boxes, default_boxes[row], weights=DEVIATIONS)  # P 4
+        targets = encode_boxes(boxes, default_boxes[row], weights=DELTA_WEIGHTS)  # P 4
         box_loss = smooth_l1_loss(deltas[image, row], targets, reduction="sum")
         return {
             "classification": log_loss[positive | hardest].sum() / count,
@@ -283,7 +291,7 @@ class SsdDecode:
         rows = rows.gather(1, index)
         labels = torch.arange(K, device=rows.device).repeat_interleave(used).expand_as(rows)
         deltas = outputs.box_deltas.gather(1, rows[..., None].expand(-1, -1, 4))  # B N 4
-        boxes = decode_boxes(deltas, outputs.default_boxes[rows], weights=DEVIATIONS)
+        boxes = decode_boxes(deltas, outputs.default_boxes[rows], weights=DELTA_WEIGHTS)
         return Candidates(clip_boxes_to_images(boxes, boxes.new_tensor(sizes)), scores, labels, scores > 0)
 
 
@@ -377,6 +385,7 @@ def check_canvas(size: tuple[int, int], levels: Sequence[Level]) -> None:
 # Builders. Of both of them:
 #   categories: the number of classes, or their names
 #   size: (H, W) that every image is resized to
+#   negatives_nms: see `hard_negatives`; 0.7 as Shrivastava et al. 2016 (1604.03540) have it, None for the paper's none
 #   score_threshold, nms_threshold, detections_per_image: see `SsdDecode`
 
 
@@ -388,6 +397,7 @@ def ssd300_vgg16(
     maps: int = 6,  # of the pyramid, from the finest on; fewer for small images
     trainable_backbone_layers: int = 5,
     size: tuple[int, int] = (300, 300),
+    negatives_nms: float | None = None,
     score_threshold: float = 0.01,
     nms_threshold: float = 0.45,
     detections_per_image: int = 200,
@@ -403,7 +413,7 @@ def ssd300_vgg16(
     network = Ssd(pyramid, default_boxes_of(levels, end), len(names), rescale=True)
     preprocess = Preprocess(exact=size, mean=VGG_MEAN, std=VGG_STD, antialias=False)
     decode = SsdDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, MultiBoxCriterion(named_outputs(names)), decode, preprocess)
+    return Supervised(network, MultiBoxCriterion(named_outputs(names), negatives_nms=negatives_nms), decode, preprocess)
 
 
 @builder
@@ -413,6 +423,7 @@ def ssd_tiny(
     width: int = 32,  # of the backbone's first stage
     norm: Norm = "batch",
     size: tuple[int, int] = (128, 128),
+    negatives_nms: float | None = None,
     score_threshold: float = 0.01,
     nms_threshold: float = 0.45,
     detections_per_image: int = 200,
@@ -422,4 +433,5 @@ def ssd_tiny(
     backbone = resnet.trunk("resnet18", norm=norm, width=width)
     network = Ssd(CnnPyramid(backbone, [1, 2, 3]), default_boxes_of(WORLD, WORLD_END), len(names))
     decode = SsdDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, MultiBoxCriterion(named_outputs(names)), decode, Preprocess(exact=size))
+    criterion = MultiBoxCriterion(named_outputs(names), negatives_nms=negatives_nms)
+    return Supervised(network, criterion, decode, Preprocess(exact=size))

@@ -10,6 +10,8 @@ from torch import Tensor
 from vidi.ops.boxes import box_area
 from vidi.results import Categories
 
+DELTA_WEIGHTS = (10, 10, 5, 5)  # that encoded deltas are multiplied by: one over the deviations 0.1, 0.1, 0.2, 0.2
+
 
 class Objects(NamedTuple):
     """The ground truth of one image."""

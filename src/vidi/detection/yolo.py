@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.darknet import DarkNet, trunk
 from vidi.detection.candidates import Candidates
+from vidi.detection.coco_outputs import COCO_CLASSES
 from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.classification import binary_cross_entropy, multi_label_cross_entropy, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
@@ -44,7 +45,6 @@ COCO_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 1
 # the same of the world's boxes at 128 pixels: `vidi train anchor_kmeans world_scenes=200`
 WORLD_ANCHORS = (12, 14, 12, 24, 20, 21, 15, 41, 22, 37, 29, 28, 29, 56, 41, 42, 51, 63)
 
-COCO_OUTPUTS = 80
 SCALES = 3  # the last maps of the backbone
 SLOPE = 0.1  # of the leaky ReLU where it is negative
 PRIOR = 0.01  # objectness at the start
@@ -330,7 +330,7 @@ def yolo_preprocess(size: tuple[int, int] | None, longest: int) -> Preprocess:
 @builder
 def yolov3(
     *,
-    categories: int | tuple[str | None, ...] = COCO_OUTPUTS,
+    categories: int | tuple[str | None, ...] = COCO_CLASSES,
     anchors: tuple[float | int, ...] = COCO_ANCHORS,
     width: int = 32,
     ignore: float | int = 0.5,
