@@ -59,6 +59,7 @@ from vidi.backbones.resnet_v2 import (
     resnetv2_152x4_bit,
 )
 from vidi.backbones.resnext import resnext50_32x4d, resnext101_32x8d, resnext101_64x4d
+from vidi.backbones.search_space import searched_net
 from vidi.backbones.senet import (
     seresnet18,
     seresnet34,
@@ -152,6 +153,7 @@ INCEPTION = "Szegedy et al. 2016, 1512.00567"
 INCEPTION_RESNET = "Szegedy et al. 2017, 1602.07261"
 MOBILENET = "Sandler et al. 2018, 1801.04381"
 EFFICIENTNET = "Tan & Le 2019, 1905.11946"
+MNASNET = "Tan et al. 2019, 1807.11626"
 REGNET = "Radosavovic et al. 2020, 2003.13678"
 BIT = "Kolesnikov et al. 2020, 1912.11370"
 VIT = "Dosovitskiy et al. 2021, 2010.11929"
@@ -307,6 +309,7 @@ CATALOG: dict[str, Entry] = {
     "efficientnet_compound": Entry(
         efficientnet_compound, "classification", "2.6", EFFICIENTNET, "", {**SMALL_SCALED, "phi": 1}
     ),
+    "searched_net": Entry(searched_net, "classification", "2.7", MNASNET, "", {"categories": 3}),
     "anynet": Entry(anynet, "classification", "2.8", REGNET, "", SMALL_ANYNET),
     "regnet_x_400mf": Entry(regnet_x_400mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
     "regnet_x_800mf": Entry(regnet_x_800mf, "classification", "2.8", REGNET, "torchvision", SMALL_SCALED),
