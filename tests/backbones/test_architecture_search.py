@@ -208,6 +208,36 @@ def test_the_first_children_only_set_the_baseline() -> None:
         assert_close(value, before[name], 1e-6, size=1)
 
 
+@pytest.mark.system("2.7-NAS")
+@pytest.mark.parametrize("decay", [None, 0.5])
+def test_the_baseline_is_the_moving_average_of_the_rewards_before(decay: float | None) -> None:
+    """b starts as the mean of the first step; step t is compared with b_(t-1) and only then b = d b + (1 - d) mean."""
+    asked: list[tuple[list[float], float]] = []
+
+    def watched(log_probabilities: Tensor, rewards: Tensor, baseline: float) -> Tensor:
+        asked.append((rewards.tolist(), baseline))
+        return reinforce_loss(log_probabilities, rewards, baseline)
+
+    drawn = iter(torch.rand(15, generator=seeded(4)).tolist())
+    given: list[float] = []
+
+    def reward(tokens: tuple[int, ...]) -> float:
+        given.append(next(drawn))
+        return given[-1]
+
+    options = {} if decay is None else {"decay": decay}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vidi.backbones.architecture_search.reinforce_loss", watched)
+        policy_search(Controller(OPTIONS), reward, steps=5, children=3, generator=seeded(), **options)
+    means = [sum(given[3 * step : 3 * step + 3]) / 3 for step in range(5)]
+    used = 0.8 if decay is None else decay  # of the documented default
+    expected = [means[0]]
+    for mean in means[1:-1]:
+        expected.append(used * expected[-1] + (1 - used) * mean)
+    assert [baseline for _, baseline in asked] == pytest.approx(expected, abs=1e-6)  # rewards are float32
+    assert [rewards for rewards, _ in asked] == [pytest.approx(given[3 * k : 3 * k + 3]) for k in range(1, 5)]
+
+
 def test_searches_are_functions_of_their_seed() -> None:
     space = SearchSpace((StageOptions(repeats=(1, 2), channels=(8, 16), stride=1),))
     runs = [random_search(space, sum, children=5, generator=seeded(seed)) for seed in (0, 0, 1)]

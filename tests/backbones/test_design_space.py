@@ -160,8 +160,8 @@ def test_constraints_are_those_of_the_paper() -> None:
 
 
 @pytest.mark.system("2.8-REFINE")
-def test_linear_widths_are_quantised_lines() -> None:
-    """Every width is w_0 times a power of one w_m, rounded to 8, as `regnet_stages` makes it from six numbers."""
+def test_regnets_grow_within_the_space() -> None:
+    """They grow, their depth is in the range, and the published RegNetY-400MF is a network of the space."""
     space = LinearSpace(refinements(AnyNetSpace())["AnyNetE"])  # type: ignore[arg-type]
     generator = seeded(3)
     for _ in range(20):
@@ -171,6 +171,108 @@ def test_linear_widths_are_quantised_lines() -> None:
     published = regnet_stages(16, 48, 27.89, 2.09, 8)  # RegNetY-400MF
     assert published.depths == (1, 3, 6, 6)
     assert space.within.contains(published)
+
+
+@pytest.mark.system("2.8-REFINE")
+def test_depths_and_widths_of_anynet_are_drawn_log_uniformly_over_their_ranges() -> None:
+    """Rounded to whole multiples, log-uniform numbers are as often k as log((k + 1/2) / (k - 1/2)) says."""
+    space = AnyNetSpace(depths=(1, 16), widths=(8, 128), group_widths=(1,), bottlenecks=(1,), stages=1)
+    generator = seeded(11)
+    drawn = [space.sample(generator) for _ in range(6000)]
+    for numbers_, quantum, high in ((0, 1, 16), (1, 8, 128)):
+        counts = Counter(stages[numbers_][0] // quantum for stages in drawn)
+        last = high // quantum
+        assert set(counts) == set(range(1, last + 1))  # the whole range and nothing else
+        edges = [1.0, *(k + 0.5 for k in range(1, last)), float(last)]
+        expected = [6000 * math.log(b / a) / math.log(last) for a, b in pairwise(edges)]
+        observed = [counts[k] for k in range(1, last + 1)]
+        assert scipy.stats.chisquare(observed, expected).pvalue > 0.01
+
+
+LINEAR = LinearSpace(AnyNetSpace(depths=(1, 16), widths=(8, 1024), group_widths=(8, 16), bottlenecks=(1, 2, 4)))
+
+
+@pytest.mark.system("2.8-REFINE")
+def test_regnets_are_drawn_from_their_six_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Section 3.3: d < 64, w_0 and w_a < 256, 1.5 <= w_m <= 3, each log-uniform; b and g evenly from their choices."""
+    asked: list[tuple[Any, ...]] = []
+
+    def watched(*numbers_: Any) -> Stages:
+        asked.append(numbers_)
+        return regnet_stages(*numbers_)
+
+    monkeypatch.setattr("vidi.backbones.design_space.regnet_stages", watched)
+    generator = seeded(5)
+    while len(asked) < 6000:
+        LINEAR.sample(generator)
+    depth, w_0, w_a, w_m, group_width, bottleneck = (list(column) for column in zip(*asked, strict=True))
+    ranges = {"depth": (depth, 4, 64, 1), "w_0": (w_0, 8, 256, 8), "w_a": (w_a, 8, 256, 1), "w_m": (w_m, 1.5, 3, 0.01)}
+    for name, (values, low, high, quantum) in ranges.items():
+        assert (min(values), max(values)) == pytest.approx((low, high)), name
+        assert all(abs(value / quantum - round(value / quantum)) < 1e-6 for value in values), name
+        middle = math.sqrt(low * high)  # half of the draws are below the geometric mean, rounding aside
+        below = sum(v + quantum / 2 <= middle for v in values) / len(values)
+        exact = math.log((math.floor((middle - quantum / 2) / quantum) * quantum + quantum / 2) / low)
+        assert below == pytest.approx(exact / math.log(high / low), abs=0.03), name
+    for values, choices in ((group_width, (8, 16)), (bottleneck, (1, 2, 4))):
+        counts = Counter(values)
+        assert set(counts) == set(choices)
+        assert scipy.stats.chisquare([counts[c] for c in choices]).pvalue > 0.01
+
+
+@pytest.mark.system("2.8-REFINE")
+@pytest.mark.parametrize("choices", [(1, 2, 4), (2, 4)])
+def test_bottlenecks_of_anynet_are_drawn_evenly(choices: tuple[int, ...]) -> None:
+    space = AnyNetSpace(depths=(1, 1), widths=(64, 64), group_widths=(1, 2), bottlenecks=choices, stages=2)
+    generator = seeded(2)
+    drawn = [space.sample(generator) for _ in range(3000)]
+    for stage in range(2):
+        counts = Counter(stages.bottlenecks[stage] for stages in drawn)
+        assert set(counts) == set(choices)
+        assert scipy.stats.chisquare([counts[b] for b in choices]).pvalue > 0.01
+    assert len({stages.bottlenecks for stages in drawn}) == len(choices) ** 2  # each stage draws its own
+
+
+def on_a_quantised_line(stages: Stages) -> bool:
+    """Tell by search whether some w_0, w_a and w_m give these widths and depths, with the rounding of the paper."""
+    narrowest = stages.widths[0]
+    blocks = [width for width, count in zip(stages.widths, stages.depths, strict=True) for _ in range(count)]
+    for w_0 in (narrowest, narrowest - 8, narrowest + 8):
+        if w_0 < 8:
+            continue
+        for step in range(151):
+            w_m = 1.5 + step / 100
+            powers = []  # s_j of each block: the power of w_m that gives its width, if one does
+            for width in blocks:
+                power = round(math.log(width / w_0) / math.log(w_m))
+                powers.append(power if round(w_0 * w_m**power / 8) * 8 == width else None)
+            if None in powers:
+                continue
+            # w_j = w_0 + w_a j is between the bounds that s_j gives, for one w_a
+            low, high = 0.0, math.inf
+            for j, power in enumerate(powers):
+                if j:
+                    low = max(low, (w_0 * w_m ** (power - 0.5) - w_0) / j)
+                    high = min(high, (w_0 * w_m ** (power + 0.5) - w_0) / j)
+                elif power:
+                    high = -1.0
+            if low <= high:
+                return True
+    return False
+
+
+@pytest.mark.system("2.8-REFINE")
+def test_widths_of_sampled_regnets_lie_on_quantised_lines_and_those_of_anynets_do_not() -> None:
+    """Of AnyNetE, whose widths and depths only grow, few networks are RegNets; of the RegNet space all are."""
+    within = AnyNetSpace(
+        depths=(1, 16), widths=(16, 512), group_widths=(8,), bottlenecks=(1,), growing_widths=True, growing_depths=True
+    )
+    shares = {}
+    for name, space in (("RegNet", LinearSpace(within)), ("AnyNetE", within)):
+        generator = seeded(7)
+        shares[name] = sum(on_a_quantised_line(space.sample(generator)) for _ in range(60)) / 60
+    assert shares["RegNet"] == 1.0
+    assert shares["AnyNetE"] < 0.25
 
 
 def test_spaces_without_networks_are_refused() -> None:

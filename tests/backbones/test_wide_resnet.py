@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import randomise
 from vidi.backbones import wide_resnet
-from vidi.backbones.wide_resnet import WideResNet
+from vidi.backbones.wide_resnet import WideBlock, WideResNet
 
 
 @pytest.mark.system("2.6.1-WRN")
@@ -81,6 +81,31 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(network(x)[-1], network(x)[-1])
     network.train()
     assert not torch.equal(network(x)[-1], network(x)[-1])
+
+
+@pytest.mark.system("2.6.1-WRN")
+def test_dropout_lies_between_the_two_convolutions_behind_norm_and_rectifier() -> None:
+    """Figure 1d: norm, ReLU, 3x3, norm, ReLU, dropout, 3x3; the skip connection is never dropped."""
+    block = WideBlock(4, 6, stride=2, dropout=0.3).double().train()
+    x = torch.randn(8, 4, 6, 6, dtype=torch.float64)
+    torch.default_generator.manual_seed(3)
+    received = block(x)
+    with torch.no_grad():
+        active = F.batch_norm(x, None, None, block.norm1.weight, block.norm1.bias, training=True).relu()
+        inner = F.conv2d(active, block.conv1.weight, stride=2, padding=1)
+        inner = F.batch_norm(inner, None, None, block.norm2.weight, block.norm2.bias, training=True).relu()
+        torch.default_generator.manual_seed(3)
+        dropped = F.dropout(inner, 0.3, training=True)
+        skip = block.skip(active)
+        expected = F.conv2d(dropped, block.conv2.weight, padding=1) + skip
+    assert 0.6 < float((dropped[inner > 0] > 0).double().mean()) < 0.8
+    torch.testing.assert_close(received, expected, rtol=0, atol=1e-12 * float(expected.abs().max()))
+
+
+@pytest.mark.system("2.6.1-WRN")
+def test_every_block_of_a_network_drops_as_it_is_told() -> None:
+    network = wide_resnet.wide_resnet16_4(dropout=0.3).network
+    assert [m.dropout.p for m in network.modules() if isinstance(m, WideBlock)] == [0.3] * 6
 
 
 def test_impossible_depth() -> None:

@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.closeness import EXACT, NUMBERS, assert_close
-from tests.parity.networks import distance
+from tests.parity.networks import distance, randomise
+from tests.parity.transformers import decoder_names, encoder_names
 from vidi.detection.detr import (
+    Detr,
     DetrCriterion,
     DetrDecode,
     DetrOutputs,
     detr_resnet18,
     detr_resnet50,
     detr_tiny,
+    residual_trunk,
 )
 from vidi.detection.detr_maps import KINDS, box_kinds, object_attention, pixel_attention, query_boxes
 from vidi.losses.box import huber_loss
@@ -295,6 +298,46 @@ def test_the_two_ways_of_adding_positions_differ():
     images = torch.randn(1, 3, *SIZE, dtype=torch.float64)
     one, other = (small(positions=positions).network(images) for positions in ("attention", "input"))
     assert distance(one.class_logits, other.class_logits) > 1e-4
+
+
+@pytest.mark.system("4.3.6-2DPE")
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_positions_at_the_input_are_added_once_before_torchs_transformer(norm_first):
+    """torch's own encoder and decoder, on tokens + sines of the cells and on the queries, see the same objects."""
+    torch.default_generator.manual_seed(0)
+    backbone = residual_trunk("resnet18", 16, "frozen")
+    shape: dict[str, Any] = {"width": 16, "heads": 4, "hidden": 24, "encoder_layers": 2, "decoder_layers": 2}
+    ours = Detr(backbone, K, queries=Q, norm_first=norm_first, positions="input", dropout=0.0, **shape).double().eval()
+    options: dict[str, Any] = {"batch_first": True, "norm_first": norm_first}
+    encoder = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(16, 4, 24, 0.0, **options),
+        2,
+        nn.LayerNorm(16) if norm_first else None,
+        enable_nested_tensor=False,
+    )
+    decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(16, 4, 24, 0.0, **options), 2, nn.LayerNorm(16))
+    for stack, names, part in ((encoder, encoder_names, ours.encoder), (decoder, decoder_names, ours.decoder)):
+        randomise(stack.double().eval())
+        part.load_state_dict(names(stack.state_dict()))
+    features = torch.randn(2, backbone.channels[-1], 3, 5, dtype=torch.float64)
+    backbone.features = lambda images: (features,)
+    received = ours(torch.zeros(2, 3, *SIZE, dtype=torch.float64))
+
+    positions = torch.empty(15, 16, dtype=torch.float64)  # half of the channels for y, half for x, in 2 pi of the map
+    for row in range(3):
+        for column in range(5):
+            places = (2 * math.pi * (row + 1) / (3 + 1e-6), 2 * math.pi * (column + 1) / (5 + 1e-6))
+            waves = [
+                wave(place / 10_000 ** (2 * i / 8))
+                for place in places
+                for i in range(4)
+                for wave in (math.sin, math.cos)
+            ]
+            positions[5 * row + column] = torch.tensor(waves, dtype=torch.float64)
+    tokens = ours.projection(features).flatten(2).transpose(1, 2) + positions
+    objects = decoder(ours.queries.expand(2, -1, -1), encoder(tokens))
+    logits = ours.class_head(objects)
+    assert distance(received.class_logits, logits) <= 1e-6 * float(logits.detach().abs().max())  # positions are float32
 
 
 @pytest.mark.parametrize("positions", ["attention", "input"])

@@ -88,6 +88,19 @@ def test_rules_of_assignment_on_boxes_made_by_hand() -> None:
     assert (nothing == BACKGROUND).all()
 
 
+@pytest.mark.system("4.3.2-RCNN")
+def test_the_best_proposal_of_an_object_is_positive_however_little_it_overlaps() -> None:
+    """The notes' rule has no threshold: an IoU of 0.25 is enough if no proposal has more; an IoU of 0 is not."""
+    truth = objects([[0, 0, 10, 10], [40, 40, 50, 50]], [1, 2])
+    proposals = torch.tensor([[0, 0, 10, 40], [0, 0, 10, 50], [20, 20, 30, 30]], dtype=torch.float64)
+    assert box_iou(truth.boxes, proposals)[0].tolist() == [0.25, 0.2, 0]
+    best = RCNNCriterion((0, 1, 2), "best").assign(proposals, truth)
+    assert best.tolist() == [0, BACKGROUND, BACKGROUND]
+    assert (RCNNCriterion((0, 1, 2)).assign(proposals, truth) == BACKGROUND).all()
+    samples = RCNNCriterion((0, 1, 2), "best").sample([proposals], [truth], K, None)
+    assert sorted(samples.labels.tolist()) == [1, K, K]
+
+
 def test_objects_that_share_a_best_proposal_or_have_none() -> None:
     iou = torch.tensor([[0.6, 0.2, 0.0], [0.7, 0.1, 0.0], [0.0, 0.0, 0.0]])
     assert best_of_each_object(iou).tolist() == [1, BACKGROUND, BACKGROUND]

@@ -58,10 +58,19 @@ def sizes(images: int) -> torch.Tensor:
 
 
 @pytest.mark.system("B4.17", "4.3.2-RPN2WAY")
-def test_a_two_way_softmax_is_the_sigmoid_of_the_difference() -> None:
-    a, b = torch.randn(2, 50, dtype=torch.float64) * 5
-    softmax = torch.stack((a, b)).softmax(0)[1]
-    torch.testing.assert_close(softmax, (b - a).sigmoid(), rtol=1e-12, atol=0)
+def test_a_two_way_head_says_the_logit_whose_sigmoid_is_the_softmax_of_its_pair() -> None:
+    """Worked example B4.17 on the head itself: its pair of logits is set by biases to (a, b), object is the second."""
+    head = ProposalHead(2, 1, two_way=True).double()
+    x = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
+    for a, b in ((0.0, 0.0), (1.5, -0.25), (-4.0, 3.0)):
+        with torch.no_grad():
+            head.objectness.bias.copy_(torch.tensor([a, b]))  # type: ignore[union-attr]
+            head.objectness.weight.zero_()
+        (logits,), _ = head([x])
+        of_object = math.exp(b) / (math.exp(a) + math.exp(b))
+        assert logits.sigmoid().flatten().tolist() == pytest.approx([of_object] * 9, rel=1e-12)
+        (one_way,), _ = as_one_way(head)([x])
+        assert one_way.flatten().tolist() == pytest.approx([b - a] * 9, abs=1e-12)
 
 
 @pytest.mark.system("4.3.2-RPN2WAY", "4.3.2-RPN")

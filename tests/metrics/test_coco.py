@@ -147,6 +147,26 @@ def test_nothing_to_find_and_nothing_found():
     assert (missed.ap, missed.ar100, missed.ap_small, missed.ap_large) == (0.0, 0.0, 0.0, -1.0)
 
 
+@pytest.mark.system("4.1-COCOMAP")
+@pytest.mark.parametrize("kind", ["boxes", "masks"])
+def test_a_crowd_takes_as_many_detections_as_lie_in_it(kind: Kind):
+    """Three detections in a crowd are neither right nor wrong; were it taken by the first, two would be wrong."""
+    place = {"image_id": 3, "category_id": 5}
+    boxes = [[0.0, 0, 60, 40], [70.0, 0, 20, 20]]
+    truths = [
+        {**place, "bbox": boxes[0], "area": 2400.0, "iscrowd": 1, "segmentation": mask_of(boxes[0], hole=False)},
+        {**place, "bbox": boxes[1], "area": 400.0, "iscrowd": 0, "segmentation": mask_of(boxes[1], hole=False)},
+    ]
+    inside = [[0.0, 0, 20, 20], [20.0, 0, 20, 20], [40.0, 10, 20, 20]]
+    found = [
+        {**place, "bbox": box, "segmentation": mask_of(box, hole=False), "score": 0.9 - 0.1 * row}
+        for row, box in enumerate([*inside, boxes[1]])
+    ]
+    assert scored(truths, found, kind).ap == pytest.approx(1.0, abs=1e-12)
+    # without the crowd the three are wrong and surer than what is right: precision 1/4
+    assert scored(truths[1:], found, kind).ap == pytest.approx(0.25, abs=1e-12)
+
+
 def test_per_class_numbers_average_to_the_whole():
     rows = [
         {"image_id": 3, "category_id": k, "bbox": [0, 0, 10 * k, 40], "area": 400.0 * k, "iscrowd": 0} for k in (2, 5)

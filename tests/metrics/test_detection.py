@@ -54,6 +54,19 @@ def test_worked_example():
         assert average_precision(curve.recall, curve.precision, mode=mode) == pytest.approx(area, abs=1e-6), mode
 
 
+@pytest.mark.system("4.1-AP")
+def test_trapezoids_begin_at_recall_0_and_precision_1():
+    """A first point beyond recall 0 has a trapezoid before it, which begins at precision 1."""
+    correct = torch.tensor([False, True, True])
+    curve = precision_recall_curve(torch.tensor([0.9, 0.8, 0.7], dtype=torch.float64), correct, 2)
+    assert curve.recall.tolist() == [0, 0.5, 1]
+    # from (0, 1) straight down to (0, 0): no area; (0, 0) to (1/2, 1/2): 1/8; (1/2, 1/2) to (1, 2/3): 7/24
+    assert average_precision(curve.recall, curve.precision, mode="trapezoid") == pytest.approx(1 / 8 + 7 / 24)
+    one = torch.tensor([0.5, 1.0], dtype=torch.float64), torch.tensor([0.5, 2 / 3], dtype=torch.float64)
+    # several predictions at once: the first point is (1/2, 1/2), and what is before it counts: 3/8 + 7/24
+    assert average_precision(*one, mode="trapezoid") == pytest.approx(3 / 8 + 7 / 24)
+
+
 @pytest.mark.system("4.1-PR")
 def test_recall_never_rises_with_the_floor_but_precision_may_do_either():
     ious = torch.where(CORRECT[:, None], torch.eye(8, dtype=torch.float64), 0)

@@ -46,7 +46,10 @@ def test_sinusoids_are_the_equation():
 
 @pytest.mark.system("3.1.5-SINPE")
 def test_sinusoids_are_timestep_embeddings_in_another_order():
-    """diffusers' `get_timestep_embedding`, downscale_freq_shift=0: [all sines | all cosines], exp of logarithms."""
+    """The formula of diffusers' `get_timestep_embedding` (flip_sin_to_cos=False, downscale_freq_shift=0), by loops.
+
+    [all sines | all cosines] with the frequencies exp(-ln(10000) i / half); diffusers itself is not asked.
+    """
     half = 8
     expected = torch.empty(20, 2 * half, dtype=torch.float64)
     for t in range(20):

@@ -87,6 +87,16 @@ def test_newton_on_a_quartic_takes_two_thirds_each_step():
 
 
 @pytest.mark.system("1.2-NEWTON1D")
+@pytest.mark.parametrize("lr", [0.5, 0.1, 1.5])
+def test_the_rate_in_one_dimension_is_the_share_of_the_error_that_a_step_takes(lr):
+    """On a parabola about 3 the error is multiplied by 1 - lr; on x^4 x is, by 1 - lr / 3."""
+    parabola = newton_1d(lambda x: 2 * (x - 3) ** 2, 5.0, lr=lr, steps=4)
+    assert parabola == pytest.approx([3 + 2 * (1 - lr) ** t for t in range(5)], abs=1e-12)
+    quartic = newton_1d(lambda x: x**4, 1.0, lr=lr, steps=4)
+    assert quartic == pytest.approx([(1 - lr / 3) ** t for t in range(5)], abs=1e-12)
+
+
+@pytest.mark.system("1.2-NEWTON1D")
 @pytest.mark.parametrize(
     ("function", "slope", "curvature", "start"),
     [

@@ -1,4 +1,4 @@
-"""Published files into models: found, checked, renamed, loaded whole or not at all."""
+"""Files into models as if they were published, made here from a small network: found, checked, renamed, refused."""
 
 import hashlib
 import re

@@ -72,9 +72,9 @@ def test_faces_are_found_in_scenes(detector, scan, merge, threshold, least, most
 
 
 @pytest.mark.system("4.2-VJ", "4.2.1-SELECT")
-def test_the_cascade_is_small_first_and_saves_itself(detector, tmp_path: Path, learnt: Learnt):
+def test_a_fitted_detector_knows_its_rates_and_saves_itself(detector, tmp_path: Path, learnt: Learnt):
     trees = detector.cascade.stage_trees
-    assert trees[0] <= trees.max()
+    assert 1 <= len(trees) <= QUICK["stages"]
     assert len(detector.cascade.features) == trees.sum()
     learnt("detection rate", float(detector.detection_rate), least=0.9)
     learnt("false positive rate", float(detector.false_positive_rate), most=0.1)
