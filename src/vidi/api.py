@@ -13,7 +13,7 @@ from vidi import files
 from vidi.catalog import CATALOG
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws, size_of
-from vidi.engine.datasets import Source
+from vidi.engine.datasets import BUILT_IN, Source, left_out, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
@@ -200,21 +200,22 @@ def train(
 
     source = Source.of(data, faults)
     datasets = source.open_for_training(task, list(recipes.values())[-1])
+    if source.name not in BUILT_IN:
+        (progress or Silent()).say(source.describe())
+    _tell(source, datasets, progress)
     categories = _categories(datasets["train"])
     with seeded_draws(_seed(recipes)):
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(name, {**checked, **_arguments(name, datasets["train"])}, begun, download=download)
     begun |= recorded_weights(name, weights)
     job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
-    for line in source.told(datasets):
-        job.progress.say(line)
     if is_main_process():
         run.write_config(
             {
                 **model.description(),
                 "task": entry(name).task,
                 "recipe": _as_plain(recipes),
-                "data": _description(source, datasets["train"]),
+                "data": _description(source, datasets),
                 **{key: value for key, value in begun.items() if value is not None},
             }
         )
@@ -250,7 +251,8 @@ def resume(
         config, recipes = {**config, "recipe": _as_plain(longer), "lengthened": former}, longer
     source = _recorded_source(recorded, data)
     datasets = source.open_for_training(task, list(recipes.values())[-1])
-    found = _description(source, datasets["train"])
+    _tell(source, datasets, progress)
+    found = _description(source, datasets)
     _check_same(recorded, found)
     if is_main_process() and (durations or data is not None):
         run.write_config({**config, "data": found if data is not None else recorded})
@@ -289,16 +291,22 @@ def _recorded_source(recorded: Mapping[str, Any], data: str | Path | None) -> So
         raise FileNotFoundError(f"{error}{moved}") from None
 
 
-def _description(source: Source, dataset: Any) -> dict[str, Any]:
+def _tell(source: Source, datasets: Mapping[str, Any], progress: Progress | None) -> None:
+    """Say what is left out of a data set and what was odd about it."""
+    for line in lines_about(source, datasets):
+        (progress or Silent()).say(line)
+
+
+def _description(source: Source, datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run folder records of its data."""
-    facts = {"categories": list(_categories(dataset)), "samples": size_of(dataset)}
-    return {"source": source.name, "faults": source.faults, **facts}
+    facts = {"categories": list(_categories(datasets["train"])), "samples": size_of(datasets["train"])}
+    return {"source": source.name, "faults": source.faults, **facts, "left_out": left_out(datasets)}
 
 
 def _check_same(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Refuse to continue a training on other data."""
-    for fact in ("categories", "samples"):
-        if recorded[fact] != found[fact]:
+    for fact in ("categories", "samples", "left_out"):
+        if recorded.get(fact, found[fact]) != found[fact]:
             changed = f"has {found[fact]} as {fact} now; the run began with {recorded[fact]}"
             raise ValueError(f"{found['source']} {changed}: a run resumes with its own data")
 
@@ -373,8 +381,11 @@ def evaluate(
     weights: str = "best",
     faults: OnFault = "raise",
     out: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Row:
     """Score a run on a split of its own or another data set; plots go to `out` if given.
+
+    `progress` hears what is left out of the data set; silent by default.
 
     Returns:
         Split, number of its images, weights and data, then the scores; -1 of COCO's where there is no object to score.
@@ -396,6 +407,7 @@ def evaluate(
         raise UsageError(f"{folder} is a saved model without a data set of its own; say which with --data (data=)")
     recipe = list(_recorded_recipes(config).values())[-1]
     dataset = source.open(split, task, recipe)
+    _tell(source, {split: dataset}, progress)
     model = load(folder, weights=weights)
     categories = _known_categories(source.name, dataset, config)
     scorer = task.scorer(categories)

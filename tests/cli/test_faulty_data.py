@@ -52,10 +52,55 @@ def test_a_truncated_picture_stops_a_training_and_leaves_no_folder(workers: int)
     broken = cut_in_half(write_classes(Path("photos")) / "red" / "red3.jpg")
     done = vidi("train", *SMALL_CLASSIFIER, "--data", "photos", f"workers={workers}")
     assert done.code == 3
-    fault, advice = done.err.splitlines()
-    assert fault.startswith(f"vidi: {broken.resolve()}: cannot be read as an image: ")
-    assert advice == f"`vidi data check {Path('photos').resolve()}` lists all faults of the data set"
+    assert f"{broken.resolve()}: cannot be read as an image: " in done.err
+    assert "leave the faulty rows and their pictures out with --drop-faults" in done.err
     assert not Path("runs/resnet18").exists()  # nothing was learnt: the name is free for the next attempt
+
+
+def test_truncated_pictures_of_both_splits_are_named_before_the_first_step() -> None:
+    write_coco(Path("cells"), coco(20))
+    broken = [cut_in_half(Path(f"cells/images/{row}.jpg")) for row in range(0, 20, 2)]
+    done = vidi("train", *SMALL_DETECTOR, "--data", "cells")
+    assert (done.code, done.out) == (3, "")
+    assert all(f"{path.resolve()}: " in done.err for path in broken)
+    assert "10 faults in the data set" in done.err
+
+
+def test_what_is_dropped_is_counted_in_terminal_report_and_configuration() -> None:
+    write_coco(Path("cells"), coco(20))
+    for row in range(3):
+        cut_in_half(Path(f"cells/images/{row}.jpg"))
+    done = vidi("train", *SMALL_DETECTOR, "--data", "cells", "--drop-faults", "--out", "run")
+    assert done.code == 0, done.err
+    left = json.loads(Path("run/config.json").read_text())["data"]["left_out"]
+    assert (left["faults"], sum(left["images"].values())) == (3, 3)
+    images = f"{left['images']['train']} of train and {left['images']['val']} of val"
+    spoken = f"3 faults dropped; images left out for them: {images}"
+    assert spoken in done.out
+    assert spoken in Path("run/report.md").read_text()
+    scored = vidi("eval", "run", "--split", "all", "--json")
+    assert scored.code == 0
+    assert "3 faults dropped; images left out for them: 3 of all" in scored.err
+    scored.json()  # what is said does not stand in the way of the numbers
+    refused = vidi("eval", "run", "--split", "all", "--data", "cells")
+    assert refused.code == 3
+    assert "3 faults in the data set" in refused.err
+
+
+def test_a_training_without_an_object_stops() -> None:
+    content = coco(8)
+    content["annotations"] = []
+    write_coco(Path("cells"), content)
+    done = vidi("train", *SMALL_DETECTOR, "--data", "cells")
+    assert done.code == 3
+    assert "no object in " in done.err
+    for annotation in (wrong := coco(8))["annotations"]:
+        annotation["category_id"] = 7
+    write_coco(Path("cells"), wrong)
+    done = vidi("train", *SMALL_DETECTOR, "--data", "cells", "--drop-faults")
+    assert done.code == 3
+    assert "8 faults in the data set" in done.err
+    assert not Path("runs").exists()
 
 
 def test_a_check_finds_every_truncated_picture() -> None:

@@ -57,7 +57,9 @@ class Weights(StrEnum):
     last = "last"
 
 
-DropFaults = Annotated[bool, typer.Option("--drop-faults", help="Leave faulty rows of the data set out.")]
+DropFaults = Annotated[
+    bool, typer.Option("--drop-faults", help="Leave faulty rows of the data set, and their pictures, out.")
+]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that `vidi train` or `model.save` made.", show_default=False)
 ]
@@ -225,7 +227,10 @@ def evaluate(
     from vidi import api
 
     faults = "drop" if drop_faults else "raise"
-    scores = api.evaluate(run, data=data, split=split.value, weights=weights.value, faults=faults, out=out_folder)
+    progress = progress_for(err, quiet=False)
+    scores = api.evaluate(
+        run, data=data, split=split.value, weights=weights.value, faults=faults, out=out_folder, progress=progress
+    )
     if as_json:
         print_json(scores)
     else:

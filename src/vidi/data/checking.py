@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 import torch
 
+from vidi.data.box_rules import BoxCounts
 from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, listing
 from vidi.data.readers.image_set import ImageSet, Target
@@ -99,6 +100,7 @@ def check_dataset(
         findings.remarks += dataset.remarks
         kinds |= dataset.kinds
         splits[name] = _check_split(name, dataset, findings, progress)
+    findings.remarks += _untrained(str(Path(path)), splits)
     return Report(
         path=str(Path(path)),
         format=recognition.format,
@@ -123,6 +125,7 @@ class _Counts:
     classes: Counter[int] = field(default_factory=Counter)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
     areas: list[np.ndarray] = field(default_factory=list)
+    boxes: BoxCounts = field(default_factory=BoxCounts)
     crowd: int = 0
 
 
@@ -136,19 +139,29 @@ def _distinct_splits(recognition: Recognition) -> list[str]:
     return [name for name in recognition.splits if name in chosen.values()]
 
 
+def _untrained(path: str, splits: dict[str, SplitReport]) -> Iterator[Fault]:
+    """Yield a remark for each class that another split shows and the training does not."""
+    shown = {split: {**report.classes, **report.pixel_shares} for split, report in splits.items()}
+    for split, classes in shown.items():
+        for name, count in classes.items():
+            if count and "train" in shown and not shown["train"].get(name):
+                yield Fault(path, f"class {name!r}", f"is shown in {split} and not in train, where it could be learnt")
+
+
 def _check_split(name: str, dataset: ImageSet, findings: _Findings, progress: Progress | None) -> SplitReport:
     counts = _Counts()
     for index in range(len(dataset)):
         try:
             image, target = dataset[index]
         except (ValueError, OSError) as error:
-            file = dataset.name(index)
-            findings.faults.append(Fault(file, "", str(error).removeprefix(file).lstrip(":, ")))
+            findings.faults.append(Fault.of(dataset.name(index), error))
         else:
             _count(counts, image, target)
             _compare(findings, f"{dataset.name(index)} ({name})", image)
         if progress is not None:
             progress(name, index + 1, len(dataset))
+    findings.faults += counts.boxes.faults(str(dataset.root))
+    findings.remarks += counts.boxes.remarks(f"{dataset.root} ({name})")
     return _summary(len(dataset), dataset, counts)
 
 
@@ -160,6 +173,7 @@ def _count(counts: _Counts, image: torch.Tensor, target: Target) -> None:
         counts.classes.update(target["labels"].tolist())
         counts.areas.append(target["areas"].numpy())
         counts.crowd += int(target["crowd"].sum())
+        counts.boxes += BoxCounts.of(target)
     if "semantic" in target:
         counts.pixels += np.bincount(target["semantic"].numpy().reshape(-1), minlength=256)
 

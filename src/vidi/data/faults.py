@@ -1,14 +1,17 @@
 """Faults of a data set: all of them at once, each with its file and row.
 
 A reader logs what is wrong while it indexes the annotations and settles the log at the end. With `on_fault="raise"` any
-fault is an error that lists them; with "drop" the faulty rows are left out and counted. Remarks are oddities that can
-be repaired without loss (a box that reaches over the border is clipped): they never stop a reader.
+fault is an error that lists them; with "drop" the faulty rows are left out and counted, and with a row the picture that
+it belongs to: without one of its objects it would teach that there is background. Remarks are oddities that can be
+repaired without loss (a box that reaches over the border is clipped): they never stop a reader.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
+
+import numpy as np
 
 OnFault = Literal["raise", "drop"]
 
@@ -22,6 +25,11 @@ class Fault:
     file: str
     where: str
     message: str
+
+    @classmethod
+    def of(cls, file: str | Path, error: Exception) -> "Fault":
+        """Return a file that cannot be read as a fault; errors of `vidi.files` begin with its name."""
+        return cls(str(file), "", str(error).removeprefix(str(file)).lstrip(":, "))
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.where, self.message) if part)
@@ -43,11 +51,17 @@ class DataFaults(ValueError):  # noqa: N818, plural: it holds many
         number = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
         super().__init__(
             f"{self.root}: {number} in the data set\n{listing(self.faults)}\n"
-            "Repair them, or leave the faulty rows out with --drop-faults (faults='drop' in Python)."
+            "Repair them, or leave the faulty rows and their pictures out with --drop-faults (faults='drop' in Python)."
         )
 
     def __reduce__(self) -> tuple[type["DataFaults"], tuple[str, tuple[Fault, ...]]]:
         return DataFaults, (self.root, self.faults)  # a loader worker sends it to its parent
+
+
+def check_choice(on_fault: str) -> None:
+    """Raise a ValueError that lists the choices if a word is none of them."""
+    if on_fault not in get_args(OnFault):
+        raise ValueError(f"on_fault is {on_fault!r}; choose from {', '.join(get_args(OnFault))}")
 
 
 @dataclass
@@ -58,26 +72,46 @@ class FaultLog:
     on_fault: OnFault = "raise"
     faults: list[Fault] = field(default_factory=list)
     remarks: list[Fault] = field(default_factory=list)
+    spoiled: set[int] = field(default_factory=set)  # images with a fault, as the reader numbers them
+    tallies: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # file, what -> where
 
     def __post_init__(self) -> None:
-        if self.on_fault not in get_args(OnFault):
-            raise ValueError(f"on_fault is {self.on_fault!r}; choose from {', '.join(get_args(OnFault))}")
+        check_choice(self.on_fault)
 
-    def fault(self, file: str | Path, where: str, message: str) -> None:
-        """Log something that makes a row unusable."""
+    def fault(self, file: str | Path, where: str, message: str, *, image: int | None = None) -> None:
+        """Log something that makes a row unusable, and with it the image that it belongs to."""
         self.faults.append(Fault(str(file), where, message))
+        if image is not None:
+            self.spoiled.add(image)
 
-    def unreadable(self, file: str | Path, error: Exception) -> None:
-        """Log a file that cannot be read; errors of `vidi.files` begin with its name."""
-        self.fault(file, "", str(error).removeprefix(str(file)).lstrip(":, "))
+    def unreadable(self, file: str | Path, error: Exception, *, image: int | None = None) -> None:
+        """Log a file that cannot be read."""
+        self.fault(file, "", Fault.of(file, error).message, image=image)
 
     def remark(self, file: str | Path, where: str, message: str) -> None:
         """Log something odd that was repaired."""
         self.remarks.append(Fault(str(file), where, message))
 
-    def settle(self, kept: int) -> None:
-        """Raise DataFaults if there are faults and they are not to be dropped, or if dropping leaves no image."""
+    def tally(self, file: str | Path, where: str, what: str) -> None:
+        """Count something odd that many rows of a file have; one remark tells `N what` when the log settles."""
+        self.tallies.setdefault((str(file), what), []).append(where)
+
+    def settle(self, images: int) -> None:
+        """Raise DataFaults if there are faults and they are not to be dropped, or if dropping leaves none of N images.
+
+        Tallies become remarks.
+        """
+        for (file, what), places in self.tallies.items():
+            self.remark(file, "", f"{len(places)} {what} (first: {places[0]})")
+        self.tallies.clear()
+        kept = images - len(self.spoiled)
         if self.faults and (self.on_fault == "raise" or kept == 0):
             raise DataFaults(self.root, self.faults)
         if kept == 0:
             raise ValueError(f"{self.root}: the data set holds no images")
+
+    def is_sound(self, images: int) -> np.ndarray:
+        """Tell which of N images have no fault, bool."""
+        sound = np.ones(images, dtype=bool)
+        sound[sorted(self.spoiled)] = False
+        return sound

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vidi.data.faults import OnFault
+from vidi.data.faults import DataFaults, OnFault, check_choice
 from vidi.data.readers import class_folders, coco_json, label_pairs, npz, voc_layout, yolo_layout
 from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.splits import Layout, Split, assign_splits
+from vidi.data.readers.vocabulary import by_name
 
 
 class Reader(NamedTuple):
@@ -45,12 +46,17 @@ class Recognition:
     layout: Layout
 
     def open(self, split: str, *, on_fault: OnFault = "raise") -> ImageSet:
-        """Index one split. Raises DataFaults with all its faults, unless they are to be dropped."""
+        """Index one split, with the classes of the training. Raises DataFaults with all its faults, if not dropped."""
+        check_choice(on_fault)
         if split not in self.splits:
             raise ValueError(f"{self.root}: there is no split {split!r}; choose from {', '.join(self.splits)}")
         source = self.splits[split]
-        dataset = self.layout.sources[source.source](part=source.part, on_fault=on_fault)
+        dataset = self.layout.sources[source.source](part=source.part, on_fault="drop")
         dataset.remarks = (*self.layout.remarks, *dataset.remarks)
+        training = self.layout.training_classes
+        dataset = by_name(dataset, dataset.categories if training is None else training())
+        if dataset.faults and (on_fault == "raise" or len(dataset) == 0):
+            raise DataFaults(self.root, dataset.faults)
         return dataset
 
 

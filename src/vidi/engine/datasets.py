@@ -1,11 +1,12 @@
 """From what `--data` says to data sets: what is built in by its name, or a folder recognised by what lies in it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vidi.data.faults import DataFaults, OnFault
+from vidi.data.inspecting import inspected
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.sentences import ReversedSentences, SentencePairs, VidianSentences
 from vidi.data.world.dataset import World
@@ -15,7 +16,6 @@ from vidi.engine.scoring import Task
 
 WORLD = "world"
 REVERSED = "reversed"
-REMARKS_SHOWN = 5
 BUILT_IN = {
     WORLD: "rendered scenes; sentences in two languages for a model that translates",
     REVERSED: "English sentences, to be said backwards",
@@ -50,35 +50,29 @@ class Source:
         found = recognise(Path(self.name))
         return f"{self.name}: {found.format} ({found.reason})"
 
-    def told(self, datasets: Mapping[str, Any]) -> list[str]:
-        """Say in lines what is trained on: what the source was recognised as, and what is odd about its splits."""
-        if self.name in BUILT_IN:
-            return []
-        remarks = dict.fromkeys(remark for dataset in datasets.values() for remark in dataset.remarks)
-        shown = [f"remark: {remark}" for remark in list(remarks)[:REMARKS_SHOWN]]
-        more = len(remarks) - len(shown)
-        return [
-            self.describe(),
-            *shown,
-            *([f"and {more} more remarks: `vidi data check` lists them"] if more > 0 else []),
-        ]
-
     def open(self, split: str, task: Task, recipe: Recipe) -> Any:
-        """Return one split as a data set that gives the task's targets.
+        """Return one split as a data set that gives the task's targets; every image of it has been decoded once.
 
         Raises:
-            FileNotFoundError, ValueError: if there is no such data set, or it lacks what the task needs.
+            DataFaults: with all faults, of annotations and of images, if they are not to be dropped.
+            FileNotFoundError, ValueError: if there is no such data set, it lacks what the task needs, or has no object
+                to train on.
             OverrideError: if the world does not come in the recipe's size.
         """
         if self.name in BUILT_IN:
             return _built_in(self.name, split, task, recipe)
-        dataset = open_dataset(Path(self.name), split, on_fault=self.faults)
+        dataset = open_dataset(Path(self.name), split, on_fault="drop")
         missing = sorted(set(task.targets) - set(dataset.kinds))
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"
             raise ValueError(f"{self.name} has {has}; this task needs {', '.join(missing)}")
         if len(dataset) == 0:
             raise ValueError(f"{self.name}: the split {split!r} holds no images")
+        dataset, boxes = inspected(dataset.giving((*task.targets, *task.optional)))
+        if dataset.faults and self.faults == "raise":
+            raise DataFaults(self.name, dataset.faults)
+        if split == "train" and "boxes" in task.targets and boxes.objects == 0:
+            raise ValueError(f"{self.name}: no object in {len(dataset)} images of {split!r}: there is nothing to learn")
         return dataset
 
     def open_for_training(self, task: Task, recipe: Recipe) -> dict[str, Any]:
@@ -97,6 +91,30 @@ class Source:
         if faults:
             raise DataFaults(self.name, dict.fromkeys(faults))
         return opened
+
+
+def left_out(datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not in some splits for its faults: how many faults, and images by split; empty without faults."""
+    faults = {fault for dataset in datasets.values() for fault in getattr(dataset, "faults", ())}
+    images = {split: getattr(dataset, "left_out", 0) for split, dataset in datasets.items()}
+    return {"faults": len(faults), "images": images} if faults else {}
+
+
+def spoken(left: Mapping[str, Any]) -> str:
+    """Return what `left_out` tells, in a line."""
+    images = " and ".join(f"{count} of {split}" for split, count in left["images"].items())
+    return f"{left['faults']} fault{'s' if left['faults'] != 1 else ''} dropped; images left out for them: {images}"
+
+
+def lines_about(source: Source, datasets: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a user should know of the data before it is used: what is left out, and that something was odd."""
+    left = left_out(datasets)
+    if left:
+        yield f"{source.name}: {spoken(left)}"
+    remarks = dict.fromkeys(remark for dataset in datasets.values() for remark in getattr(dataset, "remarks", ()))
+    if remarks:
+        counted = f"{len(remarks)} remark{'s' if len(remarks) != 1 else ''}"
+        yield f"{source.name}: {counted}, which `vidi data check` lists; first: {next(iter(remarks))}"
 
 
 def _built_in(name: str, split: str, task: Task, recipe: Recipe) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from vidi.data.loading import derived_seed, evaluation_loader
+from vidi.data.loading import derived_seed, evaluation_loader, size_of
 from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
 from vidi.engine.scoring import Scorer
@@ -29,10 +29,15 @@ def evaluate(
 ) -> Row:
     """Score a model on a data set; with several processes each runs its share and all get the whole score.
 
+    Targets are decoded as far as the scorer asks for them, handed to it batch by batch in the order of the data set,
+    and not kept: memory grows by what the scorer keeps of an image.
+
     Returns:
         The scorer's numbers, and for supervised models the mean validation losses as `val/NAME`.
     """
     processes = processes or Processes()
+    if hasattr(dataset, "giving"):
+        dataset = dataset.giving(scorer.keys)
     loader = evaluation_loader(
         dataset,
         model.preprocess,
@@ -43,13 +48,19 @@ def evaluate(
     )
     losses = LossMeans()
     with evaluating(model), torch.no_grad():
-        scored: list[Scored] = []
         for number, (batch, originals) in enumerate(loader):
             results = run_batch(model, batch, number, losses, channels_last=channels_last)
-            scored += zip(results, originals, strict=True)
+            _update(scorer, list(zip(results, originals, strict=True)), processes)
+    first_share = math.ceil(size_of(dataset) / processes.count)
+    for _ in range(len(loader), math.ceil(first_share / batch_size)):  # batches that the first process has more
+        _update(scorer, [], processes)
+    return {**scorer.compute(), **losses.means(processes)}
+
+
+def _update(scorer: Scorer, scored: Sequence[Scored], processes: Processes) -> None:
+    """Hand the images of one batch of every process to the scorer, in the order of the data set."""
     for result, target in in_order_of_images(scored, processes):
         scorer.update([result], [target])
-    return {**scorer.compute(), **losses.means(processes)}
 
 
 def run_batch(

@@ -7,6 +7,7 @@ import torch
 
 from vidi import files
 from vidi.engine import plots
+from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.scoring import TASKS, Task
 from vidi.model import Adversarial, Predicts
@@ -49,6 +50,8 @@ def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], score
         plots.curves(run.folder / "curves.png", rows)
     source = config["data"]["source"]
     lines = [f"# {config['model']}", "", f"Trained on `{source}`{_beginning(config)}.", ""]
+    if config["data"].get("left_out"):
+        lines += [f"{spoken(config['data']['left_out'])}.", ""]
     if scores:
         lines += [f"Scores of the {describe_scores(scores)}:", "", "| score | value |", "|---|---|"]
         lines += [f"| {name} | {shown(value)} |" for name, value in numbers_of(scores).items()] + [""]

@@ -21,9 +21,13 @@ from vidi.results import Categories, Classification, Detections, Translation
 
 
 class Scorer(Protocol):
-    """Collects one evaluation. `headline` names the number by which weights are best; larger is better."""
+    """Collects one evaluation. `headline` names the number by which weights are best; larger is better.
+
+    `keys` of a target are all that an evaluation decodes: what the scorer reads, and the losses of systems of its task.
+    """
 
     headline: str
+    keys: tuple[str, ...]
 
     def update(self, results: Sequence[Any], targets: Sequence[Mapping[str, Any]]) -> None:
         """Add images: their results, and their targets in the pixels of the originals."""
@@ -42,6 +46,7 @@ class ClassificationScorer:
     """Top-1 and top-5 accuracy, and the confusion matrix."""
 
     headline = "top1"
+    keys: tuple[str, ...] = ("label",)
 
     def __init__(self, categories: Categories):
         self.categories = categories
@@ -70,6 +75,7 @@ class DetectionScorer:
     """COCO's twelve numbers for boxes, and the precision-recall curves."""
 
     headline = "ap"
+    keys: tuple[str, ...] = ("boxes", "labels", "areas", "crowd")
 
     def __init__(self, categories: Categories):
         self.categories = categories
@@ -94,6 +100,7 @@ class PoseScorer(DetectionScorer):
     """COCO's numbers for boxes, and its ten for keypoints as `keypoint_ap` ..., by object keypoint similarity."""
 
     headline = "keypoint_ap"
+    keys: tuple[str, ...] = (*DetectionScorer.keys, "keypoints", "visibility")
 
     def __init__(self, categories: Categories):
         super().__init__(categories)
@@ -118,6 +125,7 @@ class Detection3dScorer(DetectionScorer):
     """COCO's numbers for boxes in the picture, and the errors of boxes in space as `space_score`, `space_ap` ..."""
 
     headline = "space_score"
+    keys: tuple[str, ...] = (*DetectionScorer.keys, "boxes_3d", "intrinsics")
 
     def __init__(self, categories: Categories):
         super().__init__(categories)
@@ -136,6 +144,7 @@ class TranslationScorer:
     """The share of sentences that are right to the last word, and of words at their right place."""
 
     headline = "exact"
+    keys: tuple[str, ...] = ("tokens", "sentence")
 
     def __init__(self, categories: Categories):
         self.rows: list[dict[str, Any]] = []

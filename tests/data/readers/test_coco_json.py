@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.readers.coco_json import find_layout
+from vidi.data.readers.mask_table import MaskTable
 from vidi.data.recognise import open_dataset
 
 HEIGHT, WIDTH = 20, 30
@@ -39,9 +40,9 @@ def tiny():
 
 def write(root, content, name="instances_train.json", missing=()):
     (root / "images").mkdir(exist_ok=True)
-    for image in content["images"]:
-        if image["file_name"] not in missing:
-            PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / image["file_name"])
+    for picture in ("a.png", "b.png"):
+        if picture not in missing:
+            PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(root / "images" / picture)
     (root / name).write_text(json.dumps(content))
     return root
 
@@ -211,15 +212,21 @@ FAULTS = {
     "box of negative height": (lambda c: thing(c, bbox=[1, 2, 3, -4]), "annotation 1: .*no size"),
     "box outside": (lambda c: thing(c, bbox=[30, 2, 3, 4]), "annotation 1: .*outside the image of 30 x 20"),
     "box of three numbers": (lambda c: thing(c, bbox=[1, 2, 3]), "annotation 1: .*four finite numbers"),
-    "box with text": (lambda c: thing(c, bbox=[1, 2, 3, "4"]), "annotation 1: .*four finite numbers"),
+    "box with text": (lambda c: thing(c, bbox=[1, 2, 3, "x"]), "annotation 1: .*four finite numbers"),
+    "box with a truth value": (lambda c: thing(c, bbox=[1, 2, 3, True]), "annotation 1: .*four finite numbers"),
+    "box of text": (lambda c: thing(c, bbox="1 2 3 4"), "annotation 1: .*four finite numbers"),
     "infinite box": (lambda c: thing(c, bbox=[1, 2, 3, 10**400]), "annotation 1: .*four finite numbers"),
     "no box": (lambda c: c["annotations"][0].pop("bbox"), "annotation 1: .*four finite numbers"),
     "unknown class": (lambda c: thing(c, category_id=5), "annotation 1: there is no category 5 .*a.png"),
     "unknown image": (lambda c: thing(c, image_id=99), "annotation 1: there is no image 99"),
-    "image id of text": (lambda c: thing(c, image_id="3"), "annotation 1: image_id is '3', expected an integer"),
+    "unknown image of text": (lambda c: thing(c, image_id="03"), "annotation 1: there is no image 03"),
+    "image id between": (lambda c: thing(c, image_id=3.5), "annotation 1: image_id is 3.5, expected a whole number"),
+    "no image id": (lambda c: thing(c, image_id=None), "annotation 1: image_id is None, expected a whole number"),
     "id twice": (lambda c: thing(c, id=5), "annotation 5: the id is used twice"),
-    "no id": (lambda c: thing(c, id=None), "annotation None: expected an integer id"),
+    "no id": (lambda c: thing(c, id=None), "annotation None: id is None, expected a whole number or a text"),
     "crowd 2": (lambda c: thing(c, iscrowd=2), "annotation 1: iscrowd is 2"),
+    "crowd of text": (lambda c: thing(c, iscrowd="no"), "annotation 1: iscrowd is 'no', expected a whole number"),
+    "area of text": (lambda c: thing(c, area="large"), "annotation 1: area is 'large', expected a finite number"),
     "negative area": (lambda c: thing(c, area=-1), "annotation 1: area is -1"),
     "short polygon": (lambda c: thing(c, segmentation=[[1, 2, 3, 4]]), "annotation 1: polygon of 4 numbers"),
     "odd polygon": (lambda c: thing(c, segmentation=[[1, 2, 3, 4, 5, 6, 7]]), "annotation 1: polygon of 7 numbers"),
@@ -232,11 +239,28 @@ FAULTS = {
     "negative run": (lambda c: thing(c, segmentation={**RUN, "counts": [-5, 605]}), "annotation 1: .*negative"),
     "malformed runs": (lambda c: thing(c, segmentation={**RUN, "counts": "}}"}), "annotation 1: .*malformed"),
     "runs of another kind": (lambda c: thing(c, segmentation={**RUN, "counts": 5}), "annotation 1: .*neither"),
-    "image without size": (lambda c: image(c, width=0), "image 3: expected height and width"),
+    "image of negative size": (lambda c: image(c, width=-1), "image 3: height and width are 20 and -1"),
+    "image of a size between": (lambda c: image(c, width=30.5), "image 3: width is 30.5, expected a whole number"),
+    "image without a name": (lambda c: image(c, file_name=None), "image 3: file_name is None"),
+    "image without an id": (lambda c: image(c, id=None), "image row 2: id is None"),
+    "category without a name": (lambda c: c["categories"].append({"id": 5}), r"category 5 \(row 3\): name is None"),
     "image id twice": (lambda c: image(c, id=7), "image 7: the id is used twice"),
-    "image elsewhere": (lambda c: image(c, file_name="../images/b.png"), "image 3: .*leaves the folder"),
-    "category twice": (lambda c: c["categories"].append({"id": 4, "name": "x"}), "category 4: the id is used twice"),
+    "image elsewhere": (
+        lambda c: image(c, file_name="../../other/c.png"),
+        "image 3: the image file ../../other/c.png is missing, also by its last parts; .* looked for in .*images",
+    ),
+    "image of another row": (
+        lambda c: [image(c, file_name="C:\\x\\b.png"), c["images"][0].update(file_name="C:\\y\\b.png")],
+        "image 3: .*b.png is the file of image 7 already",
+    ),
+    "category twice": (
+        lambda c: c["categories"].append({"id": 4, "name": "x"}),
+        r"category 4 \(row 3\): the id is used twice",
+    ),
 }
+
+
+OF_NO_IMAGE = ("unknown image", "unknown image of text", "image id between", "no image id")  # which one lost it?
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -245,13 +269,16 @@ def test_each_fault_names_file_and_id_and_can_be_dropped(tmp_path, name):
     break_it, message = FAULTS[name]
     break_it(content)
     write(tmp_path, content)
+    objects = {identity: sum(a["image_id"] == identity for a in tiny()["annotations"]) for identity in (3, 7)}
     with pytest.raises(DataFaults, match=rf"instances_train\.json: {message}") as caught:
         open_source(tmp_path)
     assert "leave the faulty rows out with --" in str(caught.value)
     dataset = open_source(tmp_path, "drop")
     assert dataset.faults == caught.value.faults
     for index in range(len(dataset)):
-        dataset[index]
+        _, target = dataset[index]
+        if name not in OF_NO_IMAGE:
+            assert len(target["labels"]) == objects[int(target["image_id"])], "a picture that lost an object is left out"
 
 
 def test_bad_keypoints_are_faults(tmp_path):
@@ -266,6 +293,8 @@ def test_all_faults_come_at_once(tmp_path):
     content = tiny()
     thing(content, bbox=[1, 2, 0, 4])
     content["annotations"][1]["category_id"] = 1
+    PIL.Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "empty.png")
+    content["images"].append({"id": 9, "file_name": "../empty.png", "height": HEIGHT, "width": WIDTH})
     content["images"].append({"id": 8, "file_name": "gone.png", "height": HEIGHT, "width": WIDTH})
     content["annotations"].append({"id": 6, "image_id": 8, "category_id": 4, "bbox": [0, 0, 1, 1]})  # of a faulty image
     write(tmp_path, content, missing=("gone.png",))
@@ -275,7 +304,132 @@ def test_all_faults_come_at_once(tmp_path):
     assert "gone.png is missing" in str(caught.value)
     assert pickle.loads(pickle.dumps(caught.value)).faults == caught.value.faults
     dataset = open_source(tmp_path, "drop")
-    assert (len(dataset), [len(dataset[i][1]["labels"]) for i in range(2)]) == (2, [0, 1])
+    assert [dataset.path(index).name for index in range(len(dataset))] == ["empty.png"]  # the others lost an object
+    assert dataset.left_out == 2
+
+
+# ---------------------------------------------------------------------------------------------------- loose spellings
+
+
+def loose(content):
+    """Write every number of a json in another form."""
+    forms = [str, float, lambda value: [value], lambda value: f"{value}.0"]
+    for row, annotation in enumerate([a for part in ("annotations", "images", "categories") for a in content[part]]):
+        for key in ("id", "image_id", "category_id", "area", "iscrowd", "height", "width"):
+            if key in annotation:
+                annotation[key] = forms[row % len(forms)](annotation[key])
+        if "bbox" in annotation:
+            annotation["bbox"] = [str(value) for value in annotation["bbox"]]
+    return content
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_numbers_in_other_forms_are_those_numbers(tmp_path):
+    content = tiny()
+    content["annotations"][0]["area"] = 11
+    expected = open_source(write(tmp_path, content))
+    dataset = open_source(write(tmp_path, loose(content)))
+    assert dataset.categories == expected.categories
+    assert len(dataset) == 2
+    assert all(same(dataset[index][1], expected[index][1]) for index in range(2))
+    assert dataset.faults == ()
+    told = {remark.message for remark in dataset.remarks}
+    assert "12 values of bbox are written as text and are read as numbers (first: annotation 1)" in told
+
+
+def test_ids_that_are_texts_are_looked_up(tmp_path):
+    content = tiny()
+    names = {3: "000000000003", 7: "photo b"}
+    for row in content["images"]:
+        row["id"] = names[row["id"]]
+    for row in content["annotations"]:
+        row |= {"image_id": names[row["image_id"]], "id": f"annotation-{row['id']}"}
+    for row in content["categories"]:
+        row["id"] = row["name"]
+    for row, name in zip(content["annotations"], ("cat", "dog", "dog"), strict=True):
+        row["category_id"] = name
+    dataset = open_source(write(tmp_path, content))
+    assert dataset.categories == ("cat", "dog")  # by id, as texts
+    assert [dataset[index][1]["labels"].tolist() for index in range(2)] == [[1], [0, 1]]
+    assert [dataset[index][1]["image_id"].item() for index in range(2)] == [0, 1]  # a text is no number
+    assert dataset.remarks == ()
+
+
+def test_ids_beyond_64_bits_are_looked_up_too(tmp_path):
+    content = tiny()
+    content["images"][0]["id"] = content["annotations"][1]["image_id"] = 2**70
+    dataset = open_source(write(tmp_path, content))
+    assert [len(dataset[index][1]["labels"]) for index in range(2)] == [1, 2]
+
+
+@pytest.mark.parametrize("absent", [{"height": None}, {"width": 0}, {"height": None, "width": None}])
+def test_sizes_that_a_json_does_not_tell_are_those_of_the_files(tmp_path, absent):
+    content = tiny()
+    image(content, **absent)
+    dataset = open_source(write(tmp_path, content))
+    assert dataset[1][1]["boxes"].canvas_size == (HEIGHT, WIDTH)
+    assert [remark.message for remark in dataset.remarks] == [
+        "1 image rows have no height and width: the files are asked for them (first: image 3)"
+    ]
+
+
+def test_a_segmentation_without_a_box_gets_its_envelope(tmp_path):
+    content = tiny()
+    del content["annotations"][0]["bbox"]
+    content["annotations"][0]["segmentation"] = [[2, 3, 9, 4.5, 5, 12], [20, 1, 22.5, 2, 21, 3]]
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[5:9, 11:20] = True
+    content["annotations"][1] |= {"bbox": None, "segmentation": compressed(mask)}
+    content["annotations"][2] |= {"bbox": [], "segmentation": uncompressed(mask)}
+    del content["annotations"][2]["iscrowd"]
+    dataset = open_source(write(tmp_path, content))
+    assert dataset[1][1]["boxes"].tolist() == [[2, 1, 22.5, 12], [11, 5, 20, 9]]
+    assert dataset[0][1]["boxes"].tolist() == [[11, 5, 20, 9]]
+    assert [remark.message for remark in dataset.remarks] == [
+        "3 annotations have no bbox: it is the envelope of their mask (first: annotation 1)"
+    ]
+
+
+MOVED = ("images\\", "D:\\work\\images\\", "/home/me/images/", "../images/", "\\\\nas\\x\\")
+
+
+@pytest.mark.parametrize("before", MOVED)
+def test_paths_of_other_machines_are_followed(tmp_path, before):
+    content = tiny()
+    for row in content["images"]:
+        row["file_name"] = before + row["file_name"]
+    dataset = open_source(write(tmp_path, content))
+    assert [dataset.path(index).name for index in range(2)] == ["b.png", "a.png"]
+    assert [remark.message[:52] for remark in dataset.remarks] == [
+        "2 names of image files are paths of another machine:"
+    ]
+
+
+def test_bad_points_leave_their_picture_out(tmp_path):
+    content = with_keypoints(tiny())
+    content["annotations"][2]["keypoints"] = [1, 2]
+    dataset = open_source(write(tmp_path, content), "drop")
+    assert [dataset.path(index).name for index in range(len(dataset))] == ["b.png"]
+
+
+def test_only_the_keys_that_are_asked_for_are_given(tmp_path, monkeypatch):
+    content = with_keypoints(tiny())
+    for annotation in content["annotations"]:
+        annotation["segmentation"] = [[1, 2, 9, 2, 4, 6]]
+    dataset = open_source(write(tmp_path, content))
+    assert {"masks", "keypoints"} <= set(dataset[0][1])
+    narrow = dataset.giving(["boxes", "labels", "identity"])
+    assert narrow.kinds == {"image_id", "boxes", "labels"}
+
+    def refuse(*_):
+        raise AssertionError("masks were decoded")
+
+    monkeypatch.setattr(MaskTable, "decode", refuse)
+    assert set(narrow[0][1]) == {"image_id", "boxes", "labels"}
+    assert {"masks", "keypoints"} <= dataset.kinds  # the data set itself is as it was
 
 
 def test_a_long_list_of_faults_is_cut_in_the_message_only(tmp_path):

@@ -2,15 +2,19 @@
 
 One json per split holds `images`, `annotations` and `categories` (Lin et al. 2014, arXiv 1405.0312; cocodataset.org,
 "Data format"). Ids become indices here: category ids may have gaps, the K labels are 0..K-1 in the order of the ids.
-Boxes turn from x y w h to xyxy, clipped to their image. Keypoints are pixel indices in the file: half a pixel is added,
-so that they are continuous as boxes are. A `person_keypoints` file beside an `instances` file is joined by
-annotation id.
+Boxes turn from x y w h to xyxy, clipped to their image; a segmentation without a box gets its envelope. Ids may be any
+text, numbers may be written as text, and paths of another machine are followed by their last parts: remarks count them.
+Keypoints are pixel indices in the file: half a pixel is added, so that they are continuous as boxes are. A
+`person_keypoints` file beside an `instances` file is joined by annotation id.
 
     json -> categories -> images that exist -> annotations checked one by one -> flat arrays
 """
 
+import functools
+import json
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +25,10 @@ from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.flat import Names
+from vidi.data.readers.image_files import MOVED, ImageFiles
 from vidi.data.readers.image_set import ImageSet, Target
-from vidi.data.readers.mask_table import MaskTable, Segmentation, parse_segmentation
+from vidi.data.readers.loose_values import Id, LooseRows, number_of
+from vidi.data.readers.mask_table import MaskTable, Segmentation, envelope, parse_segmentation
 from vidi.data.readers.splits import (
     UNSPLIT,
     Build,
@@ -53,18 +59,21 @@ class CocoJson(ImageSet):
     ) -> None:
         log = FaultLog(annotations, on_fault)
         content = _read(annotations)
-        labels, self.categories = _categories(content, annotations, log)
-        images = _images(content, annotations, folders, log)
-        things = _Things(labels, images, frozenset(_ids(content["images"])), annotations, log)
+        loose = LooseRows(annotations, log)
+        labels, self.categories = _categories(content, loose)
+        images, known = _images(content, folders, loose)
+        things = _Things(labels, images, known, loose)
         for annotation in content["annotations"]:
             things.add(annotation)
-        points = _Keypoints.of(content, annotations, _read(keypoints) if keypoints else None, keypoints, log)
+        joined = LooseRows(keypoints, log) if keypoints else loose
+        points = _Keypoints.of(_read(keypoints) if keypoints else content, things.image_of, joined)
         log.settle(len(images))
         super().__init__(annotations, log)
         member = part_members([image.name for image in images], part, classes_of(things.rows, len(images)))
+        member = self._without_faulty(member, log)
         chosen = [image for image, inside in zip(images, member, strict=True) if inside]
         self._paths = Names([str(image.folder / image.name) for image in chosen])
-        self._ids = np.array([image.id for image in chosen], dtype=np.int64)
+        self._ids = _numeric_ids(images)[member]
         self._sizes = np.array([image.size for image in chosen], dtype=np.int64).reshape(-1, 2)
         self._boxes = BoxTable.pack(things.rows, member)
         self._masks = _mask_table(things.segmentations, self._boxes.order)
@@ -84,7 +93,7 @@ class CocoJson(ImageSet):
         size = (int(self._sizes[index, 0]), int(self._sizes[index, 1]))
         rows = self._boxes.rows(index)
         target: Target = {"image_id": torch.tensor(self._ids[index]), **self._boxes.target(index, size)}
-        if self._masks is not None:
+        if self._masks is not None and "masks" in self.kinds:
             target["masks"] = tv_tensors.Mask(torch.from_numpy(self._masks.decode(rows, size)))
         if self._points is not None:
             points = torch.tensor(self._points[rows])  # N J 3
@@ -97,7 +106,7 @@ class CocoJson(ImageSet):
 
 
 class _Image(NamedTuple):
-    id: int
+    id: Id
     folder: Path
     name: str
     size: tuple[int, int]  # H, W
@@ -112,53 +121,70 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _ids(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    return [row["id"] for row in rows if type(row.get("id")) is int]
+def _numeric_ids(images: Sequence[_Image]) -> np.ndarray:
+    """Return the ids of N images, int64; their numbers in the file where one is a text or does not fit."""
+    if all(isinstance(image.id, int) and abs(image.id) < 2**63 for image in images):
+        return np.array([image.id for image in images], dtype=np.int64)
+    return np.arange(len(images))
 
 
-def _categories(content: Mapping[str, Any], file: Path, log: FaultLog) -> tuple[dict[int, int], tuple[str, ...]]:
-    names: dict[int, str] = {}
+def _categories(content: Mapping[str, Any], loose: LooseRows) -> tuple[dict[Id, int], tuple[str, ...]]:
+    names: dict[Id, str] = {}
     for row, category in enumerate(content["categories"]):
-        identity, name = category.get("id"), category.get("name")
-        if type(identity) is not int or not isinstance(name, str):
-            log.fault(file, f"category {row + 1}", f"expected an integer id and a name, got {category}")
-        elif identity in names:
-            log.fault(file, f"category {identity}", "the id is used twice")
-        else:
-            names[identity] = name
-    ordered = sorted(names)
+        where, name = f"category {category.get('id')}", category.get("name")
+        try:
+            identity = loose.identity(category, "id", where)
+            if not isinstance(name, str):
+                raise ValueError(f"name is {name!r}, expected a text")
+            if identity in names:
+                raise ValueError("the id is used twice")
+        except ValueError as error:
+            loose.log.fault(loose.file, f"{where} (row {row + 1})", str(error))
+            continue
+        names[identity] = name
+    ordered = sorted(names, key=lambda identity: (isinstance(identity, str), identity))
     return {identity: label for label, identity in enumerate(ordered)}, tuple(names[identity] for identity in ordered)
 
 
-def _images(content: Mapping[str, Any], file: Path, folders: Sequence[Path], log: FaultLog) -> list[_Image]:
-    """Check the image rows, and that their files exist."""
-    folder = _best_folder(content["images"], folders)
+def _images(
+    content: Mapping[str, Any], folders: Sequence[Path], loose: LooseRows
+) -> tuple[list[_Image], frozenset[Id]]:
+    """Check the image rows, and that their files exist; return the good ones and the ids of all."""
+    names = [image["file_name"] for image in content["images"][:50] if isinstance(image.get("file_name"), str)]
+    places = ImageFiles(folders, names)
     images: list[_Image] = []
-    seen: set[int] = set()
+    known: set[Id] = set()
+    moved: dict[Path, Id] = {}
     for row, image in enumerate(content["images"]):
-        identity, name = image.get("id"), image.get("file_name")
-        height, width = image.get("height"), image.get("width")
-        where = f"image {identity}" if type(identity) is int else f"image row {row + 1}"
-        if type(identity) is not int or not isinstance(name, str) or not name:
-            log.fault(file, where, "expected an integer id and a file_name")
-        elif identity in seen:
-            log.fault(file, where, "the id is used twice")
-        elif not (_is_number(height) and _is_number(width) and min(height, width) >= 1):
-            log.fault(file, where, f"expected height and width in pixels, got {height} and {width}")
-        elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-            log.fault(file, where, f"the file name {name} leaves the folder")
-        elif not (folder / name).is_file():
-            log.fault(file, where, f"the image file {folder / name} is missing")
-        else:
-            images.append(_Image(identity, folder, name, (int(height), int(width))))
-        if type(identity) is int:
-            seen.add(identity)
-    return images
+        where = f"image {image['id']}" if image.get("id") is not None else f"image row {row + 1}"
+        try:
+            identity = loose.identity(image, "id", where)
+            if identity in known:
+                raise ValueError("the id is used twice")
+            known.add(identity)
+            name = image.get("file_name")
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"file_name is {name!r}, expected the name of the image file")
+            folder, name, is_moved = places.find(name)
+            if is_moved:
+                if moved.setdefault(folder / name, identity) != identity:
+                    raise ValueError(f"{folder / name} is the file of image {moved[folder / name]} already")
+                loose.log.tally(loose.file, where, MOVED)
+            images.append(_Image(identity, folder, name, _size(image, folder / name, where, loose)))
+        except (ValueError, FileNotFoundError) as error:
+            loose.log.fault(loose.file, where, str(error))
+    return images, frozenset(known)
 
 
-def _best_folder(images: Sequence[Mapping[str, Any]], folders: Sequence[Path]) -> Path:
-    names = [image["file_name"] for image in images[:50] if isinstance(image.get("file_name"), str)]
-    return max(folders, key=lambda folder: sum((folder / name).is_file() for name in names))  # the first of equals
+def _size(image: Mapping[str, Any], path: Path, where: str, loose: LooseRows) -> tuple[int, int]:
+    """Return (H, W) of an image row; of the file itself where the row does not tell them, or tells zeros."""
+    if not image.get("height") or not image.get("width"):
+        loose.log.tally(loose.file, where, "image rows have no height and width: the files are asked for them")
+        return files.image_size(path)
+    height, width = loose.whole(image, "height", where), loose.whole(image, "width", where)
+    if min(height, width) < 1:
+        raise ValueError(f"height and width are {height} and {width}, expected numbers of pixels")
+    return height, width
 
 
 class _Things:
@@ -166,84 +192,85 @@ class _Things:
 
     def __init__(
         self,
-        labels: Mapping[int, int],
+        labels: Mapping[Id, int],
         images: Sequence[_Image],
-        known: frozenset[int],  # ids of all image rows: what belongs to a faulty one is no fault of its own
-        file: Path,
-        log: FaultLog,
+        known: frozenset[Id],  # ids of all image rows: what belongs to a faulty one is no fault of its own
+        loose: LooseRows,
     ) -> None:
-        self._labels, self._known, self._file, self._log = labels, known, file, log
+        self._labels, self._known, self._loose = labels, known, loose
         self._images = {image.id: (index, image) for index, image in enumerate(images)}
-        self._seen: set[int] = set()
+        self._seen: set[Id] = set()
         self.rows: list[BoxRow] = []
         self.segmentations: list[Segmentation | None] = []
-        self.ids: list[int] = []
+        self.ids: list[Id] = []
+        self.image_of: dict[Id, int] = {}  # annotation id -> index of its image
 
     def add(self, annotation: Mapping[str, Any]) -> None:
         """Check one annotation; keep it, or log why not."""
-        identity = annotation.get("id")
+        loose, where = self._loose, f"annotation {annotation.get('id')}"
+        index = None
         try:
-            if type(identity) is not int:
-                raise ValueError("expected an integer id")
-            if identity in self._seen:
-                raise ValueError("the id is used twice")
-            self._seen.add(identity)
-            image_id, category_id = _whole(annotation, "image_id"), _whole(annotation, "category_id")
+            image_id = loose.identity(annotation, "image_id", where)
             if image_id not in self._images:
                 if image_id in self._known:
                     return
                 raise ValueError(f"there is no image {image_id}")
             index, image = self._images[image_id]
+            identity = loose.identity(annotation, "id", where)
+            if identity in self._seen:
+                raise ValueError("the id is used twice")
+            self._seen.add(identity)
+            category_id = loose.identity(annotation, "category_id", where)
             if category_id not in self._labels:
                 raise ValueError(f"there is no category {category_id} (image {image.name})")
             row, segmentation = self._thing(annotation, index, image, self._labels[category_id])
         except ValueError as error:
-            self._log.fault(self._file, f"annotation {identity}", str(error))
+            loose.log.fault(loose.file, where, str(error), image=index)
             return
         self.rows.append(row)
         self.segmentations.append(segmentation)
         self.ids.append(identity)
+        self.image_of[identity] = index
 
     def _thing(
         self, annotation: Mapping[str, Any], index: int, image: _Image, label: int
     ) -> tuple[BoxRow, Segmentation | None]:
-        where = f"image {image.name}"
-        values = annotation.get("bbox")
-        if not isinstance(values, list) or len(values) != 4 or not all(_is_number(value) for value in values):
-            raise ValueError(f"bbox {values}: expected four finite numbers x y w h ({where})")
-        x, y, width, height = (float(value) for value in values)
+        loose, where = self._loose, f"annotation {annotation['id']}"
         try:
-            box, remark = clip_box((x, y, x + width, y + height), image.size)
             segmentation = annotation.get("segmentation") or None
             parsed = None if segmentation is None else parse_segmentation(segmentation, image.size)
+            box, remark = clip_box(self._corners(annotation, parsed, image.size), image.size)
+            crowd = loose.flag(annotation, "iscrowd", where)
+            if annotation.get("area") is not None:
+                area = loose.number(annotation, "area", where)
+            elif parsed is not None:
+                area = _area(parsed, image.size)
+            else:
+                area = (box[2] - box[0]) * (box[3] - box[1])
+            if area < 0:
+                raise ValueError(f"area is {area}, expected a number of pixels")
         except ValueError as error:
-            raise ValueError(f"{error} ({where})") from None
+            raise ValueError(f"{error} (image {image.name})") from None
         if remark:
-            self._log.remark(self._file, f"annotation {annotation['id']}", f"{remark} ({where})")
-        crowd = annotation.get("iscrowd", 0)
-        if crowd not in (0, 1):
-            raise ValueError(f"iscrowd is {crowd}, expected 0 or 1 ({where})")
-        area = annotation.get("area")
-        if area is None:
-            area = _area(parsed, image.size) if parsed is not None else width * height
-        if not _is_number(area) or area < 0:
-            raise ValueError(f"area is {area}, expected a number of pixels ({where})")
-        return BoxRow(index, box, label, bool(crowd), float(area)), parsed
+            loose.log.remark(loose.file, where, f"{remark} (image {image.name})")
+        return BoxRow(index, box, label, crowd, area), parsed
+
+    def _corners(
+        self, annotation: Mapping[str, Any], segmentation: Segmentation | None, size: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Return the box of an annotation as xyxy: `bbox`, or the envelope of its segmentation where it has none."""
+        values, where = annotation.get("bbox"), f"annotation {annotation['id']}"
+        if not values and segmentation is not None:
+            self._loose.log.tally(self._loose.file, where, "annotations have no bbox: it is the envelope of their mask")
+            return envelope(segmentation, size)
+        if not isinstance(values, list) or len(values) != 4 or any(number_of(value)[0] is None for value in values):
+            raise ValueError(f"bbox {values}: expected four finite numbers x y w h")
+        x, y, width, height = (self._loose.number({"bbox": value}, "bbox", where) for value in values)
+        return x, y, x + width, y + height
 
 
 def _area(segmentation: Segmentation, size: tuple[int, int]) -> float:
     return float(MaskTable([segmentation]).decode(slice(0, 1), size).sum())
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
-
-
-def _whole(row: Mapping[str, Any], name: str) -> int:
-    value = row.get(name)
-    if type(value) is not int:
-        raise ValueError(f"{name} is {value!r}, expected an integer")
-    return value
 
 
 def _mask_table(segmentations: Sequence[Segmentation | None], order: np.ndarray) -> MaskTable | None:
@@ -257,36 +284,36 @@ def _mask_table(segmentations: Sequence[Segmentation | None], order: np.ndarray)
 class _Keypoints:
     """Points of annotations by id; an annotation without points has J absent ones."""
 
-    def __init__(self, names: tuple[str, ...], points: dict[int, np.ndarray]) -> None:
+    def __init__(self, names: tuple[str, ...], points: dict[Id, np.ndarray]) -> None:
         self.names = names
         self._points = points
 
     @classmethod
     def of(
         cls,
-        content: Mapping[str, Any],
-        file: Path,
-        joined: Mapping[str, Any] | None,
-        joined_file: Path | None,
-        log: FaultLog,
+        source: Mapping[str, Any],  # the json of the boxes, or the one that is joined to it
+        image_of: Mapping[Id, int],  # annotation id -> index of its image
+        loose: LooseRows,  # of the source's file
     ) -> "_Keypoints | None":
-        """Read the points of a json, or of the one that is joined to it; None where no category has a skeleton."""
-        source, file = (content, file) if joined is None or joined_file is None else (joined, joined_file)
+        """Read the points of a json; None where no category has a skeleton."""
         skeletons = [category["keypoints"] for category in source["categories"] if category.get("keypoints")]
         if not skeletons:
             return None
         names = tuple(str(name) for name in max(skeletons, key=len))
-        points: dict[int, np.ndarray] = {}
+        points: dict[Id, np.ndarray] = {}
         for annotation in source["annotations"]:
             if not annotation.get("keypoints"):
                 continue
+            where, identity = f"annotation {annotation.get('id')}", None
             try:
-                points[_whole(annotation, "id")] = _parse_points(annotation["keypoints"], len(names))
+                identity = loose.identity(annotation, "id", where)
+                points[identity] = _parse_points(annotation["keypoints"], len(names))
             except ValueError as error:
-                log.fault(file, f"annotation {annotation.get('id')}", str(error))
+                image = None if identity is None else image_of.get(identity)
+                loose.log.fault(loose.file, where, str(error), image=image)
         return cls(names, points)
 
-    def table(self, ids: Sequence[int]) -> np.ndarray:
+    def table(self, ids: Sequence[Id]) -> np.ndarray:
         """Return x y visibility of the annotations with these ids, float32 N J 3."""
         absent = np.zeros((len(self.names), 3), dtype=np.float32)
         rows = [self._points.get(identity, absent) for identity in ids]
@@ -294,9 +321,10 @@ class _Keypoints:
 
 
 def _parse_points(values: Any, number: int) -> np.ndarray:
-    if not isinstance(values, list) or not all(_is_number(value) for value in values) or len(values) % 3:
+    numbers = [number_of(value)[0] for value in values] if isinstance(values, list) else [None]
+    if None in numbers or len(numbers) % 3:
         raise ValueError("keypoints: expected a list of finite numbers x y visibility ...")
-    given = np.array(values, dtype=np.float64).reshape(-1, 3)
+    given = np.array(numbers, dtype=np.float64).reshape(-1, 3)
     if len(given) > number:
         raise ValueError(f"{len(given)} keypoints, expected at most {number}")
     if not np.isin(given[:, 2], (0, 1, 2)).all():
@@ -339,7 +367,23 @@ def find_layout(root: Path) -> Layout | None:
         for source, path in plain.items()
     ]
     reason = f"{', '.join(described + [path.name for path in alone.values()])} hold images, annotations and categories"
-    return Layout(root, reason, sources)
+    training = plain.get("train") or skeletal.get("train")
+    return Layout(
+        root, reason, sources, training_classes=functools.partial(_class_names, training) if training else None
+    )
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a json, in the order of their labels, without parsing its annotations."""
+    text = files.read_text(path)
+    places = [match.end() - 1 for match in re.finditer(r'"categories"\s*:\s*\[', text)]
+    try:
+        (place,) = places  # one match in COCO json is the key: a quote inside a text would be escaped
+        rows, _ = json.JSONDecoder().raw_decode(text, place)
+    except ValueError:
+        rows = _read(path)["categories"]
+    rows = [row for row in rows if isinstance(row, dict)]
+    return _categories({"categories": rows}, LooseRows(path, FaultLog(path, "drop")))[1]
 
 
 def _json_files(root: Path) -> list[Path]:

@@ -1,12 +1,14 @@
 """What every reader is: images with targets, indexed once, read on demand."""
 
+import copy
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
@@ -20,13 +22,15 @@ Target = dict[str, Any]
 class ImageSet(Dataset, ABC):
     """A data set on disk by the sample contract: `dataset[i] -> (image, target)`.
 
-    `kinds` names the keys that targets have. `faults` are the rows that were left out, `remarks` what was repaired.
+    `kinds` names the keys that targets have. `faults` are the rows that were left out, `remarks` what was repaired;
+    `left_out` counts the images of this set that are not given for a fault of theirs.
     """
 
     categories: tuple[str, ...] = ()
     semantic_categories: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset({"image_id"})
+    left_out: int = 0
 
     def __init__(self, root: Path, log: FaultLog) -> None:
         self.root = root
@@ -48,6 +52,15 @@ class ImageSet(Dataset, ABC):
     def target(self, index: int) -> Target:
         """Return the target of image `index` without decoding its pixels."""
 
+    def giving(self, kinds: Collection[str]) -> "ImageSet":
+        """Return the same data set with only these keys in its targets, those that it has, and `image_id`.
+
+        What is not asked for is not decoded.
+        """
+        narrowed = copy.copy(self)
+        narrowed.kinds = self.kinds & {"image_id", *kinds}
+        return narrowed
+
     def image(self, index: int) -> tv_tensors.Image:
         """Decode image `index`: uint8 3 H W. Raises ValueError that names the file."""
         return tv_tensors.Image(files.read_image(self.path(index)))
@@ -57,6 +70,7 @@ class ImageSet(Dataset, ABC):
             raise IndexError(f"image {index} of a data set of {len(self)}")
         index %= len(self)
         image, target = self.image(index), self.target(index)
+        target = {kind: value for kind, value in target.items() if kind in self.kinds}
         for name in ("boxes", "masks", "semantic", "panoptic"):
             size = _canvas(target[name]) if name in target else tuple(image.shape[-2:])
             if size != tuple(image.shape[-2:]):
@@ -65,6 +79,12 @@ class ImageSet(Dataset, ABC):
                     f"{self.name(index)}: the image has {width} x {height} pixels, its {name} are for {wide} x {high}"
                 )
         return image, target
+
+    def _without_faulty(self, member: np.ndarray, log: FaultLog) -> np.ndarray:
+        """Return which images of this set, bool, are given: those without a fault; count the others."""
+        given = member & log.is_sound(len(member))
+        self.left_out = int(member.sum() - given.sum())
+        return given
 
 
 def _canvas(annotation: torch.Tensor) -> tuple[int, ...]:

@@ -126,6 +126,8 @@ class LabelPairs(ImageSet):
         return Path(self._images[index])
 
     def target(self, index: int) -> Target:
+        if "semantic" not in self.kinds:
+            return {"image_id": torch.tensor(index)}
         path = self._maps[index]
         labels = files.read_label_map(path)  # H W
         mapped = bytearray(labels.numpy().tobytes()).translate(self._table)

@@ -60,6 +60,16 @@ def parse_segmentation(value: Any, size: tuple[int, int]) -> Segmentation:
     return [_parse_ring(ring) for ring in value]
 
 
+def envelope(segmentation: Segmentation, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the smallest xyxy box around a segmentation in an image of `size` (H, W); no size around nothing."""
+    if isinstance(segmentation, bytes):
+        x, y, width, height = coco_mask.toBbox(cast(Any, {"size": list(size), "counts": segmentation})).tolist()
+        return x, y, x + width, y + height
+    points = np.concatenate(segmentation).reshape(-1, 2)
+    (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x1, y1, x2, y2
+
+
 def _parse_ring(ring: Any) -> np.ndarray:
     try:
         points = np.array(ring, dtype=np.float64)

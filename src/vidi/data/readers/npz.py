@@ -46,11 +46,12 @@ class NpzImages(ImageSet):
         wrong = (values < 0) | (values >= len(self.categories))
         for row in np.flatnonzero(wrong):
             choices = f"the set has {len(self.categories)} classes, 0..{len(self.categories) - 1}"
-            log.fault(path, f"{labels}, row {row}", f"unknown class {values[row]}; {choices}")
-        log.settle(int((~wrong).sum()))
+            log.fault(path, f"{labels}, row {row}", f"unknown class {values[row]}; {choices}", image=int(row))
+        log.settle(len(values))
         super().__init__(path, log)
         classes = [() if bad else (int(value),) for value, bad in zip(values, wrong, strict=True)]
-        member = part_members([str(row) for row in range(len(values))], part, classes) & ~wrong
+        member = part_members([str(row) for row in range(len(values))], part, classes)
+        member = self._without_faulty(member, log)
         self._rows = np.flatnonzero(member)
         self._labels = values[member].astype(np.int64)
         self._images = self._images[member] if not member.all() else self._images

@@ -7,7 +7,7 @@ images are added, only those near the limit change sides.
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -46,6 +46,7 @@ class Layout:
     sources: Mapping[str, Build]
     remarks: tuple[Fault, ...] = ()  # about the set as a whole: what none of its sources uses
     stratified: bool = True  # whether a part of a source is drawn class by class
+    training_classes: Callable[[], tuple[str, ...]] | None = None  # where each source has a list of its own
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ class VocXml(ImageSet):
         log.settle(len(names))
         super().__init__(root, log)
         member = part_members([Path(n).relative_to(root).as_posix() for n in names], part, classes_of(rows, len(names)))
+        member = self._without_faulty(member, log)
         self._paths = Names([name for name, inside in zip(names, member, strict=True) if inside])
         self._sizes = np.array(sizes, dtype=np.int64).reshape(-1, 2)[member]
         self._boxes = BoxTable.pack(rows, member)
@@ -283,7 +284,7 @@ def _boxes(
             box, remark = clip_box((x1 - offset, y1 - offset, x2, y2), size)
             crowd = _text(thing, "difficult") not in ("", "0")
         except ValueError as error:
-            log.fault(path, where, str(error))
+            log.fault(path, where, str(error), image=image)
             continue
         if remark:
             log.remark(path, where, remark)

@@ -10,7 +10,6 @@ boxes: of an outline the envelope, of keypoints their box; a sixth value is a co
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,17 +53,17 @@ class YoloTxt(ImageSet):
         labels = {path: label_file(path) for path in pictures.paths}
         _log_orphans(pictures.folders, {file for file in labels.values() if file}, log)
         paths = _unambiguous(labels, log)
-        rows, spellings = [], Spellings()
+        rows: list[BoxRow] = []
         for index, path in enumerate(paths):
             if file := labels[path]:
-                rows += _boxes(file, index, len(categories), points, spellings, log)
-        spellings.remark(root, log)
+                rows += _boxes(file, index, len(categories), points, log)
         without = sum(labels[path] is None for path in paths)
         if without:
             log.remark(root, "", f"{without} of {len(paths)} pictures have no label file: taken as without objects")
         log.settle(len(paths))
         super().__init__(root, log)
         member = part_members([spoken_path(path, root) for path in paths], part, classes_of(rows, len(paths)))
+        member = self._without_faulty(member, log)
         self._paths = Names([str(path) for path, inside in zip(paths, member, strict=True) if inside])
         self._boxes = BoxTable.pack(rows, member)  # as fractions: sizes are read with the images
 
@@ -77,24 +76,6 @@ class YoloTxt(ImageSet):
     def target(self, index: int) -> Target:
         size = files.image_size(self.path(index))
         return {"image_id": torch.tensor(index), **self._boxes.target(index, size, unit=size)}
-
-
-class Spellings:
-    """Counts rows that are not `class cx cy w h`, to be remarked in a line for each kind."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, kind: str, where: str) -> None:
-        """Count one row."""
-        self.counts[kind] += 1
-        self.first.setdefault(kind, where)
-
-    def remark(self, place: Path, log: FaultLog) -> None:
-        """Log what was counted."""
-        for kind, count in self.counts.items():
-            log.remark(place, "", f"{count} {_REMARKS[kind]} (first: {self.first[kind]})")
 
 
 # ----------------------------------------------------------------------------------------------------- files of labels
@@ -165,14 +146,12 @@ def _unambiguous(labels: dict[Path, Path | None], log: FaultLog) -> list[Path]:
 # -------------------------------------------------------------------------------------------------------------- rows
 
 
-def _boxes(
-    path: Path, image: int, classes: int, points: tuple[int, int] | None, spellings: Spellings, log: FaultLog
-) -> list[BoxRow]:
+def _boxes(path: Path, image: int, classes: int, points: tuple[int, int] | None, log: FaultLog) -> list[BoxRow]:
     rows = []
     try:
         lines = files.read_text(path).splitlines()
     except ValueError as error:
-        log.unreadable(path, error)
+        log.unreadable(path, error, image=image)
         return []
     for line, text in enumerate(lines, start=1):
         if not text.strip():
@@ -181,10 +160,10 @@ def _boxes(
             label, box, kind = _parse_line(text, classes, points)
             box, remark = _clip(box)
         except ValueError as error:
-            log.fault(path, f"line {line}", str(error))
+            log.fault(path, f"line {line}", str(error), image=image)
             continue
         if kind:
-            spellings.add(kind, f"{path}, line {line}")
+            log.tally(log.root, f"{path}, line {line}", _REMARKS[kind])
         if remark:
             log.remark(path, f"line {line}", remark)
         rows.append(BoxRow(image, box, label, False, (box[2] - box[0]) * (box[3] - box[1])))
