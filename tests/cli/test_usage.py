@@ -6,6 +6,7 @@ import pytest
 
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_picture
+from vidi.engine.runs import SCORED
 from vidi.weights.creation import create
 
 
@@ -78,10 +79,12 @@ def test_a_run_folder_is_not_overwritten(classifier: Path, classes: Path) -> Non
 
 
 def test_a_resumed_run_takes_no_other_numbers(classifier: Path) -> None:
-    for words in (("epochs=3",), ("--out", "x"), ("--drop-faults",)):
+    own = "--resume continues a run with its own model, folder and numbers"
+    numbers = "learning_rate: a run goes on with its own numbers, all but epochs, steps"
+    for words, said in ((("learning_rate=3",), numbers), (("--out", "x"), own), (("--drop-faults",), own)):
         done = vidi("train", "--resume", classifier, *words)
         assert done.code == 2
-        assert "--resume continues a run with its own model, folder and numbers" in done.err
+        assert said in done.err
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_a_saved_model_has_no_data_of_its_own(classes: Path) -> None:
         done = vidi(*words)
         assert done.code == 2
         assert said in done.err
-    assert set(vidi("eval", "saved", "--data", classes, "--json").json()) == {"top1", "val/cross_entropy"}
+    assert set(vidi("eval", "saved", "--data", classes, "--json").json()) == {*SCORED, "top1", "val/cross_entropy"}
     assert vidi("predict", "saved", classes / "red" / "red0.jpg", "--no-draw").code == 0
 
 
