@@ -1,6 +1,7 @@
 """What commands print, and how."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vidi import files
-from vidi.engine.runs import Row, describe_scores, numbers_of, shown
+from vidi.engine.runs import describe_scores, numbers_of, shown
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -28,7 +29,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def print_scores(scores: Row) -> None:
+def print_scores(scores: Mapping[str, Any]) -> None:
     """Print what was scored, and the numbers as a table."""
     if not scores:
         return

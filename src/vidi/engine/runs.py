@@ -121,14 +121,14 @@ class Run:
             self.folder.rmdir()
 
 
-def describe_scores(row: Row) -> str:
+def describe_scores(row: Mapping[str, Any]) -> str:
     """Say what the numbers of a row are of: `best weights on val of /photos, 24 images`."""
     parts = {"weights": "{} weights", "split": "on {}", "data": "of {}"}
     words = " ".join(text.format(row[name]) for name, text in parts.items() if name in row)
     return ", ".join(filter(None, [words, f"{row['images']} images" if "images" in row else ""]))
 
 
-def numbers_of(row: Row) -> Row:
+def numbers_of(row: Mapping[str, Any]) -> Row:
     """Return the scores of a row without what they are of."""
     return {name: value for name, value in row.items() if name not in (*SCORED, "step", "epoch", "stage")}
 

@@ -31,7 +31,7 @@ class LooseRows:
         self._tally(key, form, where)
         if value is None:
             raise ValueError(f"{key} is {row.get(key)!r}, expected a finite number")
-        return value
+        return float(value)
 
     def whole(self, row: Mapping[str, Any], key: str, where: str) -> int:
         """Return a whole number; ValueError where the value is none."""
@@ -76,7 +76,7 @@ class LooseRows:
             self.log.tally(self.file, where, f"values of {key} are written {form} and are read as numbers")
 
 
-def number_of(value: Any) -> tuple[float | None, str]:
+def number_of(value: Any) -> tuple[float | int | None, str]:
     """Return a finite number, as an int where it was one, and the form that it was written in if that is not its own.
 
     None stands for what is no number: truth values, text with more than a number, and what is beyond 1e15.
