@@ -11,7 +11,7 @@ import typer
 
 import vidi as package
 from tests.cli.command import vidi
-from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_classes, write_picture
+from tests.cli.tiny_sets import SMALL_CLASSIFIER, SMALL_DETECTOR, write_classes, write_picture
 from tests.conftest import Run
 from vidi.backbones.generation import WordChoice
 from vidi.catalog import CATALOG
@@ -155,14 +155,31 @@ def test_what_was_drawn_before_is_not_predicted_on(classifier: Path) -> None:
     assert [record["image"] for record in named] == ["photos/drawn/day/a.png"]  # unless it is asked for
 
 
+def test_a_yaml_names_the_data_set() -> None:
+    for row in range(12):
+        write_picture(Path(f"cells/images/{row}.png"), (48, 48), seed=row)
+        Path("cells/labels").mkdir(exist_ok=True)
+        Path(f"cells/labels/{row}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    for split, rows in (("train", range(8)), ("val", range(8, 12))):
+        Path(f"cells/{split}.txt").write_text("".join(f"./images/{row}.png\n" for row in rows))
+    Path("cells/data.yaml").write_text("train: train.txt\nval: val.txt\nnames: {0: cell}\n")
+    report = vidi("data", "check", "cells/data.yaml", "--json").json()
+    assert {name: split["classes"] for name, split in report["splits"].items()} == {
+        "train": {"cell": 8},
+        "val": {"cell": 4},
+    }
+    assert vidi("train", *SMALL_DETECTOR, "--data", "cells/data.yaml", "--out", "run").code == 0
+    recorded = json.loads(Path("run/config.json").read_text())["data"]
+    assert (recorded["source"], recorded["samples"]) == (str(Path("cells/data.yaml").resolve()), 8)
+
+
 def test_training_says_what_it_trains_on() -> None:
     for split in ("train", "test"):
         write_classes(Path("photos") / split)
-    write_picture(Path("photos/left_over.png"))
     done = vidi("train", *SMALL_CLASSIFIER, "--data", "photos")
     assert done.code == 0, done.err
+    assert "splits of its own: test" in done.out
     assert "val is a tenth of train, drawn with seed 0, stratified by class" in done.out
-    assert "1 picture is not used: they lie outside the classes of the splits (first: left_over.png)" in done.out
 
 
 def test_predict_draws_nothing_unasked(classifier: Path) -> None:

@@ -127,6 +127,17 @@ def test_a_class_without_validation_pictures_is_remarked(tmp_path, is_there):
         open_dataset(tmp_path, "train")
 
 
+def test_a_validation_of_one_class_is_the_validation(tmp_path):
+    write(tmp_path, {"train/a": 20, "train/b": 20, "val/b": 3})
+    found = recognise(tmp_path)
+    assert found.splits["val"].note == ""
+    assert [int(found.open("val")[row][1]["label"]) for row in range(3)] == [1, 1, 1]
+
+
+def test_splits_inside_of_a_split_are_no_classes(tmp_path):
+    assert find_layout(write(tmp_path, {"train/train": 2, "train/val": 2, "test/train": 2, "test/val": 2})) is None
+
+
 def test_two_folders_for_one_split_are_both_read_and_said(tmp_path):
     write(tmp_path, {"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "valid/a": 2, "valid/b": 1})
     val = open_dataset(tmp_path, "val")

@@ -146,6 +146,25 @@ def test_no_class_is_left_without_training():
     assert val.any()
 
 
+def test_a_shared_class_is_held_out_up_to_its_last_training_image():
+    pairs = [
+        sorted(pair, key=lambda name, pair=pair: bool(part_members(pair, "train")[pair.index(name)]))
+        for pair in [[f"{row}a", f"{row}b"] for row in range(6)]
+    ]  # of each, the one that would be held out comes first
+    names = [name for pair in pairs for name in pair]
+    classes = [shown for row in range(6) for shown in ({row, 9}, {row})]  # all that come first show 9
+    val = part_members(names, "val", classes)
+    assert val[0::2].sum() == 5
+    assert val.sum() == 6
+
+
+def test_where_every_image_is_a_class_the_first_of_the_draw_is_held_out():
+    names = [str(number) for number in range(9)]
+    alone = part_members(names, "val", [{number} for number in range(9)])
+    assert (alone == part_members(names, "val")).all()
+    assert alone.sum() == 1
+
+
 def test_small_sets_have_both_parts():
     for count in range(2, 12):
         names = [f"{count}-{number}" for number in range(count)]

@@ -86,6 +86,12 @@ def test_sub_folders_belong_to_the_set(tmp_path):
     assert splits(tmp_path) == {"train": ["JPEGImages/camera2/a.png"], "val": ["JPEGImages/a.png"]}
 
 
+def test_folders_that_speak_of_splits_are_not_mixed(tmp_path):
+    annotated(tmp_path, "JPEGImages/my_train/a", "JPEGImages/my_val/b")
+    with pytest.raises(ValueError, match="my_train, my_val speak of splits: call them train, val, test, or list"):
+        find_layout(tmp_path)
+
+
 # ------------------------------------------------------------------------------------------------------------- lists
 
 

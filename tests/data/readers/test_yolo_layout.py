@@ -235,7 +235,9 @@ def test_sub_folders_of_a_set_without_splits(tmp_path):
 
 def test_folders_that_speak_of_splits_are_not_mixed(tmp_path):
     labelled(tmp_path, "images/my_train/a", "images/my_val/b")
-    with pytest.raises(ValueError, match="my_train, my_val speak of splits; name them train, val and test, or say in"):
+    with pytest.raises(
+        ValueError, match="my_train, my_val speak of splits: call them train, val, test, or say in a data"
+    ):
         find_layout(tmp_path)
 
 

@@ -106,13 +106,12 @@ def find_layout(root: Path) -> Layout | None:
     """
     if not root.is_dir():
         return None
-    named = split_folders(root)
-    splits = {split: tuple(filter(_holds_classes, folders)) for split, folders in named.items()}
-    splits = {split: folders for split, folders in splits.items() if folders}
-    if splits:
-        return _split_layout(root, splits)
+    folders = split_folders(root)
+    if any(_holds_classes(folder) for several in folders.values() for folder in several):
+        splits = {split: tuple(f for f in several if _holds_classes(f, least=1)) for split, several in folders.items()}
+        return _split_layout(root, {split: several for split, several in splits.items() if several})
     names = [name for name in _folders(root) if _content(root / name) != "nothing"]
-    strange = [name for name in names if _is_part(name) or (split_called(name) and not _is_vehicle(name, names))]
+    strange = _no_classes(names)
     if strange and all(_content(root / name) == "images" for name in names):
         raise ValueError(
             f"{root}: {len(files_below(root))} pictures without annotations that vidi knows; {', '.join(strange)} are "
@@ -123,10 +122,10 @@ def find_layout(root: Path) -> Layout | None:
     categories = tuple(_folders(root))
     reason = f"a folder of images for each of {len(categories)} classes ({', '.join(categories[:3])}, ...)"
     source = functools.partial(ClassFolders, root, (root,), categories, is_training=True)
-    named = (name for name in names if split_called(name))
-    remarks = tuple(Fault(str(root / name), "", "is taken for a class, not for a split") for name in named)
+    vehicles = (name for name in names if split_called(name))
+    remarks = tuple(Fault(str(root / name), "", "is taken for a class, not for a split") for name in vehicles)
     remarks += remark_outside(root, (root / name for name in categories), "they lie outside the classes")
-    return Layout(root, reason, {UNSPLIT: source}, remarks)
+    return Layout(root, reason, {UNSPLIT: source}, remarks=remarks)
 
 
 def _split_layout(root: Path, splits: dict[str, tuple[Path, ...]]) -> Layout:
@@ -140,23 +139,24 @@ def _split_layout(root: Path, splits: dict[str, tuple[Path, ...]]) -> Layout:
     reason = f"{where} hold a folder of images for each of {len(categories)} classes"
     used = [folder / name for folders in splits.values() for folder in folders for name in _folders(folder)]
     remarks = remark_doubled(root, splits) + remark_outside(root, used, "they lie outside the classes of the splits")
-    return Layout(root, reason, sources, remarks)
+    return Layout(root, reason, sources, remarks=remarks)
 
 
 def _is_part(name: str) -> bool:
     return name.lower() in _PARTS or name.lower().endswith("annot")
 
 
-def _is_vehicle(name: str, names: Sequence[str]) -> bool:
-    """Whether `train` is a thing among other things: no other folder is called like a split or a part."""
-    return name.lower() == "train" and not any(_is_part(n) or split_called(n) for n in names if n != name)
+def _no_classes(names: Sequence[str]) -> list[str]:
+    """Return the names that are those of splits or parts; `train` alone among other things is a vehicle."""
+    strange = [name for name in names if _is_part(name) or split_called(name)]
+    return [] if [name.lower() for name in strange] == ["train"] and len(names) > 1 else strange
 
 
-def _holds_classes(folder: Path) -> bool:
-    """Whether two sub-folders or more hold images, and each other one is empty; none is a part of another layout."""
+def _holds_classes(folder: Path, least: int = 2) -> bool:
+    """Whether `least` sub-folders or more hold images, each other one is empty, and all can be classes."""
     names = _folders(folder)
     contents = [_content(folder / name) for name in names]
-    return contents.count("images") > 1 and set(contents) <= {"images", "nothing"} and not any(map(_is_part, names))
+    return contents.count("images") >= least and set(contents) <= {"images", "nothing"} and not _no_classes(names)
 
 
 def _content(folder: Path) -> str:

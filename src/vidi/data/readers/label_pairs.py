@@ -171,7 +171,7 @@ def find_layout(root: Path) -> Layout | None:
     described = ", ".join(f"{images.relative_to(root)} beside {maps.relative_to(root)}" for images, maps in places)
     named = "classes.txt" if listed is not None else "the label maps"
     reason = f"{described}; {len(legend.classes)} classes and {len(legend.void)} void in {named}"
-    return Layout(root, reason, sources, remarks, stratified=False)
+    return Layout(root, reason, sources, remarks=remarks, stratified=False)
 
 
 def _beside(splits: Mapping[str, Sequence[Path]], maps_of: Callable[[Path], Path]) -> dict[str, tuple[Folders, ...]]:
@@ -222,4 +222,4 @@ def _cityscapes(root: Path) -> Layout:
             pairs.append(Pair([image], [labels] if labels.is_file() else []))
         sources[split] = functools.partial(LabelPairs, pairs, Legend(CITYSCAPES, _CITYSCAPES_VOID), root)
     reason = "leftImg8bit beside gtFine, as Cityscapes; 34 ids become 19 classes"
-    return Layout(root, reason, sources, remark_doubled(root, folders), stratified=False)
+    return Layout(root, reason, sources, remarks=remark_doubled(root, folders), stratified=False)

@@ -116,6 +116,16 @@ def _folders_of(name: str) -> Iterator[str]:
         yield name or "."
 
 
+def refuse_hidden_splits(root: Path, names: Iterable[str], remedy: str) -> None:
+    """Raise ValueError where images of a set without splits lie in folders that somebody meant as splits."""
+    folders = {part for name in names for part in name.split("/")[:-1]}
+    named = sorted(folder for folder in folders if split_named(folder))
+    if named:
+        raise ValueError(
+            f"{root}: the folders {', '.join(named)} speak of splits: call them train, val, test, or {remedy}"
+        )
+
+
 def assign_splits(sources: Collection[str], *, stratified: bool = True) -> dict[str, Split]:
     """Derive the splits that can be opened from the sources that exist; those of the set itself have an empty note."""
     splits = {name: Split(name, "all", "") for name in ("train", "val", "test") if name in sources}

@@ -10,6 +10,7 @@ from vidi.data.readers.image_set import files_below, images_by_stem, stem_of
 from vidi.data.readers.splits import (
     UNSPLIT,
     Layout,
+    refuse_hidden_splits,
     remark_doubled,
     remark_unused,
     split_called,
@@ -51,12 +52,13 @@ def _layout(root: Path) -> Layout | None:
         place = _folders(root)
         if place is None:
             return None
+        refuse_hidden_splits(root, place.stems, "list their stems in ImageSets/Main/train.txt and val.txt")
         splits = {UNSPLIT: (place,)}
     classes = Classes(root, tuple(place for places in splits.values() for place in places))
     sources = {split: functools.partial(VocXml, root, places, classes) for split, places in splits.items()}
     spoken = ", ".join(dict.fromkeys(_spoken(place, root) for place in classes.folders))
     remarks = remark_doubled(root, {split: [place.images for place in places] for split, places in splits.items()})
-    return Layout(root, spoken, sources, remarks)
+    return Layout(root, spoken, sources, remarks=remarks)
 
 
 def _by_lists(root: Path) -> Layout | None:
@@ -75,7 +77,7 @@ def _by_lists(root: Path) -> Layout | None:
     sources = {split: functools.partial(VocXml, root, [place], classes, each) for split, each in listings.items()}
     names = ", ".join(listing.file.name for listing in listings.values())
     reason = f"{_spoken(place, root)}, split by {folder.name} ({names})"
-    return Layout(root, reason, sources, _list_remarks(place, listings))
+    return Layout(root, reason, sources, remarks=_list_remarks(place, listings))
 
 
 def _list_remarks(place: VocFolders, listings: Mapping[str, Listing]) -> tuple[Fault, ...]:

@@ -12,12 +12,12 @@ from vidi.data.readers.places import Pictures, Stock, find_place, gather
 from vidi.data.readers.splits import (
     UNSPLIT,
     Layout,
+    refuse_hidden_splits,
     remark_doubled,
     remark_outside,
     remark_unused,
     split_called,
     split_folders,
-    split_named,
     spoken_path,
 )
 from vidi.data.readers.yolo_txt import YoloTxt, label_file, label_folder, label_names, labels_in, looks_like_labels
@@ -58,7 +58,7 @@ def find_layout(root: Path) -> Layout | None:
         for split, several in pictures.items()
     }
     remarks = (*(given.remarks if given is not None else ()), *remarks, *more, *_shared(base, pictures))
-    return Layout(root, f"{reason}; class names from {origin}", sources, remarks)
+    return Layout(root, f"{reason}; class names from {origin}", sources, remarks=remarks)
 
 
 def _given_yaml(file: Path) -> YoloYaml | None:
@@ -150,7 +150,8 @@ def _by_folders(root: Path) -> Found | None:
     stock = Stock(root)
     pictures = {split: gather(several, stock, [root]) for split, several in folders.items()}
     if UNSPLIT in folders:
-        _refuse_hidden_splits(root, pictures[UNSPLIT])
+        names = (path.relative_to(root).as_posix() for path in pictures[UNSPLIT].paths)
+        refuse_hidden_splits(root, names, "say in a data.yaml which pictures train")
     used = [folder for several in folders.values() for folder in several]
     spoken = ", ".join(spoken_path(label_folder(folder), root) for folder in used)
     remarks = remark_doubled(root, folders)
@@ -172,17 +173,6 @@ def _is_labelled(folder: Path) -> bool:
         return False
     labels = {label_file(folder / name) for name in Stock(folder).names}
     return any(folder / name in labels and looks_like_labels(folder / name) for name in texts)
-
-
-def _refuse_hidden_splits(root: Path, pictures: Pictures) -> None:
-    """Refuse to mix folders that somebody meant as splits."""
-    places = {path.relative_to(root).parent for path in pictures.paths}
-    named = sorted({part for place in places for part in place.parts if split_named(part)})
-    if named:
-        raise ValueError(
-            f"{root}: the folders {', '.join(named)} speak of splits; name them train, val and test, "
-            "or say in a data.yaml which pictures train"
-        )
 
 
 def _is_list(file: Path) -> bool:
