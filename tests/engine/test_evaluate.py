@@ -17,7 +17,6 @@ from tests.engine.tiny import Blobs, tiny
 from vidi.engine.evaluate import evaluate
 
 
-
 class Recorder:
     """Records which images it was given."""
 

@@ -278,7 +278,9 @@ def test_each_fault_names_file_and_id_and_can_be_dropped(tmp_path, name):
     for index in range(len(dataset)):
         _, target = dataset[index]
         if name not in OF_NO_IMAGE:
-            assert len(target["labels"]) == objects[int(target["image_id"])], "a picture that lost an object is left out"
+            assert len(target["labels"]) == objects[int(target["image_id"])], (
+                "a picture that lost an object is left out"
+            )
 
 
 def test_bad_keypoints_are_faults(tmp_path):

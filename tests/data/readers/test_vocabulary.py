@@ -113,7 +113,12 @@ def test_a_class_that_the_training_lists_and_does_not_show_is_remarked(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"categories": 5}', '{"x": {"categories": [1]}, "categories": [{"id": 1, "name": "cat"}]}', '{"categories": [3, {"id": 1, "name": "cat"}]}']
+    "text",
+    [
+        '{"categories": 5}',
+        '{"x": {"categories": [1]}, "categories": [{"id": 1, "name": "cat"}]}',
+        '{"categories": [3, {"id": 1, "name": "cat"}]}',
+    ],
 )
 def test_the_list_of_a_damaged_training_file_is_told_as_its_own_fault(tmp_path: Path, text: str) -> None:
     write(tmp_path, "val", {1: "cat"}, [[1]])
