@@ -8,7 +8,7 @@ import pytest
 from tests.detection.viola_jones.cascades import random_cascade
 from vidi.detection.viola_jones.cascade import Cascade, Rates, of_stumps, overall_rates, same
 from vidi.detection.viola_jones.haar import Windows, haar_features
-from vidi.detection.viola_jones.training import Picture, Plan, mine_negatives, train_cascade
+from vidi.detection.viola_jones.training import Picture, Plan, Training, mine_negatives, train_cascade
 
 SMALL = Plan(stages=3, recall=0.98, false_positives=0.3, candidates=400, negatives=200, stumps=30)
 
@@ -48,6 +48,80 @@ def test_training_meets_the_targets_stage_by_stage():
     fresh, others = Windows(bars(200, seed=9)), mine_negatives(_all(12), clutter(5, seed=8), 500, SMALL, random)
     assert trained.cascade.passes(fresh).mean() > 0.9
     assert trained.cascade.passes(Windows(others)).mean() < SMALL.false_positives ** len(trained.stages) * 3
+
+
+PATTERN = np.random.default_rng(6).choice([-1, 1], 16)  # of 4 x 4 cells, dark and bright in no order
+SIDE = 8  # windows of a picture, across and down
+
+
+def patterned(count: int, seed: int) -> np.ndarray:
+    """Windows that show one pattern of cells in as much noise: no sum of a few rectangles says it all."""
+    return cells(np.tile(PATTERN, (count, 1)), seed)
+
+
+def near_patterns(count: int, seed: int) -> list[Picture]:
+    """Pictures tiled with windows in which two to nine of the pattern's sixteen cells have the other sign."""
+    random = np.random.default_rng(seed)
+    pictures = []
+    for number in range(count):
+        turned = random.random((SIDE**2, 16)).argsort(1) < random.integers(2, 10, (SIDE**2, 1))
+        tiles = cells(np.where(turned, -PATTERN, PATTERN), seed * 1000 + number)
+        rows = tiles.reshape(SIDE, SIDE, 12, 12).transpose(0, 2, 1, 3)
+        pictures.append(Picture(np.ascontiguousarray(rows.reshape(12 * SIDE, 12 * SIDE))))
+    return pictures
+
+
+def cells(signs: np.ndarray, seed: int) -> np.ndarray:
+    """Windows N 12 12 of 4 x 4 cells, darker or brighter by sign, with noise."""
+    random = np.random.default_rng(seed)
+    pattern = np.kron(signs.reshape(-1, 4, 4), np.ones((1, 3, 3)))
+    return (125 + 25 * pattern + random.normal(0, 25, pattern.shape)).clip(0, 255).astype(np.uint8)
+
+
+# negatives are the tiles themselves: windows of one size, a tile apart
+HARD = Plan(
+    stages=3,
+    recall=0.97,
+    false_positives=0.4,
+    candidates=800,
+    negatives=450,
+    stumps=60,
+    step=12,
+    scale_factor=20.0,
+)
+
+
+@pytest.fixture(scope="module")
+def hard() -> Training:
+    return train_cascade(patterned(480, 1), near_patterns(160, 2), HARD, np.random.default_rng(1))
+
+
+@pytest.mark.system("4.2.3-CASCADE")
+def test_every_stage_meets_its_targets_where_no_stump_does(hard: Training) -> None:
+    """Recall and false positives of each stage, on the windows held out from it; no stage makes do with one stump."""
+    assert len(hard.stages) == 3
+    for stage in hard.stages:
+        assert stage.rates.detection >= HARD.recall - 1e-9
+        assert stage.rates.false_positive <= HARD.false_positives
+        assert stage.stumps > 1
+        assert stage.negatives == HARD.negatives
+    assert hard.rates.false_positive <= HARD.false_positives**3
+    assert hard.cascade.passes(Windows(patterned(400, 77))).mean() > HARD.recall**3 - 0.05
+    strangers = np.concatenate([tiles_of(one) for one in near_patterns(30, 9)])
+    assert hard.cascade.passes(Windows(strangers)).mean() < 2 * HARD.false_positives**3
+
+
+def tiles_of(picture: Picture) -> np.ndarray:
+    """Return the windows N 12 12 that a picture is tiled with."""
+    return picture.pixels.reshape(SIDE, 12, SIDE, 12).transpose(0, 2, 1, 3).reshape(-1, 12, 12)
+
+
+@pytest.mark.system("4.2.3-CASCADE")
+def test_each_stage_takes_more_features_than_the_one_before(hard: Training) -> None:
+    """The harder the negatives that earlier stages leave, the more stumps their successor needs."""
+    counts = [stage.stumps for stage in hard.stages]
+    assert counts == hard.cascade.stage_trees.tolist()
+    assert all(later > earlier for earlier, later in pairwise(counts))
 
 
 @pytest.mark.system("4.2.3-CASCADE")
