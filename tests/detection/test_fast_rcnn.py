@@ -323,8 +323,8 @@ def test_predictions_are_those_for_the_boxes_of_selective_search() -> None:
     proposals = selective_search(image, mode="fast", most=30, minimum_side=6)
     (given,) = model.predict_proposals([image], [proposals])
     assert len(result)
-    torch.testing.assert_close(result.boxes, given.boxes, rtol=0, atol=1e-4)
-    torch.testing.assert_close(result.scores, given.scores, rtol=0, atol=1e-6)
+    assert_close(result.boxes, given.boxes, 1e-5)
+    assert_close(result.scores, given.scores, 1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"proposals": "edges"}, {"pool": 0}, {"found": 0}])
