@@ -1,6 +1,7 @@
 """The second stage by itself: sampling, loss, decoding, pooling; and Fast R-CNN on given proposals."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from torchvision import tv_tensors
 from torchvision.ops import batched_nms
 
+from tests.cli.command import vidi
 from tests.closeness import assert_close
+from vidi.api import load
 from vidi.detection.fast_rcnn import (
     BoxPredictor,
     FastDetector,
@@ -331,3 +334,17 @@ def test_predictions_are_those_for_the_boxes_of_selective_search() -> None:
 def test_proposals_and_pools_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(WRONG):
         tiny(**wrong)
+
+
+@pytest.mark.system("4.3.2-FASTRCNN")
+def test_the_command_trains_it_on_selective_search_with_six_cells_a_side(tmp_path: Path) -> None:
+    """`vidi train fast_rcnn_resnet18 proposals=selective_search pool=6`, a few steps on small scenes of the world."""
+    words = ["train", "fast_rcnn_resnet18", "--out", tmp_path / "run", "proposals=selective_search", "pool=6"]
+    words += ["width=16", "hidden=16", "found=30", "smallest=6", "shorter=64", "longest=64", "device=cpu"]
+    words += ["world_scenes=8", "steps=3", "batch_size=4", "workers=0"]
+    done = vidi(*words)
+    assert done.code == 0, done.err
+    model = load(tmp_path / "run")
+    assert model.network.search.most == 30  # type: ignore[union-attr]
+    assert model.network.pooling.size == (6, 6)  # type: ignore[union-attr]
+    assert model.network.head.hidden1.in_features == 8 * 16 * 36  # type: ignore[union-attr]

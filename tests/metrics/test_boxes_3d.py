@@ -128,7 +128,7 @@ def test_crowds_are_no_truths_and_what_lies_on_them_is_not_false() -> None:
     assert scores.matched == 1
 
 
-@pytest.mark.parametrize(("width", "matched"), [(20.0, 1.0), (19.0, 0.0), (21.0, 1.0)])
+@pytest.mark.parametrize(("width", "matched"), [(20.0, 1.0), (19.8, 0.0), (20.2, 1.0)])
 def test_pairs_overlap_by_half_at_least(width: float, matched: float) -> None:
     """A box of 20 x 40 pixels inside of one of 40 x 40 has an IoU of exactly 0.5 in the picture."""
     plane = torch.tensor([[0.0, 0.0, 40.0, 40.0]])
@@ -137,7 +137,7 @@ def test_pairs_overlap_by_half_at_least(width: float, matched: float) -> None:
     assert scored(found(SPACE[:1], narrow, (0,)), truth)["matched"] == matched
 
 
-@pytest.mark.parametrize(("width", "ap"), [(20.0, 1.0), (19.0, 0.5)])
+@pytest.mark.parametrize(("width", "ap"), [(20.0, 1.0), (19.8, 0.5)])
 def test_what_lies_in_a_crowd_by_half_is_not_false(width: float, ap: float) -> None:
     boxes = torch.tensor([[60.0, 0.0, 100.0, 40.0], [0.0, 0.0, 40.0, 40.0]])
     seen = torch.tensor([[0.0, 0.0, width, 40.0], [60.0, 0.0, 100.0, 40.0]])
