@@ -272,7 +272,7 @@ def test_each_fault_names_file_and_id_and_can_be_dropped(tmp_path, name):
     objects = {identity: sum(a["image_id"] == identity for a in tiny()["annotations"]) for identity in (3, 7)}
     with pytest.raises(DataFaults, match=rf"instances_train\.json: {message}") as caught:
         open_source(tmp_path)
-    assert "leave the faulty rows out with --" in str(caught.value)
+    assert "leave the faulty rows and their pictures out with --" in str(caught.value)
     dataset = open_source(tmp_path, "drop")
     assert dataset.faults == caught.value.faults
     for index in range(len(dataset)):

@@ -288,6 +288,7 @@ def test_numbers_of_a_classes_txt_have_no_gaps(tmp_path):
 
 def test_without_names_the_numbers_count(tmp_path):
     labelled(tmp_path, "images/train/a", row="2.0 0.5 0.5 0.5 0.5\nrubbish\n\n")
+    labelled(tmp_path, "images/train/b")
     layout = find_layout(tmp_path)
     assert layout is not None
     assert layout.sources["train"](part="all", on_fault="drop").categories == ("0", "1", "2")

@@ -77,11 +77,12 @@ def test_unsplit_and_nameless_sets(tmp_path):
     ],
 )
 def test_faults_name_file_and_line(tmp_path, line, message):
-    root = write(tmp_path, {"a": f"0 0.5 0.5 0.5 0.5\n{line}\n"})
+    root = write(tmp_path, {"a": f"0 0.5 0.5 0.5 0.5\n{line}\n", "b": "1 0.5 0.5 0.5 0.5"})
     with pytest.raises(DataFaults, match=rf"a\.txt: line 2: .*{message}"):
         open_source(root)
-    dropped = open_source(root, on_fault="drop")
-    assert (len(dropped.faults), len(dropped[0][1]["labels"])) == (1, 1)
+    dropped = open_source(root, on_fault="drop")  # without one of its objects, a would teach that there is background
+    assert (len(dropped.faults), dropped.left_out) == (1, 1)
+    assert [target["labels"].tolist() for _, target in dropped] == [[1]]
 
 
 def test_labels_without_image_and_overhang(tmp_path):
