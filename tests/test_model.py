@@ -1,5 +1,7 @@
 """Preprocessing and placements: what is resized maps back, what is batched is what was alone."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ import PIL.Image
 import pytest
 import torch
 import torchvision.transforms.v2.functional as geometry
+from torch import nn
 from torchvision import tv_tensors
 
-from tests.engine.tiny import tiny
+from tests.engine.tiny import Logits, PositivesCriterion, tiny
+from vidi.backbones.resnet_cifar import resnet20
 from vidi.model import Placement, Preprocess, Supervised, as_images, builder, evaluating, typed, widened
 
 
@@ -100,6 +104,97 @@ def test_images_may_be_paths_pictures_arrays_and_tensors(tmp_path: Path) -> None
     assert len(list(as_images(torch.stack([tensor, tensor])))) == 2
 
 
+RNG = np.random.default_rng(0)
+GREY, COLOUR = RNG.integers(0, 256, (6, 9), dtype=np.uint8), RNG.integers(0, 256, (6, 9, 3), dtype=np.uint8)
+FILES: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
+    "grey.png": (GREY, {}),
+    "colour.jpg": (COLOUR, {}),
+    "clear.png": (np.dstack([COLOUR, GREY]), {}),
+    "clear.webp": (np.dstack([COLOUR, GREY]), {"lossless": True}),
+    "deep.png": (RNG.integers(0, 2**16, (6, 9), dtype=np.uint16), {}),
+    "deep.tif": (RNG.integers(0, 2**16, (6, 9), dtype=np.uint16), {}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_one_picture_by_its_path_as_pil_image_and_as_array(tmp_path: Path, name: str) -> None:
+    array, options = FILES[name]
+    PIL.Image.fromarray(array).save(tmp_path / name, **options)
+    (by_path,) = as_images(tmp_path / name)
+    (by_pil,) = as_images(PIL.Image.open(tmp_path / name))
+    (by_array,) = as_images(np.array(PIL.Image.open(tmp_path / name)))
+    assert by_path.shape == (3, 6, 9)
+    assert by_path.dtype == torch.uint8
+    assert torch.equal(by_pil, by_path)
+    assert torch.equal(by_array, by_path)
+
+
+def test_pictures_in_memory_have_the_values_that_files_have() -> None:
+    (grey,) = as_images(GREY)
+    assert torch.equal(grey, torch.from_numpy(GREY).expand(3, 6, 9))
+    (deep,) = as_images(np.array([[0, 256, 65535]], dtype=np.uint16))
+    assert deep[0].tolist() == [[0, 1, 255]]
+    (clear,) = as_images(np.array([[[9, 9, 9, 0], [9, 9, 9, 255], [0, 0, 0, 51]]], dtype=np.uint8))
+    assert clear[0].tolist() == [[255, 9, 204]]  # 0.2 * 0 + 0.8 * 255
+    palette = PIL.Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode="P")
+    palette.putpalette([10, 20, 30, 40, 50, 60])
+    (looked_up,) = as_images(palette)
+    assert looked_up[:, 0].T.tolist() == [[10, 20, 30], [40, 50, 60]]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pil_images_are_turned_as_their_files_are(tmp_path: Path, suffix: str, orientation: int) -> None:
+    tags = PIL.Image.Exif()
+    tags[274] = orientation
+    PIL.Image.fromarray(COLOUR).save(tmp_path / f"a{suffix}", exif=tags)
+    (by_path,) = as_images(tmp_path / f"a{suffix}")
+    assert by_path.shape == ((3, 9, 6) if orientation >= 5 else (3, 6, 9))
+    opened, converted = PIL.Image.open(tmp_path / f"a{suffix}"), PIL.Image.open(tmp_path / f"a{suffix}").convert("RGB")
+    for picture in (opened, opened, converted):  # the second time its pixels are in memory
+        assert torch.equal(next(as_images(picture)), by_path)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        torch.rand(3, 4, 4) * 255,
+        torch.rand(3, 4, 4) - 0.5,
+        torch.full((3, 4, 4), torch.nan),
+        torch.rand(3, 4, 4, dtype=torch.float64),
+        torch.randint(0, 256, (3, 4, 4)),
+        torch.randint(0, 127, (3, 4, 4), dtype=torch.int8),
+        torch.zeros(4, 4, 3),
+        torch.zeros(1, 4, 4),
+        torch.zeros(4, 4),
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 3), dtype=np.float32),
+        np.zeros((3, 4, 5), dtype=np.uint8),
+        np.zeros((4, 4, 3), dtype=np.uint16),
+        np.zeros((4, 4, 2), dtype=np.uint8),
+        np.zeros((0, 4), dtype=np.uint8),
+        PIL.Image.fromarray(np.zeros((4, 4), dtype=np.float32)),
+        PIL.Image.fromarray(np.zeros((4, 4), dtype=np.int32)),
+    ],
+    ids=lambda given: f"{getattr(given, 'dtype', 'pil')}-{getattr(given, 'shape', getattr(given, 'mode', ''))}",
+)
+def test_pictures_of_another_range_type_or_shape_are_refused(given: Any) -> None:
+    model = tiny()
+    for images in (given, [given]):
+        with pytest.raises(ValueError, match=r"expected"):
+            model.predict(images)
+    with pytest.raises(ValueError, match=r"expected"):
+        model.loss([given], [{"label": torch.tensor(1)}])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_float_pictures_may_fill_their_range_and_round_over_it(dtype: torch.dtype) -> None:
+    image = torch.rand(3, 8, 8).to(dtype)
+    image[0, 0, :2] = torch.tensor([0.0, 1.0 + torch.finfo(dtype).eps])
+    placed, _, _ = Preprocess(exact=(8, 8)).place(image, {})
+    assert torch.equal(placed, image)
+
+
 @pytest.mark.parametrize(
     ("given", "error"), [(3.5, TypeError), ([object()], TypeError), (np.zeros((4, 4)), ValueError)]
 )
@@ -134,6 +229,53 @@ def test_evaluating_restores_the_mode_of_every_module() -> None:
     with evaluating(model):
         assert not any(module.training for module in model.modules())
     assert [module.training for module in model.modules()] == before
+
+
+def test_models_are_built_in_evaluation_mode_and_predictions_leave_every_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    assert not any(module.training for module in model.modules())
+    written = []
+    monkeypatch.setattr(nn.Module, "train", lambda self, mode=True: written.append(mode) or self)
+    model.predict(torch.rand(3, 8, 8))
+    assert not written
+
+
+class Slow(nn.Module):
+    """Says whether it is in training mode, after a while in which other threads run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("none", torch.zeros(0))  # its device is the model's
+
+    def forward(self, images: torch.Tensor) -> Logits:
+        time.sleep(0.002)
+        return Logits(torch.full((len(images), 4), float(self.training)))
+
+
+class Raw:
+    def __call__(self, outputs: Logits, placements: Any) -> list[torch.Tensor]:
+        return list(outputs.logits)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_threads_that_predict_do_not_switch_each_others_model(training: bool) -> None:
+    model = Supervised(Slow(), PositivesCriterion(0), Raw(), Preprocess()).train(training)
+    images = torch.rand(4, 3, 8, 8)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: torch.stack(model.predict(images, batch_size=1)), range(12)))
+    assert not torch.stack(found).any()
+    assert all(module.training is training for module in model.modules())
+
+
+def test_threads_predict_what_one_does_and_change_nothing() -> None:
+    model = resnet20(categories=4)
+    images = torch.rand(6, 3, 32, 32)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = torch.stack([result.probabilities for result in model.predict(images)])
+    with ThreadPoolExecutor(4) as threads:
+        for found in threads.map(lambda _: model.predict(images), range(16)):
+            assert torch.equal(torch.stack([result.probabilities for result in found]), expected)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_half_precision_is_widened_and_nothing_else() -> None:

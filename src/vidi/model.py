@@ -11,9 +11,10 @@ original) and a `Preprocess` (numbers only, travels with the weights):
 import functools
 import inspect
 import itertools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
@@ -39,6 +40,10 @@ Sample = tuple[Tensor, Mapping[str, Any]]
 
 MAPS = ("masks", "semantic", "panoptic", "parts", "depth", "depth_valid", "disparity", "disparity_valid")
 """The keys of a target that hold a value for every pixel."""
+
+IMAGE_TYPES = (torch.uint8, torch.float32, torch.float16, torch.bfloat16)
+ROUNDING = 2**-7
+"""How far a float image may leave [0, 1], as resizing can leave it: the last bit of bfloat16 at 1."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -105,6 +110,11 @@ class AnyBatch(ABC):
     def to(self, device: torch.device, *, channels_last: bool = False) -> "AnyBatch":
         """Copy the tensors to a device; images optionally in the layout that convolutions like best."""
 
+    def only(self, row: int) -> "AnyBatch":
+        """Return a batch of one: all that the fields, which have a row for each image, hold of it."""
+        batch = cast(Any, self)
+        return replace(batch, **{field.name: getattr(batch, field.name)[row : row + 1] for field in fields(batch)})
+
 
 @dataclass(frozen=True)
 class Batch(AnyBatch):
@@ -170,11 +180,9 @@ class Preprocess:
         """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
 
         Raises:
-            ValueError: if the image is not C H W with as many channels as `mean`.
+            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1].
         """
-        if image.ndim != 3 or image.shape[0] != len(self.mean):
-            expected = f"an image of shape ({len(self.mean)}, H, W)"
-            raise ValueError(f"received a tensor of shape {tuple(image.shape)}, expected {expected}")
+        _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
         resized = self.resized(original)
         sample = {"": tv_tensors.Image(image)} | {k: v for k, v in target.items() if isinstance(v, Tensor)}
@@ -202,6 +210,17 @@ class Preprocess:
             torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
             mask[row, :h, :w] = True
         return Batch(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
+
+
+def _check_image(image: Tensor, *, channels: int) -> None:
+    """Refuse what is no image of so many channels, uint8 or float in [0, 1], with a ValueError."""
+    expected = f"an image of shape ({channels}, H, W), uint8 or float32 (float16, bfloat16) in [0, 1]"
+    if image.ndim != 3 or image.shape[0] != channels or image.dtype not in IMAGE_TYPES:
+        raise ValueError(f"received a tensor of {image.dtype} {tuple(image.shape)}, expected {expected}")
+    if image.dtype != torch.uint8 and image.numel():
+        low, high = (bound.item() for bound in image.aminmax())
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN is not either
+            raise ValueError(f"received a tensor with values from {low:.4g} to {high:.4g}, expected {expected}")
 
 
 def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
@@ -249,8 +268,16 @@ class Step:
     index: int = 0
     total: int = 1
     generator: torch.Generator | None = None  # seeded from (seed, index, process), on the batch's device
-    mean: Callable[[Tensor], Tensor] = identity  # mean over processes, no gradient: a count that normalises a loss
+    share: float = 1.0  # of the global batch's images that are in this batch; each batch's losses weigh that much
+    mean: Callable[[Tensor], Tensor] = identity
+    """A count that normalises a loss: its sum over the global batch (all processes and accumulated micro-batches) times
+    `share`, without gradient. Losses so normalised add up to those of the global batch, whatever it is cut into."""
     gather: Callable[[Tensor], Tensor] = identity  # rows of all processes, with gradient: CLIP, NT-Xent
+
+    def normaliser(self, count: Tensor) -> Tensor:
+        """Return `mean` of a count, and 1 where the whole global batch has nothing to count."""
+        mean = self.mean(count)
+        return torch.where(mean > 0, mean, 1)
 
 
 class Prepares(Protocol):
@@ -340,15 +367,17 @@ class Predicts(Saved):
         """Return one result per image, in input order.
 
         Args:
-            images: one image or a sequence of them: paths, PIL images, uint8 arrays H W 3 or tensors 3 H W (uint8,
-                or float in [0, 1]), mixed at will.
+            images: one image or a sequence of them: paths, PIL images, arrays (uint8 of shape H W, H W 3 or H W 4, or
+                uint16 H W) or tensors 3 H W (uint8, or float in [0, 1]), mixed at will.
             batch_size: the most images that go through the network at once; only images of equal canvas share a
                 batch, so that a result does not depend on its neighbours.
+
+        Several threads may call it at once; those of a model in training mode take turns.
         """
         placed = [self.preprocess.place(image, {}) for image in self.read(images)]
         results: list[Any] = [None] * len(placed)
         with evaluating(self), torch.no_grad():
-            for rows in _equal_canvases(placed, batch_size):
+            for rows in equal_canvases(placed, batch_size):
                 batch = self.preprocess.collate([placed[row] for row in rows])
                 for row, result in zip(rows, self.predict_batch(batch), strict=True):
                     results[row] = result
@@ -485,7 +514,7 @@ Model = TypeVar("Model", bound=Saved)
 
 
 def builder(function: Callable[..., Model]) -> Callable[..., Model]:
-    """Record a model's name and arguments on the model, so that `save` can write them.
+    """Record a model's name and arguments on the model, so that `save` can write them, and put it into evaluation mode.
 
     The function's name is the model's name in the catalogue; its arguments must be plain values (numbers, strings,
     tuples of them).
@@ -498,7 +527,7 @@ def builder(function: Callable[..., Model]) -> Callable[..., Model]:
         bound.apply_defaults()
         model = function(*args, **kwargs)
         model.origin = (function.__name__, dict(bound.arguments))
-        return model
+        return model.eval()  # only training switches, so that predictions never have to
 
     return build
 
@@ -523,40 +552,53 @@ def widened(value: Any) -> Any:
     return value
 
 
+SWITCHING = threading.RLock()
+"""Held by the thread that has switched modules to evaluation for a while."""
+
+
 class evaluating:  # noqa: N801 - reads as a statement: `with evaluating(model):`
-    """Switch a module to evaluation for the length of a block, and back to what each sub-module was."""
+    """Have a module in evaluation mode for the length of a block; where it is not, switch it, and back afterwards.
+
+    What is in evaluation mode already is not touched, so that threads share it. While one thread has switched
+    modules, others wait at the entrance: they would find them switched back in their midst.
+    """
 
     def __init__(self, module: nn.Module):
         self.module = module
 
     def __enter__(self) -> nn.Module:
-        self.modes = [(m, m.training) for m in self.module.modules()]
+        SWITCHING.acquire()
+        self.switched = [m for m in self.module.modules() if m.training]
+        if not self.switched:
+            SWITCHING.release()
+            return self.module
         return self.module.eval()
 
     def __exit__(self, *exception: object) -> None:
-        for module, mode in self.modes:
-            module.training = mode
+        if self.switched:
+            for module in self.switched:
+                module.training = True
+            SWITCHING.release()
 
 
 def as_images(images: Any) -> Iterator[Tensor]:
     """Yield image tensors C H W (uint8, or float in [0, 1]) from paths, PIL images, arrays and tensors.
 
+    A file gives the same pixels by its path, as PIL image and, but for its EXIF orientation, as array of that.
+
     Raises:
         TypeError: for anything else.
-        ValueError: if an array is not H W 3 or a tensor not C H W.
+        ValueError: for files that cannot be decoded, and arrays and tensors of another shape or type.
     """
-    if isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) == 3:
+    if isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3):
         images = [images]
     for image in images:
         if isinstance(image, str | Path):
             yield files.read_image(image)
         elif isinstance(image, PIL.Image.Image):
-            yield geometry.pil_to_tensor(image.convert("RGB"))
+            yield files.image_pixels(image)
         elif isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                received = f"an array of {image.dtype} {image.shape}"
-                raise ValueError(f"received {received}, expected uint8 of shape (H, W, 3)")
-            yield torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            yield _array_pixels(image)
         elif isinstance(image, Tensor):
             if image.ndim != 3:
                 raise ValueError(f"received a tensor of shape {tuple(image.shape)}, expected (C, H, W)")
@@ -566,7 +608,18 @@ def as_images(images: Any) -> Iterator[Tensor]:
             raise TypeError(f"received a {type(image).__name__}, expected {expected}")
 
 
-def _equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Any]], batch_size: int) -> Iterator[list[int]]:
+def _array_pixels(array: np.ndarray) -> Tensor:
+    """Return an array as the PIL image that it comes from: grey is repeated, transparency laid over white."""
+    form = (array.dtype.name, *array.shape[2:]) if array.ndim in (2, 3) else ()
+    if form == ("uint8", 3):
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    if form not in (("uint8",), ("uint8", 4), ("uint16",)) or not array.size:
+        expected = "uint8 of shape (H, W), (H, W, 3) or (H, W, 4), or uint16 of shape (H, W)"
+        raise ValueError(f"received an array of {array.dtype} {array.shape}, expected {expected}")
+    return files.image_pixels(PIL.Image.fromarray(array))
+
+
+def equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Any], Any]], batch_size: int) -> Iterator[list[int]]:
     """Group rows of resized images of one size, or sentences of one length; at most `batch_size` in a group."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, (image, _, _) in enumerate(placed):

@@ -118,6 +118,7 @@ def test_a_learner_reaches_zero_loss_on_one_batch(learnt: Learnt) -> None:
     model = small_model(stem="small")
     batch = batch_of([{"label": torch.tensor(k % 3)} for k in range(6)])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    model.train()
     for _ in range(12):
         optimizer.zero_grad()
         loss = model.losses("network", batch, Step())["cross_entropy"]

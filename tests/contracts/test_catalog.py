@@ -181,7 +181,7 @@ def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> Non
 
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
-    model = build(name)
+    model = build(name).train()
     task, sizes = CATALOG[name].task, [(64, 64)] * 3
     losses = model.loss(inputs(task, sizes), truths(task, sizes))
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())

@@ -1,11 +1,24 @@
 """Order and shares of batches: functions of (seed, epoch, step), each sample once an epoch."""
 
 import itertools
+import math
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
-from vidi.data.loading import Plan, Steps, derived_seed, epoch_order, seeded_draws
+from vidi.data.loading import (
+    Plan,
+    Steps,
+    derived_seed,
+    epoch_order,
+    evaluation_loader,
+    seeded_draws,
+    size_of,
+    training_loader,
+)
+from vidi.model import Preprocess
 
 
 def test_an_epoch_holds_every_sample_once_and_keeps_the_short_batch() -> None:
@@ -15,6 +28,71 @@ def test_an_epoch_holds_every_sample_once_and_keeps_the_short_batch() -> None:
     assert [len(batch) for batch in batches] == [4, 4, 2]
     assert sorted(index for batch in batches for _, index in batch) == list(range(10))
     assert {epoch for batch in batches for epoch, _ in batch} == {0}
+
+
+def test_every_seed_and_epoch_has_an_order_of_its_own() -> None:
+    orders = {(seed, epoch): tuple(epoch_order(50, seed, epoch)) for seed in range(3) for epoch in range(3)}
+    assert len(set(orders.values())) == 9
+    assert all(sorted(order) == list(range(50)) for order in orders.values())
+    assert tuple(epoch_order(50, 1, 2)) == orders[1, 2]
+    walked = [tuple(index for rows in Steps(Plan(50, 50, seed=1), e, e + 1, 0) for _, index in rows) for e in range(3)]
+    assert walked == [orders[1, epoch] for epoch in range(3)]
+
+
+class Numbered(Dataset[Any]):
+    """Pictures of one value, their number."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.full((3, 4, 4 + index % 2), index, dtype=torch.uint8), {"label": torch.tensor(index)}
+
+
+def drawn(sample: Any) -> Any:
+    """Augment by a number that is drawn."""
+    return sample[0], {**sample[1], "drawn": torch.rand(())}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_functions_of_seed_epoch_and_index(workers: int) -> None:
+    """Whatever the workers, the step that a run begins with, and what was drawn before."""
+    plan, preprocess = Plan(10, 4, seed=7), Preprocess(exact=(4, 4))
+    torch.rand(workers)
+    loader = training_loader(Numbered(), preprocess, plan, augment=drawn, first=2, last=6, workers=workers)
+    batches: list[Any] = list(loader)
+    assert len(batches) == len(loader) == 4
+    for step, batch in enumerate(batches, 2):
+        epoch = step // 3
+        rows = plan.micro_batches(step, 0, epoch_order(10, 7, epoch))[0]
+        assert [int(target["label"]) for target in batch.targets] == rows
+        for row, target in zip(rows, batch.targets, strict=True):
+            with seeded_draws(7, epoch, row, 1):
+                assert target["drawn"] == torch.rand(())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_walks_a_data_set_in_order_with_equal_canvases_together(workers: int) -> None:
+    preprocess = Preprocess()
+    for process, labels in ((0, [0, 3, 6, 9]), (1, [1, 4, 7]), (2, [2, 5, 8])):
+        chunks = list(
+            evaluation_loader(Numbered(), preprocess, batch_size=3, process=process, processes=3, workers=workers)
+        )
+        assert [int(target["label"]) for _, targets in chunks for target in targets] == labels
+        assert [len(targets) for _, targets in chunks] == ([3, 1] if process == 0 else [3])
+        batches, targets = chunks[0]
+        for rows, batch in batches:
+            own: Any = batch
+            assert {row % 2 for row in rows} in ({0}, {1})  # every second one is wider
+            assert [int(target["label"]) for target in own.targets] == [int(targets[row]["label"]) for row in rows]
+            assert own.mask.all()
+        assert sorted(row for rows, _ in batches for row in rows) == [0, 1, 2]
+
+
+def test_a_data_set_without_a_length_is_refused() -> None:
+    with pytest.raises(TypeError, match="received a list_iterator without a length"):
+        size_of(iter([1]))
+    assert size_of(Numbered()) == 10
 
 
 def test_steps_of_a_resumed_run_are_those_of_a_whole_one() -> None:
@@ -30,11 +108,51 @@ def test_processes_and_micro_batches_share_a_global_batch() -> None:
         parts = [rows for process in (0, 1) for rows in shared.micro_batches(step, process, order)]
         assert [len(rows) for rows in parts] == [1, 1, 1, 1]
         assert sorted(itertools.chain(*parts)) == sorted(whole.micro_batches(step, 0, order)[0])
-    assert shared.steps_per_epoch == 2  # of the last three samples none is left for four micro-batches
-    assert whole.steps_per_epoch == 3
+    assert whole.steps_per_epoch == shared.steps_per_epoch == 3
+    last = [shared.micro_batches(2, process, order) for process in (0, 1)]
+    assert last == [[[order[8]]], [[order[9]]]]  # a third would need two more micro-batches, one of them empty
+    assert (whole.left_out, shared.left_out) == (0, 1)
 
 
-@pytest.mark.parametrize(("count", "batch", "message"), [(3, 8, "cannot be shared"), (20, 6, "multiple of")])
+@pytest.mark.system("1.1-EPOCHS")
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (1, 3), (2, 1), (2, 2), (3, 2)])
+def test_epochs_of_every_length_are_shared_out(processes: int, accumulate: int, least: int) -> None:
+    """No sample twice, none left out but the few that cannot be shared, no micro-batch too large or too small."""
+    for usual, count in itertools.product((1, 2, 3, 4), range(processes, 40)):
+        batch_size = usual * processes * accumulate
+        plan = Plan(count, batch_size, 3, processes, accumulate, least)
+        parts: list[list[tuple[int, int]]] = []
+        for process in range(processes):
+            own = list(Steps(plan, 0, plan.steps_per_epoch, process))
+            assert len(own) == len(Steps(plan, 0, plan.steps_per_epoch, process))
+            assert len(own) * processes == sum(plan.shape(s)[1] for s in range(plan.steps_per_epoch)) * processes
+            parts += own
+        seen = [index for part in parts for _, index in part]
+        sizes = [len(part) for part in parts]
+        smallest = min(least, usual) if count >= batch_size else 1
+        assert len(set(seen)) == len(seen) == count - plan.left_out
+        assert sum(plan.shape(step)[0] for step in range(plan.steps_per_epoch)) == len(seen)
+        assert max(sizes) <= usual
+        assert min(sizes) >= smallest
+        assert plan.steps_per_epoch in (math.ceil(count / batch_size), count // batch_size)
+        if smallest == 1:
+            assert plan.left_out < processes  # none where one process trains
+        elif usual > 2 and accumulate == 1:
+            assert plan.left_out < smallest * processes
+
+
+def test_a_batch_of_one_is_kept_where_it_is_all_there_is() -> None:
+    assert list(Steps(Plan(1, 8, least=2), 0, 2, 0)) == [[(0, 0)], [(1, 0)]]
+    assert Plan(3, 1, least=2).left_out == 0
+    assert [len(rows) for rows in Steps(Plan(9, 4, least=2), 0, 2, 0)] == [4, 4]
+    assert Plan(9, 4, least=2).steps_per_epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "message"),
+    [(1, 8, "1 samples cannot be shared by 2"), (20, 6, "multiple of"), (9, 0, "multiple")],
+)
 def test_impossible_shares_are_refused(count: int, batch: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Plan(count=count, batch_size=batch, processes=2, accumulate=2)

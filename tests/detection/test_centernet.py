@@ -448,6 +448,7 @@ def test_one_batch_is_learnt(learnt: Learnt):
     batch = batch_of(targets, (64, 64))
     batch = Batch(images, batch.mask, batch.placements, targets)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    model.train()
     for _ in range(80):
         loss = sum(model.losses("network", batch, Step()).values(), torch.zeros(()))
         optimizer.zero_grad()

@@ -155,7 +155,7 @@ def test_two_processes_equal_one() -> None:
     whole, parts = random_outputs(4), (slice(0, 2), slice(2, 4))
     counts = [sum(int((criterion().assign(whole.anchors, Objects.of(t, like=whole.anchors)) >= 0).sum()) for t in own)
               for own in (targets[:2], targets[2:])]  # fmt: skip
-    shared = Step(gather=lambda own: torch.tensor(counts, dtype=own.dtype))
+    shared = Step(share=0.5, mean=lambda own: torch.tensor(sum(counts) / 2, dtype=own.dtype))
     expected = criterion().compare(whole, batch_of(targets), Step())
     shares = [criterion().compare(rows(whole, p), batch_of(targets[p]), shared) for p in parts]
     for name, value in expected.items():
@@ -277,6 +277,7 @@ def test_one_batch_is_learnt(learnt: Learnt) -> None:
         image[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, float(own["labels"])]).view(3, 1, 1)
     batch = Batch(images, images[:, 0] > -1, [Placement((64, 64), (64, 64))] * 2, targets)
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    model.train()
     start = float("nan")
     for step in range(40):
         loss = torch.stack(list(model.losses("network", batch, Step()).values())).sum()

@@ -139,6 +139,7 @@ def test_one_batch_is_learnt(learnt: Learnt) -> None:
         image[:, 12:60, 10:50] = torch.tensor([2.0, 0.0, 2.0 * i]).view(3, 1, 1)
         batch.targets[i]["labels"].fill_(i)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    model.train()
     for step in range(80):
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1, 2 - step / 40)
         loss = total(model, batch, step)

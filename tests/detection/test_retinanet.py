@@ -279,6 +279,7 @@ def test_one_batch_is_learnt(learnt: Learnt):
         image[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, float(t["labels"])]).view(3, 1, 1)
     batch = Batch(images, images[:, 0] > -1, [Placement((128, 128), (128, 128))] * 2, targets)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    model.train()
     for _ in range(40):
         loss = sum(model.losses("network", batch, Step()).values(), torch.zeros(()))
         optimizer.zero_grad()

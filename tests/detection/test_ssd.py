@@ -304,6 +304,7 @@ def test_one_batch_is_learnt(learnt: Learnt) -> None:
         image.normal_(std=0.1)
         image[:, 12:60, 10:50] = torch.tensor([2.0, 0.0, 2.0 * i]).view(3, 1, 1)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    model.train()
     for _ in range(40):
         loss = torch.stack(list(model.losses("network", batch, Step()).values())).sum()
         optimizer.zero_grad()

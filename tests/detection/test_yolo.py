@@ -350,6 +350,7 @@ def test_one_batch_is_learnt(learnt: Learnt):
         image[:, 12:50, 10:34] = torch.tensor([1.0, 0.0, float(t["labels"])]).view(3, 1, 1)
     batch = Batch(images, images[:, 0] >= 0, [Placement((64, 64), (64, 64))] * 2, targets)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    model.train()
     for _ in range(60):
         losses = model.losses("network", batch, Step())
         optimizer.zero_grad()

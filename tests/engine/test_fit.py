@@ -1,6 +1,7 @@
 """Training: exact resume, several processes, averages, turns, and what happens when something goes wrong."""
 
 import errno
+import math
 import multiprocessing
 import os
 import signal
@@ -16,14 +17,16 @@ from torch.utils.data import Dataset
 
 from tests.conftest import ROOT
 from tests.conftest import Run as RunPython
-from tests.engine.tiny import make_training, tiny
+from tests.engine.tiny import Blobs, Decode, Logits, PositivesCriterion, make_training, tiny
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
+from vidi.data.loading import Plan, epoch_order
 from vidi.engine.averaging import Averages
-from vidi.engine.fit import Interrupted, NonFiniteLossError, Training, turns_by_batch
+from vidi.engine.fit import Interrupted, NonFiniteLossError, Processes, Training, turns_by_batch
+from vidi.engine.progress import Silent
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Run
-from vidi.model import Step
+from vidi.engine.runs import Row, Run
+from vidi.model import Batch, Losses, Preprocess, Step, Supervised
 
 pytestmark = pytest.mark.system("0-TRAIN")
 
@@ -55,18 +58,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("stop", [9, 12], ids=["mid-epoch", "end of epoch"])
-def test_a_stopped_run_resumes_bit_for_bit(whole: Path, tmp_path: Path, workers: int, stop: int) -> None:
-    training = make_training(tmp_path, workers=workers)
+def stop_after(training: Training, steps: int) -> None:
+    """Have a training receive Ctrl-C when it has done so many steps."""
     advance = training._one_step
 
     def one_step(micro_batches: Any) -> None:
         advance(micro_batches)
-        if training.step == stop:
+        if training.step == steps:
             os.kill(os.getpid(), signal.SIGINT)
 
     training._one_step = one_step  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stop", [9, 12], ids=["mid-epoch", "end of epoch"])
+def test_a_stopped_run_resumes_bit_for_bit(whole: Path, tmp_path: Path, workers: int, stop: int) -> None:
+    training = make_training(tmp_path, workers=workers)
+    stop_after(training, stop)
     with pytest.raises(Interrupted):
         training.fit()
     resumed = make_training(tmp_path, workers=workers)
@@ -95,32 +103,162 @@ def test_a_run_killed_at_fifty_random_moments_ends_as_if_nothing_had_happened(wh
     assert same_run(whole, tmp_path)
 
 
-def test_two_processes_compute_what_one_does(run_python: RunPython, tmp_path: Path) -> None:
-    """Equal weights and losses after 12 updates, normalised by the positives of both processes."""
-    numbers = ["batch_size=4", "noise=0", "augment=none", "epochs=2", "log_every=1"]
-    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    for processes, folder in ((1, "one"), (2, "two")):
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        done = run_python(*launch, "-m", "tests.engine.tiny", tmp_path / folder, *numbers, env=environment)
-        assert done.returncode == 0, done.stderr
-    one, two = (files.read_state(tmp_path / folder / "state.pt") for folder in ("one", "two"))
-    assert one["step"] == two["step"] == 12
+NO_DRAWS: dict[str, Any] = {"noise": 0.0, "augment": "none", "epochs": 2, "log_every": 1}
+
+
+def assert_equal_runs(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Compare the weights and the losses of two states."""
+    assert one["step"] == other["step"] > 0
     for name, value in one["model"].items():
-        torch.testing.assert_close(two["model"][name], value, rtol=1e-4, atol=1e-6)
-    losses = [[row["train/positives"] for row in run["rows"] if "train/positives" in row] for run in (one, two)]
+        torch.testing.assert_close(other["model"][name], value, rtol=1e-4, atol=1e-6)
+    losses = [[row["train/positives"] for row in run["rows"] if "train/positives" in row] for run in (one, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_accumulation_averages_the_gradients_of_its_micro_batches(tmp_path: Path) -> None:
-    numbers = {"noise": 0.0, "augment": "none", "optimizer": "sgd", "clip": None, "weight_decay": 0.0, "warmup": 0}
-    training = make_training(tmp_path, accumulate=2, steps=1, momentum=0.0, **numbers)
-    reference = tiny(noise=0.0)
-    reference.load_state_dict(training.model.state_dict())
-    for batch in training._loader():
-        sum(reference.losses("network", batch, Step()).values(), torch.zeros(())).div(2).backward()
-    training.fit()
-    for trained, start in zip(training.model.parameters(), reference.parameters(), strict=True):
-        torch.testing.assert_close(trained, start - 0.01 * start.grad)  # type: ignore[operator]
+# batches of 4 and a last one of 2 or 3: equal shares, unequal ones, less than a micro-batch for each
+@pytest.mark.parametrize(
+    ("processes", "accumulate", "count"), [(2, 1, 22), (2, 1, 23), (2, 2, 22)], ids=["even", "odd", "accumulated"]
+)
+def test_two_processes_compute_what_one_does(
+    run_python: RunPython, tmp_path: Path, processes: int, accumulate: int, count: int
+) -> None:
+    """Equal weights and losses after 12 updates, normalised by the positives of both processes."""
+    numbers = [f"{key}={value}" for key, value in {**NO_DRAWS, "batch_size": 4, "count": count}.items()]
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    for several, folder in ((1, "one"), (processes, "two")):
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={several}"]
+        given = [*numbers, f"accumulate={1 if several == 1 else accumulate}"]
+        done = run_python(*launch, "-m", "tests.engine.tiny", tmp_path / folder, *given, env=environment)
+        assert done.returncode == 0, done.stderr
+    one, two = (files.read_state(tmp_path / folder / "state.pt") for folder in ("one", "two"))
+    assert one["step"] == 12
+    assert_equal_runs(one, two)
+
+
+# last batches of 2, 3 (as 2 + 1) and 6 (as 2 + 2 + 2): fewer micro-batches, of unequal sizes
+@pytest.mark.parametrize(("batch_size", "accumulate", "count"), [(4, 2, 22), (6, 3, 21), (8, 4, 22)])
+def test_accumulation_is_the_large_batch(tmp_path: Path, batch_size: int, accumulate: int, count: int) -> None:
+    """Few of the micro-batches hold as many positives as others."""
+    runs = []
+    for parts in (1, accumulate):
+        training = make_training(
+            tmp_path / str(parts), batch_size=batch_size, accumulate=parts, count=count, **NO_DRAWS
+        )
+        training.fit()
+        runs.append(files.read_state(training.run.state_path))
+    assert_equal_runs(*runs)
+
+
+class MeanCriterion:
+    """Cross entropy, averaged over the images of a batch."""
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        labels = torch.stack([target["label"] for target in batch.targets])
+        return {"mean": nn.functional.cross_entropy(network(batch.images).logits, labels)}
+
+
+def test_accumulation_is_the_large_batch_for_a_mean_over_images(tmp_path: Path) -> None:
+    """A criterion that counts nothing, on micro-batches of 2 and of 1."""
+    moved = []
+    for parts in (1, 3):
+        model = tiny(noise=0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(0.01).add_(torch.linspace(0, 0.1, parameter.numel()).view_as(parameter))
+        model.criterion = MeanCriterion()
+        recipe = Recipe(epochs=1, batch_size=6, accumulate=parts, optimizer="sgd", learning_rate=0.1, device="cpu")
+        Training(model, recipe, Blobs(9), Run(tmp_path / str(parts))).fit()
+        moved.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    torch.testing.assert_close(*moved, rtol=1e-5, atol=1e-7)
+
+
+class Watched(nn.Module):
+    """A batch norm that notes the images it learns from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear = nn.BatchNorm2d(3), nn.Linear(3, 4)
+        self.seen: list[int] = []
+
+    def forward(self, images: Tensor) -> Logits:
+        if self.training and torch.is_grad_enabled():
+            self.seen.append(len(images))
+        return Logits(self.linear(self.norm(images).mean((2, 3))))
+
+
+def test_counting_leaves_no_trace_in_running_statistics(tmp_path: Path) -> None:
+    model = Supervised(Watched(), PositivesCriterion(0), Decode(), Preprocess())
+    recipe = Recipe(steps=1, batch_size=8, accumulate=2, learning_rate=1e-12, device="cpu")
+    Training(model, recipe, Blobs(8), Run(tmp_path)).fit()
+    norm = model.network.get_submodule("norm")
+    assert norm.get_buffer("num_batches_tracked") == 2  # once a micro-batch
+    batch = model.preprocess.collate([model.preprocess.place(*Blobs(8)[row]) for row in range(8)])
+    halves = [batch.images[rows].mean((0, 2, 3)) for rows in Plan(8, 8, accumulate=2).micro_batches(
+        0, 0, epoch_order(8, 0, 0)
+    )]  # fmt: skip
+    torch.testing.assert_close(norm.get_buffer("running_mean"), 0.09 * halves[0] + 0.1 * halves[1])
+
+
+class SometimesCounted(PositivesCriterion):
+    """Normalises only where there is an image of class 3."""
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        if any(target["label"] == 3 for target in batch.targets):
+            return super().__call__(network, batch, step)
+        return {"none": network(batch.images).logits.sum()}
+
+
+@pytest.mark.parametrize("first", [3, 0], ids=["the first micro-batch", "the second"])
+def test_counts_of_some_micro_batches_only_are_refused(tmp_path: Path, first: int) -> None:
+    model = tiny(noise=0)
+    model.criterion = SometimesCounted(0)
+    labels = {row: first if place == 0 else 3 - first for place, row in enumerate(epoch_order(2, 0, 0))}
+    samples = [(torch.zeros(3, 8, 8, dtype=torch.uint8), {"label": torch.tensor(labels[row])}) for row in range(2)]
+    recipe = Recipe(steps=1, batch_size=2, accumulate=2, device="cpu")
+    with pytest.raises(ValueError, match="some micro-batches of a step only"):
+        Training(model, recipe, Listed(samples), Run(tmp_path)).fit()
+
+
+@pytest.mark.parametrize("stop", [2, 5])
+def test_an_accumulating_run_resumes_bit_for_bit(tmp_path: Path, stop: int) -> None:
+    numbers = {"batch_size": 6, "accumulate": 3, "count": 21, "epochs": 2}
+    make_training(tmp_path / "whole", **numbers).fit()
+    training = make_training(tmp_path / "stopped", **numbers)
+    stop_after(training, stop)
+    with pytest.raises(Interrupted):
+        training.fit()
+    resumed = make_training(tmp_path / "stopped", **numbers)
+    assert resumed.step == stop
+    resumed.fit()
+    assert same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+    ("normalised", "count", "accumulate", "seen", "left_out"),
+    [
+        (True, 9, 1, [4, 4], 1),
+        (True, 10, 1, [4, 4, 2], 0),
+        (True, 9, 2, [2, 2, 2, 2], 1),
+        (True, 1, 1, [1], 0),  # nothing larger to learn from
+        (True, 6, 4, [1, 1, 1, 1, 1, 1], 0),  # micro-batches of one by the user's choice
+        (False, 9, 1, [4, 4, 1], 0),
+    ],
+)
+def test_a_last_batch_of_one_is_left_out_only_before_a_batch_norm_that_learns(
+    tmp_path: Path, normalised: bool, count: int, accumulate: int, seen: list[int], left_out: int
+) -> None:
+    network, said = Watched(), []
+    if not normalised:
+        network.norm.train = lambda mode=True: network.norm  # type: ignore[method-assign, assignment]
+        network.norm.training = False
+    model = Supervised(network, PositivesCriterion(0), Decode(), Preprocess())
+    recipe = Recipe(epochs=1, batch_size=4, accumulate=accumulate, device="cpu")
+    progress = Silent()
+    progress.say = said.append  # type: ignore[method-assign, assignment]
+    Training(model, recipe, Blobs(count), Run(tmp_path), progress=progress).fit()
+    assert network.seen == seen
+    assert len(said) == (left_out > 0)
+    assert not left_out or f"leaves out {left_out} of {count} samples" in said[0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(tmp_path: Path) -> None:
@@ -156,6 +294,107 @@ def test_the_best_weights_are_those_of_the_best_validation(whole: Path) -> None:
     rows = [row for row in files.read_state(whole / "state.pt")["rows"] if "certainty" in row]
     assert len(rows) == 4
     assert files.read_state(whole / "state.pt")["best"] == max(row["certainty"] for row in rows)
+
+
+def test_gradients_are_clipped_to_the_norm_of_the_recipe(tmp_path: Path) -> None:
+    """Plain SGD at a rate of 1 moves the weights by the gradient: by its norm, or by the limit where that is less."""
+    moved = {}
+    numbers: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "schedule": "constant"}
+    for clip in (None, 1e-2, 1e3):
+        training = make_training(tmp_path / str(clip), clip=clip, steps=1, learning_rate=1.0, warmup=0, **numbers)
+        before = [parameter.detach().clone() for parameter in training.model.parameters()]
+        training.fit()
+        steps = [p.detach() - b for p, b in zip(training.model.parameters(), before, strict=True)]
+        moved[clip] = torch.cat([step.flatten() for step in steps])
+    assert moved[None].norm() > 0.1
+    torch.testing.assert_close(moved[1e-2], 1e-2 * moved[None] / moved[None].norm(), rtol=1e-3, atol=1e-7)
+    assert torch.equal(moved[1e3], moved[None])
+
+
+def test_averaged_weights_are_those_validated_and_saved(tmp_path: Path) -> None:
+    """Averages by their formula from the raw weights after each step."""
+    training = make_training(tmp_path, epochs=2, ema=0.9, schedule="constant")
+    raw, validated = [], []
+    advance = training._one_step
+
+    def one_step(micro_batches: Any) -> None:
+        advance(micro_batches)
+        raw.append(
+            {name: value.clone() for name, value in training.model.get_submodule("network").state_dict().items()}
+        )
+
+    def validate(model: Any, processes: Processes) -> Row:
+        validated.append({name: value.clone() for name, value in model.network.state_dict().items()})
+        return {"certainty": float(len(validated))}
+
+    training._one_step, training.validate = one_step, validate  # type: ignore[method-assign]
+    training.fit()
+    average = raw[0]
+    for number, weights in enumerate(raw[1:], 1):
+        kept = min(0.9, (1 + number) / (10 + number))
+        average = {name: kept * value + (1 - kept) * weights[name] for name, value in average.items()}
+    saved = [files.read_tensors(training.run.weights_path(which)) for which in ("best", "last")]
+    assert len(raw) == 12
+    assert len(validated) == 2
+    for name, value in average.items():
+        assert (value - raw[-1][name]).abs().max() > 1e-4 * value.abs().max(), name  # the raw ones are others
+        torch.testing.assert_close(validated[1][name], value, rtol=1e-5, atol=1e-7, msg=name)
+        assert torch.equal(
+            training.model.get_submodule("network").state_dict()[name], raw[-1][name]
+        )  # training goes on from those
+        for weights in saved:
+            assert torch.equal(weights[f"network.{name}"], validated[1][name])
+
+
+def test_a_training_without_validation_saves_averaged_weights(tmp_path: Path) -> None:
+    weights = {}
+    for ema in (None, 0.9):
+        training = make_training(tmp_path / str(ema), ema=ema, steps=4)
+        training.validate = None
+        training.fit()
+        weights[ema] = files.read_tensors(training.run.weights_path("best"))
+    assert all((weights[0.9][name] - value).abs().max() > 1e-5 for name, value in weights[None].items())
+
+
+@pytest.mark.parametrize(
+    ("numbers", "formula"),
+    [
+        ({"schedule": "constant"}, lambda step: 1.0),
+        ({"schedule": "cosine"}, lambda step: 0.5 * (1 + math.cos(math.pi * step / 12))),
+        (
+            {"schedule": "step", "milestones": (0.5, 0.75), "decay": 0.1},
+            lambda step: 0.1 ** ((step >= 6) + (step >= 9)),
+        ),
+        ({"schedule": "polynomial", "power": 0.9}, lambda step: (1 - step / 12) ** 0.9),
+        ({"schedule": "exponential", "decay": 0.1}, lambda step: 0.1 ** (step / 12)),
+    ],
+    ids=lambda value: value["schedule"] if isinstance(value, dict) else "",
+)
+def test_each_step_has_the_learning_rate_of_its_formula(tmp_path: Path, numbers: Any, formula: Any) -> None:
+    """What the optimizer is given, in a training of 12 steps of which the fourth is the first after the warm-up."""
+    training = make_training(tmp_path, epochs=2, learning_rate=0.2, warmup=3, log_every=1, **numbers)
+    optimizer, used = training.optimizers["network"], []
+    advance = optimizer.step
+
+    def step(*arguments: Any, **options: Any) -> Any:
+        used.append({group["lr"] for group in optimizer.param_groups})
+        return advance(*arguments, **options)
+
+    optimizer.step = step
+    training.fit()
+    expected = [0.2 * formula(step) * min(1.0, (step + 1) / 4) for step in range(12)]
+    assert [rates.pop() for rates in used] == pytest.approx(expected, rel=1e-12)
+    logged = [row["learning_rate"] for row in training.rows if "learning_rate" in row]
+    assert logged == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_trained_model_is_in_evaluation_mode(tmp_path: Path) -> None:
+    training = make_training(tmp_path, steps=1)
+    modes = []
+    training.validate = lambda model, processes: modes.append(model.training) or {}
+    training.fit()
+    assert modes == [False]
+    assert not any(module.training for module in training.model.modules())
 
 
 def test_precision_bf16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:

@@ -51,9 +51,7 @@ class PositivesCriterion:
         terms = nn.functional.cross_entropy(outputs.logits, labels, reduction="none")
         positive = (labels > 0).float()
         noise = torch.rand((), generator=step.generator)  # a draw that must resume
-        return {
-            "positives": (terms * positive).sum() / step.mean(positive.sum()).clamp(min=0.25) * (1 + self.noise * noise)
-        }
+        return {"positives": (terms * positive).sum() / step.normaliser(positive.sum()) * (1 + self.noise * noise)}
 
 
 class Decode:
@@ -94,13 +92,13 @@ def score(model: Any, processes: Processes) -> Row:
     return {"accuracy": sum(right) / 12, "certainty": sum(result.score for result in results) / 12}
 
 
-def make_training(folder: Path, *, noise: float = 0.1, **numbers: Any) -> Training:
+def make_training(folder: Path, *, noise: float = 0.1, count: int = 22, **numbers: Any) -> Training:
     recipe = Recipe(**{**STANDARD, **numbers})
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = tiny(noise=noise)
     augment = Augmentation("flip", (8, 8)) if recipe.augment == "flip" else None
-    return Training(model, recipe, Blobs(), Run(folder), augment=augment, validate=score, headline="certainty")
+    return Training(model, recipe, Blobs(count), Run(folder), augment=augment, validate=score, headline="certainty")
 
 
 STANDARD: dict[str, Any] = {
@@ -110,5 +108,5 @@ STANDARD: dict[str, Any] = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    types = {"noise": float, **{name: field.type for name, field in Recipe.__dataclass_fields__.items()}}
+    types = {"noise": float, "count": int, **{name: field.type for name, field in Recipe.__dataclass_fields__.items()}}
     make_training(Path(sys.argv[1]), **check_overrides(split_overrides(sys.argv[2:]), types)).fit()

@@ -6,6 +6,7 @@ and with any number of loader workers.
 """
 
 import functools
+import math
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vidi.model import AnyBatch, Prepares, Sample
+from vidi.model import AnyBatch, Prepares, Sample, equal_canvases
 
 Augment = Callable[[Sample], Sample]
+
+Chunk = tuple[list[tuple[list[int], AnyBatch]], list[Mapping[str, Any]]]
+"""Neighbours in a data set: those of equal canvas as batches with their places in the chunk, and the targets of all."""
 
 
 def derived_seed(*numbers: int) -> int:
@@ -54,9 +57,10 @@ def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
 class Plan:
     """How many samples make a step, and who takes which.
 
-    `batch_size` is global: over all processes and accumulated micro-batches. The last batch of an epoch may be short;
-    it is cut to a multiple of processes x accumulation, so that all micro-batches weigh the same, and left out if it is
-    a single image after larger batches: a batch normalisation cannot train on that.
+    `batch_size` is global: over all processes and accumulated micro-batches. An epoch holds every sample once. Its last
+    batch may be short: all processes then take equally many micro-batches, no larger than usual, whose sizes differ by
+    one at most. What cannot be shared out so, with `least` samples in each, is left out of that epoch; a single process
+    leaves out nothing where `least` is 1. A data set smaller than one batch is trained on whatever `least` says.
     """
 
     count: int
@@ -64,30 +68,49 @@ class Plan:
     seed: int = 0
     processes: int = 1
     accumulate: int = 1
+    least: int = 1  # samples of a micro-batch
 
     def __post_init__(self) -> None:
+        if self.count < self.processes:
+            raise ValueError(f"{self.count} samples cannot be shared by {self.processes} processes")
         share = self.processes * self.accumulate
-        if self.count < share:
-            raise ValueError(f"{self.count} samples cannot be shared by {share} processes x accumulated micro-batches")
         if self.batch_size < 1 or self.batch_size % share:
             expected = f"a multiple of processes x accumulate = {self.processes} x {self.accumulate}"
             raise ValueError(f"received batch_size={self.batch_size}, expected {expected}")
 
+    @functools.cached_property
+    def short(self) -> tuple[int, int]:
+        """Samples of the short last batch, and the micro-batches that each process makes of them; 0, 0 without it."""
+        usual = self.batch_size // (self.processes * self.accumulate)
+        least = min(self.least, usual) if self.count >= self.batch_size else 1
+        for samples in range(self.count % self.batch_size, 0, -1):
+            parts = math.ceil(samples / (self.processes * usual))
+            if samples // (self.processes * parts) >= least:
+                return samples, parts
+        return 0, 0
+
+    @property
+    def left_out(self) -> int:
+        """Samples that an epoch leaves out; others each time."""
+        return self.count % self.batch_size - self.short[0]
+
     @property
     def steps_per_epoch(self) -> int:
-        """Steps, the short last one included unless too little of it is left."""
-        full, rest = divmod(self.count, self.batch_size)
-        least = 2 if full and self.batch_size > 1 else 1
-        return full + (rest >= max(least, self.processes * self.accumulate))
+        """Steps, the short last one included."""
+        return self.count // self.batch_size + (self.short[0] > 0)
+
+    def shape(self, step: int) -> tuple[int, int]:
+        """Return the samples of a step, of all processes together, and the micro-batches that each process takes."""
+        is_full = step % self.steps_per_epoch < self.count // self.batch_size
+        return (self.batch_size, self.accumulate) if is_full else self.short
 
     def micro_batches(self, step: int, process: int, order: list[int]) -> list[list[int]]:
         """Return this process's micro-batches of a step, given the order of the step's epoch."""
         start = (step % self.steps_per_epoch) * self.batch_size
-        rows = order[start : start + self.batch_size]
-        share = self.processes * self.accumulate
-        rows = rows[: len(rows) // share * share]
-        parts = [rows[part::share] for part in range(share)]
-        return parts[process :: self.processes]
+        samples, parts = self.shape(step)
+        rows = order[start : start + samples]
+        share = self.processes * parts
+        return [rows[part::share] for part in range(process, share, self.processes)]
 
 
 class Steps(Sampler[list[tuple[int, int]]]):
@@ -106,7 +129,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
                 yield [(epoch, index) for index in rows]
 
     def __len__(self) -> int:
-        return (self.last - self.first) * self.plan.accumulate
+        return sum(self.plan.shape(step)[1] for step in range(self.first, self.last))
 
 
 class Augmented(Dataset[Any]):
@@ -157,7 +180,7 @@ def training_loader(
     process: int = 0,
     workers: int = 0,
 ) -> DataLoader[AnyBatch]:
-    """Return a loader that yields the micro-batches of steps first..last-1, `plan.accumulate` of them a step."""
+    """Return a loader that yields the micro-batches of steps first..last-1, as many a step as `plan.shape` says."""
     return DataLoader(
         Augmented(dataset, preprocess, augment, plan.seed),
         batch_sampler=Steps(plan, first, last, process),
@@ -176,22 +199,24 @@ def evaluation_loader(
     process: int = 0,
     processes: int = 1,
     workers: int = 0,
-) -> DataLoader[tuple[AnyBatch, list[Mapping[str, Tensor]]]]:
-    """Return a loader over this process's share of a data set: batches, and the targets of the originals."""
+) -> DataLoader[Chunk]:
+    """Return a loader over this process's share of a data set, in chunks of `batch_size` samples."""
     rows = range(process, size_of(dataset), processes)
     return DataLoader(
         Evaluated(dataset, preprocess),
         batch_sampler=[list(rows[start : start + batch_size]) for start in range(0, len(rows), batch_size)],
-        collate_fn=functools.partial(_collate_with_originals, preprocess),
+        collate_fn=functools.partial(_collate_chunk, preprocess),
         num_workers=workers,
         worker_init_fn=prepare_worker if workers else None,
     )
 
 
-def _collate_with_originals(
-    preprocess: Prepares, items: Sequence[tuple[Any, Mapping[str, Any]]]
-) -> tuple[AnyBatch, list[Mapping[str, Any]]]:
-    return preprocess.collate([placed for placed, _ in items]), [target for _, target in items]
+def _collate_chunk(preprocess: Prepares, items: Sequence[tuple[Any, Mapping[str, Any]]]) -> Chunk:
+    placed = [sample for sample, _ in items]
+    batches = [
+        (rows, preprocess.collate([placed[row] for row in rows])) for rows in equal_canvases(placed, len(placed))
+    ]
+    return batches, [target for _, target in items]
 
 
 def prepare_worker(worker: int) -> None:

@@ -261,8 +261,7 @@ class CenterCriterion:
             check_objects(own.boxes, own.labels, logits.shape[1])
         _, K, h, w = logits.shape
         targets = center_targets(objects, (K, h, w), min_iou=self.min_iou)
-        count = step.mean(logits.new_tensor(len(targets.images)))
-        count = torch.where(count > 0, count, 1)
+        count = step.normaliser(logits.new_tensor(len(targets.images)))
 
         heat = penalty_reduced_focal_loss(logits, targets.heat, gamma=self.gamma, beta=self.beta, reduction="none")
         heat = heat * (targets.counted | (targets.heat == 1))  # B K h w

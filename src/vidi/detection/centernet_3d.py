@@ -139,8 +139,7 @@ class SpaceCriterion:
         boxes = torch.cat([boxes_3d_of(target, like=like) for target in batch.targets])  # M 7
         images = torch.cat([torch.full_like(objects.labels, image) for image, objects in enumerate(own)])
         cells, _, _ = placed(torch.cat([objects.boxes for objects in own]), (like.shape[2], like.shape[3]))
-        count = step.mean(like.new_tensor(len(boxes)))
-        count = torch.where(count > 0, count, 1)
+        count = step.normaliser(like.new_tensor(len(boxes)))
 
         x, y = cells.unbind(1)
         logits, sizes, numbers = (value[images, :, y, x] for value in outputs[3:])

@@ -177,8 +177,7 @@ class PoseCriterion:
         own = [Objects.of(target, like=logits) for target in batch.targets]
         bodies = [joints_of(target, like=logits, joints=J) for target in batch.targets]
         targets = joint_targets(own, bodies, (size[0], size[1]), min_iou=self.objects.min_iou)
-        count = step.mean(logits.new_tensor(len(targets.images)))
-        count = torch.where(count > 0, count, 1)
+        count = step.normaliser(logits.new_tensor(len(targets.images)))
 
         heat = penalty_reduced_focal_loss(
             logits, targets.heat, gamma=self.objects.gamma, beta=self.objects.beta, reduction="none"

@@ -233,7 +233,7 @@ class DetrCriterion:
         class_sums = entropy.view(B, L, Q).sum((0, 2))  # L
         terms = {"classification": self.class_weight * class_sums / step.mean(weights[wanted].sum((0, 2)))}
 
-        number = step.mean(boxes.new_tensor(float(sum(objects.counts)))).clamp(min=1)
+        number = step.normaliser(boxes.new_tensor(float(sum(objects.counts))))
         found = boxes[image, layer, pairs.row]  # P 4
         truth = objects.boxes_cxcywh_normalized[image, pairs.column]
         for name, losses in self.box_terms(found, truth).items():

@@ -156,7 +156,7 @@ class EfficientDetCriterion:
 
     An anchor is positive from an IoU of 0.5 with its best object, and background below; the best anchor of an object is
     positive whatever its IoU. Crowd boxes are never an object: anchors that lie mostly in one and are not positive are
-    ignored. Sums over the batch are divided by one more than its number of positives, counted over all processes.
+    ignored. Sums over the global batch are divided by one more than its number of positives.
     """
 
     named: tuple[int, ...]  # the logits that have a category; labels count these
@@ -185,8 +185,7 @@ class EfficientDetCriterion:
         focal = focal_loss(logits, positive, gamma=self.gamma, alpha=self.alpha, reduction="none").sum(-1)  # B A
         wanted = encode_boxes(boxes, outputs.anchors[anchor])  # P 4
         huber = huber_loss(outputs.box_deltas[image, anchor], wanted, delta=self.delta, reduction="sum")
-        counts = step.gather(logits.new_full((1,), len(image)))  # positives of each process
-        count = (counts.sum() + 1) / len(counts)
+        count = step.mean(logits.new_tensor(len(image))) + step.share
         return {
             "classification": (focal * (matches != IGNORED)).sum() / count,
             "box": self.box_weight * huber / (4 * count),

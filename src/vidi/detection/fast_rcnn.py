@@ -242,7 +242,7 @@ class RegionCriterion:
     def __call__(self, predictions: RegionPredictions, samples: Samples, step: Step) -> Losses:
         """Return the losses "classification" and "box"."""
         logits, deltas = predictions
-        count = step.mean(logits.new_tensor(len(samples.labels))).clamp(min=1)
+        count = step.normaliser(logits.new_tensor(len(samples.labels)))
         log_loss = F.cross_entropy(logits, samples.labels, reduction="sum")
         positive = (samples.labels < logits.shape[1] - 1).nonzero()[:, 0]  # P
         targets = encode_boxes(samples.truths[positive], samples.boxes[positive], weights=DELTA_WEIGHTS)

@@ -133,7 +133,7 @@ class LocalizerCriterion:
             truths,
             has_box=torch.ones_like(outputs_of_labels, dtype=torch.bool),
             box_weight=self.box_weight,
-            count=step.mean(truths.new_tensor(len(rows))).clamp(min=1),
+            count=step.normaliser(truths.new_tensor(len(rows))),
         )
 
 

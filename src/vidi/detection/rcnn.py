@@ -245,7 +245,7 @@ class RCNNCriterion:
             targets * units,
             has_box=samples.labels < K,
             box_weight=self.box_weight,
-            count=step.mean(logits.new_tensor(len(samples.labels))).clamp(min=1),
+            count=step.normaliser(logits.new_tensor(len(samples.labels))),
         )
 
 

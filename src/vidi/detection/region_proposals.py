@@ -161,7 +161,7 @@ class ProposalCriterion:
         )
         targets = encode_boxes(truths, anchors[positive])
         box_loss = smooth_l1_loss(deltas[image, positive], targets, beta=self.beta, reduction="sum")
-        count = step.mean(log_loss.new_tensor(len(positive) + len(negative))).clamp(min=1)
+        count = step.normaliser(log_loss.new_tensor(len(positive) + len(negative)))
         return {"objectness": log_loss / count, "proposal": box_loss / count}
 
     def assign(self, anchors: Float[Tensor, "A 4"], objects: Objects, size: Float[Tensor, " 2"]) -> Int64[Tensor, " A"]:

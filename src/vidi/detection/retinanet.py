@@ -207,8 +207,7 @@ class RetinaCriterion:
         """Divide the images' sums by numbers of positives; nothing is divided where there is none."""
         if self.normalise == "image":
             return (sums / positives.clamp(min=1)).mean()
-        count = step.mean(positives.sum())
-        return sums.sum() / torch.where(count > 0, count, 1)
+        return sums.sum() / step.normaliser(positives.sum())
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -348,7 +348,7 @@ class WindowCriterion:
             encode_boxes(samples.truths, windows[samples.windows], weights=DELTA_WEIGHTS),
             has_box=samples.labels < logits.shape[1] - 1,
             box_weight=self.box_weight,
-            count=step.mean(logits.new_tensor(len(samples.labels))).clamp(min=1),
+            count=step.normaliser(logits.new_tensor(len(samples.labels))),
         )
 
 

@@ -216,8 +216,7 @@ class MultiBoxCriterion:
         matches = torch.stack([self.assign(default_boxes, o) for o in objects])  # B A, index within the image
         image, row, boxes, labels = Positives.of(matches, objects)  # P
         positive = matches >= 0
-        count = step.mean(positive.sum().to(logits.dtype))
-        count = torch.where(count > 0, count, 1)
+        count = step.normaliser(positive.sum().to(logits.dtype))
 
         classes = torch.full_like(matches, logits.shape[2] - 1)  # B A
         classes[image, row] = torch.tensor(self.named, device=labels.device)[labels]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 import torch.distributed
@@ -11,7 +11,7 @@ from vidi.data.loading import derived_seed, evaluation_loader, size_of
 from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
 from vidi.engine.scoring import Scorer
-from vidi.model import AnyBatch, Predicts, Step, Supervised, evaluating
+from vidi.model import AnyBatch, Losses, Predicts, Step, Supervised, evaluating
 
 Scored = tuple[Any, Mapping[str, Any]]
 """One image's result and its target in the pixels of the original."""
@@ -29,11 +29,12 @@ def evaluate(
 ) -> Row:
     """Score a model on a data set; with several processes each runs its share and all get the whole score.
 
-    Targets are decoded as far as the scorer asks for them, handed to it batch by batch in the order of the data set,
-    and not kept: memory grows by what the scorer keeps of an image.
+    Results are those of `predict`, losses those of each image alone, so that no number depends on `batch_size`. Targets
+    are decoded as far as the scorer asks for them, handed to it batch by batch in the order of the data set, and not
+    kept: memory grows by what the scorer keeps of an image.
 
     Returns:
-        The scorer's numbers, and for supervised models the mean validation losses as `val/NAME`.
+        The scorer's numbers, and for supervised models the losses, means over images, as `val/NAME`.
     """
     processes = processes or Processes()
     if hasattr(dataset, "giving"):
@@ -48,8 +49,14 @@ def evaluate(
     )
     losses = LossMeans()
     with evaluating(model), torch.no_grad():
-        for number, (batch, originals) in enumerate(loader):
-            results = run_batch(model, batch, number, losses, channels_last=channels_last)
+        for number, (batches, originals) in enumerate(loader):
+            results: list[Any] = [None] * len(originals)
+            first = number * batch_size
+            for rows, batch in batches:
+                images = [processes.index + (first + row) * processes.count for row in rows]
+                found = run_batch(model, batch, images, losses, channels_last=channels_last)
+                for row, result in zip(rows, found, strict=True):
+                    results[row] = result
             _update(scorer, list(zip(results, originals, strict=True)), processes)
     first_share = math.ceil(size_of(dataset) / processes.count)
     for _ in range(len(loader), math.ceil(first_share / batch_size)):  # batches that the first process has more
@@ -64,18 +71,44 @@ def _update(scorer: Scorer, scored: Sequence[Scored], processes: Processes) -> N
 
 
 def run_batch(
-    model: Predicts, batch: AnyBatch, number: int, losses: "LossMeans", *, channels_last: bool = False
+    model: Predicts, batch: AnyBatch, images: Sequence[int], losses: "LossMeans", *, channels_last: bool = False
 ) -> list[Any]:
-    """Return the results of one batch, and add its losses; one forward serves both where the criterion allows it."""
+    """Return the results of a batch of equal canvases, and add the losses of its images; `images` are their numbers."""
     if not isinstance(model, Supervised):
         return model.predict_batch(batch)
     batch = batch.to(model.device, channels_last=channels_last)
     outputs = model.run(batch)
-    step = Step(generator=torch.Generator(model.device).manual_seed(derived_seed(number)))
-    compare = getattr(model.criterion, "compare", None)
-    terms = compare(outputs, batch, step) if compare else model.losses("network", batch, step)
-    losses.add({name: value.item() for name, value in terms.items()}, len(batch.targets))
+    losses.add([losses_alone(model, outputs, batch, row, image) for row, image in enumerate(images)])
     return model.decode(outputs, batch.placements)
+
+
+def losses_alone(model: Supervised, outputs: Any, batch: AnyBatch, row: int, image: int) -> Losses:
+    """Return the losses of one image of a batch, as if it were alone, drawing from a seed of its number.
+
+    They are those of the batch's outputs where criterion and outputs allow it, else the network runs on it again.
+    """
+    step = Step(generator=torch.Generator(model.device).manual_seed(derived_seed(image)))
+    compare = getattr(model.criterion, "compare", None)
+    alone = None if compare is None else outputs_alone(outputs, row)
+    if compare is None or alone is None:
+        return model.losses("network", batch.only(row), step)
+    return compare(alone, batch.only(row), step)
+
+
+def outputs_alone(outputs: Any, row: int) -> Any | None:
+    """Cut one image out of outputs by their declared axes: B is cut, what has none (anchors) is of every image.
+
+    None for outputs that declare no axes.
+    """
+    fields = []
+    for value, declared in zip(outputs, get_type_hints(type(outputs)).values(), strict=True):
+        several = isinstance(value, tuple)
+        axes = getattr(get_args(declared)[0] if several else declared, "dim_str", None)
+        if axes is None:
+            return None
+        cut = [part[row : row + 1] if axes.split()[0] == "B" else part for part in (value if several else (value,))]
+        fields.append(tuple(cut) if several else cut[0])
+    return type(outputs)(*fields)
 
 
 def in_order_of_images(scored: Sequence[Scored], processes: Processes) -> Iterator[Scored]:
@@ -96,20 +129,22 @@ class LossMeans:
         self.sums: dict[str, float] = {}
         self.images = 0
 
-    def add(self, terms: Mapping[str, float], images: int) -> None:
-        """Add the terms of a batch, weighted by its number of images.
+    def add(self, losses: Sequence[Losses]) -> None:
+        """Add the terms of each of some images.
 
         Raises:
             NonFiniteLossError: if a term is NaN or infinite.
         """
-        for name, value in terms.items():
+        names = [name for terms in losses for name in terms]
+        values = torch.stack([value for terms in losses for value in terms.values()]).tolist()
+        for name, value in zip(names, values, strict=True):
             if not math.isfinite(value):
                 raise NonFiniteLossError(
                     f"the loss term {name!r} is {value} in a validation: the training has diverged. "
                     "A smaller learning_rate or clip=1 usually helps"
                 )
-            self.sums[name] = self.sums.get(name, 0.0) + value * images
-        self.images += images
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.images += len(losses)
 
     def means(self, processes: Processes) -> dict[str, float]:
         """Return the means over all processes, as `val/NAME`."""

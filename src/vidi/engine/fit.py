@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -43,6 +44,12 @@ class Interrupted(KeyboardInterrupt):
     """The user stopped the training; the state was saved."""
 
 
+UNEQUAL_CALLS = (
+    "the criterion calls Step.mean on some micro-batches of a step only; expected equally many calls on each, "
+    "so that they can be added up"
+)
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes that train together, as a criterion and an evaluation see them."""
@@ -51,6 +58,25 @@ class Processes:
     count: int = 1
     mean: Callable[[Tensor], Tensor] = field(default=lambda value: value)
     gather: Callable[[Tensor], Tensor] = field(default=lambda value: value)
+
+
+def noted(counts: list[Tensor], count: Tensor) -> Tensor:
+    """Append a count, and return it."""
+    counts.append(count.detach())
+    return count
+
+
+def in_turn(totals: Sequence[Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return a function that gives, whatever it is called with, the first total, then the second, and so on."""
+    remaining = iter(totals)
+
+    def total(count: Tensor) -> Tensor:
+        value = next(remaining, None)
+        if value is None:
+            raise ValueError(UNEQUAL_CALLS)
+        return value
+
+    return total
 
 
 class Objective(nn.Module):
@@ -132,17 +158,23 @@ class Training:
 
         self.accelerator = make_accelerator(recipe, model)
         self.processes = self._processes()
+        model.train()
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.plan = Plan(
-            size_of(dataset), recipe.batch_size, recipe.seed, self.processes.count, recipe.accumulate
-        )  # fmt: skip
+            size_of(dataset),
+            recipe.batch_size,
+            recipe.seed,
+            self.processes.count,
+            recipe.accumulate,
+            least=2 if any(norm.training for norm in norms) else 1,  # one sample has no spread to normalise by
+        )
         self.total, *self.former_totals = (r.steps or r.epochs * self.plan.steps_per_epoch for r in (recipe, *former))
         self.groups = turns_by_batch(model.turns)
 
         model.to(self.accelerator.device)
         if recipe.norm_momentum is not None:
-            for module in model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.momentum = recipe.norm_momentum
+            for norm in norms:
+                norm.momentum = recipe.norm_momentum
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if recipe.compile:
@@ -193,6 +225,11 @@ class Training:
             Interrupted: after the user's Ctrl-C, once the state is saved.
         """
         self.progress.start(self.run.folder.name, self.step, self.total)
+        if self.plan.left_out:
+            self.progress.say(
+                f"each epoch leaves out {self.plan.left_out} of {self.plan.count} samples, others each time: "
+                "a last batch of them would give a batch norm, or a process, too few"
+            )
         try:
             with self._interruptible():
                 if self.validate is not None and self.validation_due:
@@ -200,7 +237,7 @@ class Training:
                 loader = iter(self._loader())
                 saved, clock = time.monotonic(), Clock(self.step)
                 while self.step < self.total:
-                    self._one_step([next(loader) for _ in range(self.recipe.accumulate)])
+                    self._one_step([next(loader) for _ in range(self.plan.shape(self.step)[1])])
                     if self.step % self.recipe.log_every == 0 or self.step == self.total:
                         self._log(clock.rate(self.step) * self.recipe.batch_size)
                     self.validation_due = self._epoch_ends() and self.validate is not None
@@ -214,6 +251,7 @@ class Training:
                         clock = Clock(self.step)
         finally:
             self.progress.stop()
+            self.model.eval()
         if self.validate is None:
             with self.averages.applied(self.model):
                 self._write_weights(is_best=True)
@@ -249,18 +287,61 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate"]
         self.objective.zero_grad(set_to_none=True)  # of all players: a turn leaves gradients in the others
+        totals = self._totals(turn, number, batches) if len(batches) > 1 else None
+        whole: Losses = {}
         for part, batch in enumerate(batches):
-            generator = self._generator(number, part)
-            torch.default_generator.manual_seed(generator.initial_seed())  # dropout
-            step = Step(self.step, self.total, generator, self.processes.mean, self.processes.gather)
+            step = self._step(number, part, batch, self._sum if totals is None else in_turn(totals))
+            # DDP takes the mean over processes, the whole is a sum of shares
+            weight = step.share * self.processes.count
             with nullcontext() if part == len(batches) - 1 else self.accelerator.no_sync(self.objective):
                 losses: Losses = self.objective(turn, batch, step)
-                self.window.add(turn if len(self.optimizers) > 1 else "", losses, self.step)
-                self.accelerator.backward(torch.stack(list(losses.values())).sum() / len(batches))
+                for name, value in losses.items():
+                    whole[name] = whole.get(name, 0) + weight * value.detach()
+                self.accelerator.backward(weight * torch.stack(list(losses.values())).sum())
+        self.window.add(turn if len(self.optimizers) > 1 else "", whole, self.step)
         if self.recipe.clip is not None:
             self.accelerator.clip_grad_norm_(list(self.model.parameters_of(turn)), self.recipe.clip)
         optimizer.step()
         self.model.after_step(turn, Step(self.step, self.total))
+
+    def _step(self, number: int, part: int, batch: AnyBatch, total: Callable[[Tensor], Tensor]) -> Step:
+        """Seed dropout, and return what a criterion may know of a turn's micro-batch.
+
+        `total` gives the sum of a count over the global batch.
+        """
+        generator = self._generator(number, part)
+        torch.default_generator.manual_seed(generator.initial_seed())  # dropout
+        share = len(batch.placements) / self.plan.shape(self.step)[0]
+        return Step(self.step, self.total, generator, share, lambda count: share * total(count), self.processes.gather)
+
+    def _sum(self, count: Tensor) -> Tensor:
+        """Return the sum of a count over all processes."""
+        return self.processes.mean(count) * self.processes.count
+
+    def _totals(self, turn: str, number: int, batches: Sequence[AnyBatch]) -> list[Tensor]:
+        """Return what the counts by which a criterion normalises sum up to over the global batch, call by call.
+
+        A pass over the micro-batches without gradient, with the draws of the real one; buffers are put back. It ends
+        after the first of them if the criterion asks for nothing.
+
+        Raises:
+            ValueError: if the criterion calls `Step.mean` more often on one micro-batch than on another.
+        """
+        before = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        objective = self.accelerator.unwrap_model(self.objective)  # DDP would take this for a pass of its own
+        calls: list[list[Tensor]] = []
+        with torch.no_grad():
+            for part, batch in enumerate(batches):
+                counts: list[Tensor] = []
+                objective(turn, batch, self._step(number, part, batch, partial(noted, counts)))
+                calls.append(counts)
+                if not calls[0]:
+                    break
+            for buffer, value in before:
+                buffer.copy_(value)
+        if len({len(counts) for counts in calls}) > 1:
+            raise ValueError(UNEQUAL_CALLS)
+        return [self._sum(torch.stack(of_call).sum(0)) for of_call in zip(*calls, strict=True)]
 
     def _generator(self, turn: int, part: int) -> torch.Generator:
         seed = derived_seed(self.recipe.seed, self.step, self.processes.index, turn + 1, part)
@@ -290,6 +371,7 @@ class Training:
         )
 
     def _validate(self, validate: Validate) -> None:
+        self.model.eval()
         with self.averages.applied(self.model):
             scores = validate(self.model, self.processes)
             value = scores.get(self.headline or "")
