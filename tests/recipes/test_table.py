@@ -1,6 +1,7 @@
 """Recipes suit what they train: short trainings, from weights or from none, leave norms that know their data."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,12 @@ def test_a_warm_up_is_a_small_share_of_a_short_training(name: str) -> None:
 # A short fine-tuning of each family
 
 FAMILIES = [name for name in NAMES if (name in FIRST and issubclass(shape_of(name), Supervised)) or name in SLOW_NORMS]
+PLAIN = ("resnet18", "retinanet_tiny", "centernet_pose_tiny", "centernet_3d_tiny", "efficientdet_lite0")
+
+
+def after_the_plain(names: Sequence[str]) -> list[Any]:
+    """Leave all but one system of each task, and one whose norms are slow, to the extended suite: it is minutes."""
+    return [name if name in PLAIN else pytest.param(name, marks=pytest.mark.extended) for name in names]
 
 
 class Pictures(torch.utils.data.Dataset[Any]):
@@ -129,11 +136,11 @@ def fine_tuned(name: str, folder: Path, **numbers: Any) -> float:
     return largest_shift(trained(model, recipe, noise, folder / "second", steps=STEPS), noise)
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if CATALOG[name].task != "translation"])
+@pytest.mark.parametrize("name", after_the_plain([n for n in FAMILIES if CATALOG[n].task != "translation"]))
 def test_a_short_fine_tuning_leaves_norms_that_know_the_new_pictures(name: str, tmp_path: Path) -> None:
     assert fine_tuned(name, tmp_path) < SHIFT
 
 
-@pytest.mark.parametrize("name", SLOW_NORMS)
+@pytest.mark.parametrize("name", after_the_plain(SLOW_NORMS))
 def test_their_own_momentum_would_leave_norms_of_the_old_ones(name: str, tmp_path: Path) -> None:
     assert fine_tuned(name, tmp_path, norm_momentum=None) > 2 * SHIFT
