@@ -130,9 +130,7 @@ def train(
 
     [dim]vidi train retinanet_resnet18_fpn --weights runs/cells --data other_photos/[/dim]
     """
-    named = name is not None and (
-        resume is None or "=" not in name
-    )  # without a NAME the first KEY=VALUE is in its place
+    named = name is not None and "=" not in name  # without a NAME the first KEY=VALUE is in its place
     if resume is not None and (named or weights or backbone_weights or out_folder or drop_faults):
         fail(USAGE, "--resume continues a run with its own model, folder and numbers; leave the rest away")
     if resume is None and name is None:
