@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import timm
-from timm.optim import param_groups_weight_decay
+from timm.optim._param_groups import param_groups_weight_decay
 from torch import nn
 
 import vidi
