@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.parity.networks import assert_same_training, randomise
 from tests.references.response_norm import response_norm
-from vidi.backbones.classifier import Classifier, GlobalAverageHead, Logits, reset_head
+from vidi.backbones.classifier import Classifier, GlobalAverageHead, Logits
 from vidi.backbones.googlenet import (
     MODULES,
     AuxiliaryClassifier,
@@ -385,17 +385,10 @@ def test_validation_compares_the_main_head_alone() -> None:
     torch.testing.assert_close(full["auxiliary"], expected)
 
 
-def test_all_heads_are_named() -> None:
-    network = googlenet(categories=3, width=8).network
-    assert isinstance(network, AuxiliaryClassifier)
-    assert network.heads() == (network.head, network.auxiliary[0], network.auxiliary[1])
-
-
 def test_without_auxiliary_heads_it_is_a_plain_classifier() -> None:
     model = googlenet(categories=3, width=8, auxiliary=False)
     assert type(model.network) is Classifier
-    reset_head(model, 5)
-    assert model.network(images((64, 64), torch.float32)).logits.shape == (2, 5)
+    assert model.network(images((64, 64), torch.float32)).logits.shape == (2, 3)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -79,10 +79,6 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
 
-    def heads(self) -> tuple[nn.Module, ...]:
-        """Return the modules whose last layer, `linear`, depends on the categories."""
-        return (self.head,)
-
     def features(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
         """Return the backbone's maps, finest first; the head does not run."""
         return self.backbone(images)
@@ -145,25 +141,6 @@ def supervised_classifier(
     names = category_names(categories)
     network = Classifier(backbone, len(names), head)
     return Supervised(network, ClassificationCriterion(smoothing), ClassificationDecode(names), preprocess)
-
-
-def reset_head(model: Supervised, categories: int | tuple[str | None, ...]) -> None:
-    """Give a classifier new categories: last layers are drawn anew from torch's global generator, the rest stays.
-
-    Raises:
-        TypeError: if the model has no classification head.
-    """
-    network = model.network
-    if not isinstance(network, Classifier):
-        raise TypeError(f"received a network of type {type(network).__name__}, expected a Classifier")
-    names = category_names(categories)
-    for head in network.heads():
-        old = cast(nn.Linear, head.linear)
-        head.linear = nn.Linear(old.in_features, len(names), device=old.weight.device, dtype=old.weight.dtype)
-    model.decode = ClassificationDecode(names)
-    if model.origin is not None:
-        name, arguments = model.origin
-        model.origin = (name, {**arguments, "categories": categories})
 
 
 def image_preprocess(

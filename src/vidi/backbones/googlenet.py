@@ -356,10 +356,6 @@ class AuxiliaryClassifier(Classifier):
         super().__init__(backbone, outputs, head)
         self.auxiliary = nn.ModuleList(auxiliary)
 
-    def heads(self) -> tuple[nn.Module, ...]:
-        """Return all heads; the last layer of each is its attribute `linear`."""
-        return self.head, *self.auxiliary
-
     def with_auxiliary(self, images: Float[Tensor, "B 3 H W"]) -> AuxiliaryLogits:
         """Return the scores of all heads."""
         maps, taps = cast(Any, self.backbone).features_and_taps(images)
