@@ -273,14 +273,18 @@ def test_compound_scaling_with_phi_0_is_b0() -> None:
     assert ours.preprocess == baseline.preprocess
 
 
+def stages_of(model: Any) -> list[list[Any]]:
+    return [list(stage) for stage in model.network.backbone.stages]
+
+
 def test_compound_scaling_with_phi_2_has_the_depths_widths_and_pixels_of_equation_3() -> None:
     """Depths times 1.44, widths times 1.21 in steps of 8, 224 pixels times 1.3225; constants are arguments."""
     with torch.device("meta"):
         model = efficientnet_compound(phi=2)
-        stages = [list(stage) for stage in model.network.backbone.stages]
+        stages = stages_of(model)
         deep = efficientnet_compound(phi=1, alpha=3, beta=1, gamma=1)
     assert [len(stage) for stage in stages] == [2, 3, 3, 5, 5, 6, 2]
     assert [stage[-1].project.conv.out_channels for stage in stages] == [24, 32, 48, 96, 136, 232, 384]
     assert (model.preprocess.crop, model.preprocess.shorter) == ((296, 296), 328)
-    assert [len(list(stage)) for stage in deep.network.backbone.stages] == [3, 6, 6, 9, 9, 12, 3]
+    assert [len(stage) for stage in stages_of(deep)] == [3, 6, 6, 9, 9, 12, 3]
     assert deep.preprocess == efficientnet_b0().preprocess

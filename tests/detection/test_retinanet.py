@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -392,7 +393,7 @@ def test_prediction_leaves_the_mode_as_it_was():
 @pytest.mark.parametrize("name", [name for name in CATALOG if name.startswith("retinanet")])
 def test_the_numbers_of_the_loss_are_arguments_of_every_builder(name):
     """gamma and alpha of the focal loss, lambda of the notes before the boxes."""
-    build = CATALOG[name].builder
+    build: Callable[..., Any] = CATALOG[name].builder
     usual, tiny = build(**CATALOG[name].tiny).criterion, CATALOG[name].tiny
     assert (usual.alpha, usual.gamma, usual.box_weight) == (0.25, 2.0, 1.0)
     assert build(**tiny, alpha=0.3, gamma=0.0, box_weight=5.0).criterion == replace(
