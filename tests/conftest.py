@@ -33,6 +33,7 @@ import torchvision  # noqa: E402, F401
 from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(THREADS)
+torch.set_warn_always(True)  # else a warning fails whichever test meets it first, and hides from the others
 
 if os.environ.get("VIDI_NO_HOOK") != "1":
     from jaxtyping import install_import_hook

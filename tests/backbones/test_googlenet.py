@@ -119,7 +119,7 @@ def test_form_of_the_paper_is_torchvisions_without_its_deviations() -> None:
 @pytest.mark.system("2.1-AUX")
 def test_loss_is_the_sum_of_torchvisions_with_the_weights_of_the_paper() -> None:
     ours, theirs = without_dropout(googlenet(form="torchvision", categories=7).network).double(), reference().double()
-    ours.load_state_dict(RENAME(theirs.state_dict()))
+    ours.train().load_state_dict(RENAME(theirs.state_dict()))
     labels = torch.tensor([3, 6])
     batch = batch_of(images(), labels)
     losses = AuxiliaryCriterion(0.3)(ours, batch, Step())

@@ -10,6 +10,7 @@ from torchvision.ops import DeformConv2d
 
 from tests.closeness import EXACT, NUMBERS, assert_close
 from tests.conftest import Learnt
+from tests.detection.pairing import assert_same_detections
 from tests.parity.networks import assert_same_training
 from tests.references import centernet as slow
 from vidi.backbones.resnet import trunk
@@ -434,8 +435,7 @@ def test_a_batch_equals_its_images_alone():
     for image, result in zip(images, together, strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        assert_close(result.boxes, alone.boxes, 1e-5)
-        assert_close(result.scores, alone.scores, 1e-5)
+        assert_same_detections(result, alone)
 
 
 def test_one_batch_is_learnt(learnt: Learnt):

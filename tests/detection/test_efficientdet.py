@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.closeness import assert_close
 from tests.conftest import Learnt
+from tests.detection.pairing import assert_same_detections
 from vidi.backbones.bifpn import BiFPN
 from vidi.backbones.nas_fpn import NASFPN
 from vidi.backbones.path_aggregation import PathAggregation
@@ -337,5 +337,4 @@ def test_a_batch_equals_its_images_alone() -> None:
     for image, result in zip(images, model.predict(images), strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        assert_close(result.boxes, alone.boxes, 1e-5)
-        assert_close(result.scores, alone.scores, 1e-5)
+        assert_same_detections(result, alone)

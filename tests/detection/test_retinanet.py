@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.closeness import assert_close
 from tests.conftest import Learnt
+from tests.detection.pairing import assert_same_detections
 from tests.references.retinanet_loss import retinanet_loss
 from vidi.backbones.resnet import trunk
 from vidi.catalog import CATALOG
@@ -195,10 +195,11 @@ def test_the_first_class_loss_is_that_of_the_prior():
     with torch.no_grad():
         outputs = model(images)
         loss = model.criterion.compare(outputs, batch, Step())["classification"]
-    assert outputs.class_logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.02)
+    # the weights add a variance to the logits, which differs between seeds
+    assert outputs.class_logits.sigmoid().mean().item() == pytest.approx(0.01, rel=0.1)
     per_logit = 0.75 * 0.01**2 * -math.log(0.99)
     expected = outputs.class_logits.numel() * per_logit
-    assert loss.item() == pytest.approx(expected, rel=0.25)  # the weights add a variance to the logits
+    assert loss.item() == pytest.approx(expected, rel=0.25)
     with torch.no_grad():
         model.network.class_head.predict.weight.zero_()
         loss = model.criterion.compare(model(images), batch, Step())["classification"]
@@ -378,8 +379,7 @@ def test_a_batch_equals_its_images_alone():
     for image, result in zip(images, together, strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        assert_close(result.boxes, alone.boxes, 1e-5)
-        assert_close(result.scores, alone.scores, 1e-5)
+        assert_same_detections(result, alone)
 
 
 def test_prediction_leaves_the_mode_as_it_was():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.closeness import assert_close
 from tests.conftest import Learnt
+from tests.detection.pairing import assert_same_detections
 from tests.references.boxes import Box, iou
 from vidi.detection.ssd import (
     SSD300,
@@ -429,8 +429,7 @@ def test_a_batch_equals_its_images_alone() -> None:
     for image, result in zip(images, model.predict(images), strict=True):
         (alone,) = model.predict([image])
         assert len(result) == len(alone) > 0
-        assert_close(result.boxes, alone.boxes, 1e-5)
-        assert_close(result.scores, alone.scores, 1e-5)
+        assert_same_detections(result, alone)
 
 
 @pytest.mark.system("4.3.4-HNM")

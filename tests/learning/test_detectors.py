@@ -54,7 +54,7 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             width=16,
             hidden=64,
         ),
-        case("ssd_tiny", 0.05, "4.3.3-SSD", steps=200, width=16),
+        case("ssd_tiny", 0.03, "4.3.3-SSD", steps=200, width=16),
         case("retinanet_tiny", 0.06, "4.3.4-RETINANET", steps=120, channels=32, width=16),
         case(
             "yolov3_small",
@@ -65,10 +65,10 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             steps=120,
             anchors=tuple(side / 2 for side in WORLD_ANCHORS),  # those are for 128 pixels
         ),
-        case("centernet_tiny", 0.04, "4.3.5-CENTERNET", "4.3.5-CTBACKBONE", steps=240),
+        case("centernet_tiny", 0.03, "4.3.5-CENTERNET", "4.3.5-CTBACKBONE", steps=240),
         case(
             "efficientdet_tiny",
-            0.03,
+            0.05,
             "4.A-EFFDET",
             "4.A-BIFPN",
             steps=200,

