@@ -66,6 +66,17 @@ def test_remarks_are_counted_and_the_first_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_picture_without_objects_is_nothing_to_learn_where_those_with_objects_are_dropped(tmp_path: Path) -> None:
+    content = coco(8)
+    for row in content["annotations"]:
+        row["bbox"] = [0.1, 0.2, 0.3, 0.4]
+    content["annotations"] = [row for row in content["annotations"] if row["image_id"] != 0]
+    for split in ("train", "val"):
+        write_coco(tmp_path, content, f"instances_{split}.json")
+    with pytest.raises(ValueError, match="no object in 1 images of 'train'"):
+        Source.of(tmp_path, "drop").open("train", TASKS["detection"], Recipe())
+
+
 def test_crowds_alone_are_no_objects_to_learn(tmp_path: Path) -> None:
     content = coco(8)
     for row in content["annotations"]:

@@ -21,7 +21,7 @@ from vidi.data.readers.selection import Selection
 def inspected(dataset: ImageSet) -> tuple[ImageSet, BoxCounts]:
     """Return the images of a data set that can be used, with what was found wrong with the others as its faults.
 
-    Besides, the boxes of all images that could be decoded are counted. Raises DataFaults where no image is left.
+    Besides, the boxes of the images that can be used are counted. Raises DataFaults where no image is left.
     """
     with ThreadPoolExecutor(_threads()) as pool:
         found = list(pool.map(lambda index: _look(dataset, index), range(len(dataset))))
@@ -32,7 +32,8 @@ def inspected(dataset: ImageSet) -> tuple[ImageSet, BoxCounts]:
     usable = np.array([isinstance(each, BoxCounts) and not (counts.are_fractions and each.boxes) for each in found])
     if faults and not usable.any():
         raise DataFaults(dataset.root, (*dataset.faults, *faults))
-    return Selection(dataset, np.flatnonzero(usable), faults=faults, remarks=counts.remarks(place)), counts
+    given = Selection(dataset, np.flatnonzero(usable), faults=faults, remarks=counts.remarks(place))
+    return given, BoxCounts() if counts.are_fractions else counts
 
 
 def _look(dataset: ImageSet, index: int) -> BoxCounts | Fault:
