@@ -39,7 +39,7 @@ def assert_close(
             assert_close(found[name], value, relative, size=size, msg=f"{msg or 'item'} {name!r}")
         return
     one, other = (
-        value if isinstance(value, Tensor) else torch.tensor(np.asarray(value)) for value in (found, expected)
+        value if isinstance(value, Tensor) else torch.tensor(np.array(value, order="C")) for value in (found, expected)
     )
     torch.testing.assert_close(
         one,

@@ -87,7 +87,8 @@ def test_a_training_leaves_the_global_generator_alone(colours: Path, tmp_path: P
 
 def test_a_run_records_its_data_wherever_it_is_read_from(run: Run, colours: Path) -> None:
     facts = run.config()["data"]
-    assert facts == {"source": str(colours), "faults": "raise", "categories": ["green", "red"], "samples": 22}
+    kept = {"categories": ["green", "red"], "samples": 22, "left_out": {}}
+    assert facts == {"source": str(colours), "faults": "raise", **kept}
     assert run.config()["recipe"][""]["batch_size"] == 8
 
 

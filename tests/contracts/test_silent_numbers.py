@@ -117,6 +117,7 @@ LAYERS: dict[str, Layers] = {
     "efficientnet_b5": layers([TENSORFLOW], dropout=[0.4], drop_path=GRADUAL * 38 / 39),
     "efficientnet_b6": layers([TENSORFLOW], dropout=[0.5], drop_path=GRADUAL * 44 / 45),
     "efficientnet_b7": layers([TENSORFLOW], dropout=[0.5], drop_path=GRADUAL * 54 / 55),
+    "efficientnet_compound": layers([USUAL], dropout=[0.2], drop_path=GRADUAL * 22 / 23),  # B0, a fifth deeper
     "efficientnet_lite0": layers([TENSORFLOW], dropout=[0.2], drop_path=GRADUAL * 15 / 16),
     "efficientnet_lite1": layers([TENSORFLOW], dropout=[0.2], drop_path=GRADUAL * 20 / 21),
     "efficientnet_lite2": layers([TENSORFLOW], dropout=[0.3], drop_path=GRADUAL * 20 / 21),
@@ -242,6 +243,7 @@ PICTURES: dict[str, Preprocess] = {
         f"efficientnet_b{k}": pictures(shorter=side + LEFT_OVER, crop=(side, side), interpolation="bicubic")
         for k, side in SQUARES.items()
     },
+    "efficientnet_compound": pictures(shorter=258 + LEFT_OVER, crop=(258, 258), interpolation="bicubic"),  # 1.15 * 224
     **{
         f"efficientnet_lite{k}": pictures(shorter=side + LEFT_OVER, crop=(side, side), interpolation="bicubic", **LITE)
         for k, side in LITE_SQUARES.items()

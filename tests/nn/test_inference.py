@@ -81,7 +81,7 @@ def test_fused_models_give_the_same(name: str) -> None:
         for key, value in tensors.items():
             close(getattr(result, key), value, 1e-4)
 
-    assert model.training
+    assert not model.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     images = torch.randn(2, 3, *(model.preprocess.exact or (64, 64)), dtype=torch.float64)
     outputs = model.double().eval()(images)

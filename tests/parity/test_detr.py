@@ -121,7 +121,12 @@ def model_of(pair: Any) -> Supervised:
     """Ours as users have it, float32, made for images that are not resized."""
     names = tuple("abcde")
     parts = DetrCriterion(tuple(range(CLASSES))), DetrDecode(names)
-    return Supervised(copy.deepcopy(pair.ours).float(), *parts, Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3))
+    return Supervised(copy.deepcopy(pair.ours).float(), *parts, Preprocess(mean=(0.5,) * 3, std=(0.1,) * 3))
+
+
+def picture_of(pair: Any) -> Tensor:
+    """The first image before that model normalises it: in [0, 1]."""
+    return (pair.images[0] * 0.1 + 0.5).float()
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -282,7 +287,7 @@ def looked(pair: Any) -> Any:
 def test_maps_of_pixels(pair, looked):
     model = model_of(pair)
     points = [(0, 0), (127.5, 95.5), (70, 31)]
-    maps = pixel_attention(model, pair.images[0].float(), points)
+    maps = pixel_attention(model, picture_of(pair), points)
     expected = looked.encoder_attentions[-1][0].mean(0)[[0, 11, 2]].view(3, 3, 4)  # cells of 32 pixels, 4 in a row
     assert_close(maps, expected, 1e-5)
     torch.testing.assert_close(maps.sum((1, 2)), torch.ones(3))
@@ -293,7 +298,7 @@ def test_maps_of_objects(pair, looked):
     model = model_of(pair)
     scores = looked.logits.softmax(-1)[0, :, :-1].amax(-1)
     threshold = float(scores.median())
-    found = object_attention(model, pair.images[0].float(), threshold=threshold)
+    found = object_attention(model, picture_of(pair), threshold=threshold)
     order = scores.argsort(descending=True)[: len(found.queries)]
     assert 0 < len(found.queries) < QUERIES
     assert found.queries.tolist() == order.tolist()
