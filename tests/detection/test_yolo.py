@@ -357,10 +357,8 @@ def test_one_batch_is_learnt(learnt: Learnt):
         optimizer.zero_grad()
         total(losses).backward()
         optimizer.step()
-    rest = float(
-        (losses["objectness"] + losses["classification"]).detach()
-    )  # the box's cannot fall to 0: see `YoloCriterion`
-    learnt("loss", rest, most=0.5)
+    rest = losses["objectness"] + losses["classification"]  # the box's cannot fall to 0: see `YoloCriterion`
+    learnt("loss", float(rest.detach()), most=0.5)
     with torch.no_grad():
         results = model.decode(model(images), batch.placements)
     for result, t in zip(results, targets, strict=True):

@@ -57,7 +57,7 @@ def within(samples: Tensor, others: Tensor, k: int = 3) -> float:
 
 @pytest.mark.system("8.2-GAN")
 def test_a_gan_learns_how_digits_look(digit_file: Path, tmp_path: Path, learnt: Learnt) -> None:
-    """Two fifths of its pictures lie among real digits, and of these among its pictures; single pixels never do."""
+    """Two of five pictures lie among real digits and two of five of these among them; single pixels never do."""
     numbers = {"size": (8, 8), "hidden": 64, "batch_size": 32, "learning_rate": 1e-3, "ema": 0.99}
     rules: dict[str, Any] = {"steps": 2000, "validate_every": 999, "seed": SEED}
     run = vidi.train("gan", data=digit_file, out=tmp_path / "run", **numbers, **rules)
