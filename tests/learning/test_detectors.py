@@ -55,10 +55,10 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             hidden=64,
         ),
         case("ssd_tiny", 0.03, "4.3.3-SSD", steps=200, width=16),
-        case("retinanet_tiny", 0.06, "4.3.4-RETINANET", steps=120, channels=32, width=16),
+        case("retinanet_tiny", 0.04, "4.3.4-RETINANET", steps=120, channels=32, width=16),
         case(
             "yolov3_small",
-            0.03,
+            0.025,
             "4.3.4-YOLO",
             "4.3.4-YOLOLOSS",
             "4.3.4-ONESTAGE",
