@@ -1,9 +1,12 @@
 """NAS-FPN: the published pyramid against its equations written out, and the search over merging cells."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from benchmarks import nas_fpn as nas_fpn_search
 from torch import Tensor, nn
 
 from tests.closeness import NUMBERS, assert_close
@@ -11,6 +14,7 @@ from tests.conftest import Learnt
 from tests.settings import SEED
 from vidi.backbones.architecture_search import Controller, policy_search, random_search
 from vidi.backbones.nas_fpn import NAS_FPN_7, NASFPN, MergingCell, MergingSpace, check_layout, merged
+from vidi.engine.recipe import Recipe
 
 CHANNELS = (4, 6, 8)
 SPACE = MergingSpace()
@@ -204,3 +208,25 @@ def test_the_controller_finds_pyramids_that_learn_faster(learnt: Learnt) -> None
     early = sum(child.reward for child in children[:30]) / 30
     learnt("gain over the first children", late - early, least=0.03)
     learnt("gain over chance", late - sum(child.reward for child in drawn) / 40, least=0.03)
+
+
+@pytest.mark.system("4.A-NASFPN")
+def test_a_controller_is_rewarded_with_the_ap_of_the_detectors_it_writes(tmp_path: Path) -> None:
+    """`python -m benchmarks.nas_fpn` on the smallest budget: tokens to cells to a trained RetinaNet to its AP50."""
+    recipe = Recipe(steps=1, batch_size=2, learning_rate=0.001, device="cpu", ema=None)
+    budget = nas_fpn_search.Budget(steps=2, children=2, train=4, val=2, recipe=recipe)
+    found = nas_fpn_search.search(budget, tmp_path)
+    scores = json.loads((tmp_path / "aps.json").read_text())["aps"]
+    assert [len(children) for children in found.values()] == [4, 4]
+    for child in (*found["controller"], *found["random"]):
+        assert child.reward == scores["".join(map(str, child.tokens))]
+        pyramid: Any = nas_fpn_search.detector_of(child.tokens).network.pyramid
+        merging: Any = pyramid.pyramids[0]
+        assert merging.cells == nas_fpn_search.SPACE.decode(child.tokens)
+    again = nas_fpn_search.Aps(budget, tmp_path / "aps.json")
+    again._train = lambda tokens: pytest.fail("was trained before")  # type: ignore[method-assign]
+    assert [again.of(child.tokens) for child in found["random"]] == [child.reward for child in found["random"]]
+    other = nas_fpn_search.Budget(steps=2, children=2, train=5, val=2, recipe=recipe)
+    with pytest.raises(ValueError, match="another budget"):
+        nas_fpn_search.Aps(other, tmp_path / "aps.json")
+    assert len(list(nas_fpn_search.table(found))) == 4

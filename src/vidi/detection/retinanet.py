@@ -25,6 +25,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
+from vidi.backbones.nas_fpn import NASFPN
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.candidates import Candidates
@@ -118,7 +119,14 @@ class Anchors(LevelAnchors):
 class RetinaNet(nn.Module):
     """Backbone, feature pyramid, two heads that its levels share, and the anchors."""
 
-    def __init__(self, backbone: ResNet, pyramid: FeaturePyramid, anchors: Anchors, class_head: Head, box_head: Head):
+    def __init__(
+        self,
+        backbone: ResNet,
+        pyramid: FeaturePyramid | NASFPN,
+        anchors: Anchors,
+        class_head: Head,
+        box_head: Head,
+    ):
         super().__init__()
         self.backbone, self.pyramid = backbone, pyramid
         self.anchors = anchors
