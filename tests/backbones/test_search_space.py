@@ -1,17 +1,21 @@
 """The space of MBConv stages: tokens and stages are one to one, and what is decided is what is built."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tests.cli.command import vidi
+from vidi.api import load, train
 from vidi.backbones.inverted_residual import InvertedResidual, InvertedResidualTrunk, Stage
 from vidi.backbones.search_space import SearchedNet, SearchedStage, SearchSpace, StageOptions, searched_net
 from vidi.nn.normalization import norm_layer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
 
+SHORT: dict[str, Any] = {"steps": 3, "batch_size": 8, "device": "cpu"}
 SPACE = SearchSpace((
     StageOptions(repeats=(1, 2), channels=(8, 16), stride=1, kernels=(3,), expansions=(1,)),
     StageOptions(repeats=(1, 2, 3), channels=(16,), stride=2, expansions=(2, 4)),
@@ -114,3 +118,26 @@ def test_a_network_has_stages_and_its_builder_records_them() -> None:
     assert model.origin is not None
     assert model.origin[0] == "searched_net"
     assert model.origin[1]["stages"][2] == (5, 3, 0.25, 2, 40, 2)
+
+
+@pytest.mark.system("2.7-NAS-SPACE")
+def test_a_decoded_network_is_trained_saved_and_loaded_as_any_other_system(tmp_path: Path) -> None:
+    """What is written into the run folder says which network it was; what comes back predicts the same."""
+    stages = SPACE.decode((0, 0, 1, 0, 0, 1, 0, 1, 1, 0))
+    run = train("searched_net", out=tmp_path / "run", stages=stages, stem_width=8, world_scenes=16, **SHORT)
+    model: Any = load(run.folder)
+    assert model.origin[0] == "searched_net"
+    assert [len(stage) for stage in model.network.backbone.stages] == [stage.repeats for stage in stages]
+    assert model.network.backbone.channels == tuple(stage.channels for stage in stages)
+    picture = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    model.save(tmp_path / "again")
+    (one,), (other,) = model.predict(picture), load(tmp_path / "again").predict(picture)
+    assert torch.equal(one.probabilities, other.probabilities)
+
+
+@pytest.mark.system("2.7-NAS-SPACE")
+def test_the_command_trains_a_searched_network(tmp_path: Path) -> None:
+    words = [f"{key}={value}" for key, value in SHORT.items()]
+    done = vidi("train", "searched_net", "--out", tmp_path / "run", "world_scenes=16", *words)
+    assert done.code == 0, done.err
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
