@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from tests.conftest import Learnt
 from tests.settings import SEED
 from vidi.api import load
 from vidi.catalog import CATALOG
@@ -193,19 +192,30 @@ def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names_of(Supervised))
-def test_the_loss_falls_on_one_batch(name: str, learnt: Learnt) -> None:
+def test_the_loss_falls_on_one_batch(name: str) -> None:
+    """A step against the gradient takes a quarter of what the slope promises, if it is short enough."""
     model = build(name, SEED).train()
-    optimizer = torch.optim.Adam(model.parameters(), 3e-4)
-    sizes = [(64, 64)] * 8  # batch norms over fewer images make the loss of a hundred layers jump
+    sizes = [(64, 64)] * 8  # batch norms over fewer images are steeper still
     images, targets = inputs(CATALOG[name].task, sizes), truths(CATALOG[name].task, sizes)
-    totals = []
-    for _ in range(10):
-        total = torch.stack(list(model.loss(images, targets).values())).sum()
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        totals.append(total.item())
-    learnt("share of the loss that is left", min(totals[-3:]) / totals[0], most=1)
+
+    def total() -> Tensor:
+        torch.default_generator.manual_seed(SEED)  # the same units are dropped, the same proposals drawn
+        return torch.stack(list(model.loss(images, targets).values())).sum()
+
+    before = total()
+    before.backward()
+    gradients = [(p, p.grad) for p in model.parameters() if p.grad is not None]
+    slope = sum(float(gradient.square().sum()) for _, gradient in gradients)
+    shares = (0.1, 0.03, 0.01, 0.003, 0.001)  # of the loss, which a straight line would lose
+    lost, gone = [], 0.0
+    with torch.no_grad():
+        for share in shares:
+            length = share * float(before) / slope
+            for parameter, gradient in gradients:
+                parameter -= (length - gone) * gradient
+            gone = length
+            lost.append(1 - float(total() / before))
+    assert any(loss > share / 4 for loss, share in zip(lost, shares, strict=True)), lost
 
 
 @pytest.mark.parametrize("name", marked([name for name in NAMES if CATALOG[name].task == "detection"]))

@@ -351,7 +351,7 @@ def test_prediction_of_images_of_other_sizes(pair: SimpleNamespace) -> None:
     assert all(len(result) for result in results)
     for result, want in zip(results, expected, strict=True):
         assert_close(result.scores, want["scores"], FLOAT32)
-        assert_close(result.boxes, want["boxes"], FLOAT32)
+        assert_close(result.boxes, want["boxes"], 3e-4)  # exp and the way back to the original multiply the rounding
         assert torch.equal(result.labels + 1, want["labels"])
 
 
