@@ -78,6 +78,22 @@ def test_a_data_set_is_asked_for_the_keys_of_the_scorer() -> None:
     assert asked == [("label",)]
 
 
+def test_a_scorer_that_names_no_keys_gets_whole_targets() -> None:
+    class Whole(Recorder):
+        keys = None  # type: ignore[assignment]
+
+        def update(self, results: Sequence[Any], targets: Sequence[Mapping[str, Any]]) -> None:
+            kinds.update(*targets)
+
+    class Asked(Blobs):
+        def giving(self, kinds: Sequence[str]) -> "Asked":
+            raise AssertionError(kinds)
+
+    kinds: set[str] = set()
+    evaluate(tiny(), Asked(4), Whole())
+    assert kinds == set(Blobs(1)[0][1])
+
+
 PROGRAM = """
 import json, sys, torch
 from accelerate import Accelerator

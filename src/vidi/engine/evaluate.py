@@ -37,8 +37,9 @@ def evaluate(
         The scorer's numbers, and for supervised models the losses, means over images, as `val/NAME`.
     """
     processes = processes or Processes()
-    if hasattr(dataset, "giving"):
-        dataset = dataset.giving(scorer.keys)
+    keys = getattr(scorer, "keys", None)  # a scorer of one's own that names none gets whole targets
+    if keys is not None and hasattr(dataset, "giving"):
+        dataset = dataset.giving(keys)
     loader = evaluation_loader(
         dataset,
         model.preprocess,
