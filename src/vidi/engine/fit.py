@@ -5,6 +5,7 @@ from them, so a state holds tensors and plain numbers only. Accelerate brings de
 processes; it wraps the whole loss, because stages of a network called outside the DDP module get no averaged gradients.
 """
 
+import atexit
 import math
 import signal
 import threading
@@ -102,6 +103,16 @@ def turns_by_batch(turns: Sequence[str]) -> list[tuple[str, ...]]:
         else:
             groups[-1].append(turn)
     return [tuple(group) for group in groups]
+
+
+@atexit.register
+def leave_the_group() -> None:
+    """End the process group, if there is one, while Python is whole.
+
+    Its threads may still hold tensors of the last exchange, and letting go of them later aborts the process.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def make_accelerator(recipe: Recipe, model: Trainable) -> Accelerator:
