@@ -7,7 +7,12 @@ from beartype import beartype
 
 
 def check(definition: Callable) -> Callable:
-    """Apply beartype; a Protocol among the annotations is checked by the names of its members."""
+    """Apply beartype; a Protocol among the annotations is checked by the names of its members.
+
+    Functions within functions go unchecked: they are defined, and would be decorated, at every call of the outer one.
+    """
+    if "<locals>" in definition.__qualname__:
+        return definition
     for hint in getattr(definition, "__annotations__", {}).values():
         _make_protocols_checkable(hint)
     return beartype(definition)
