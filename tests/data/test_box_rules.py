@@ -43,7 +43,7 @@ def test_fractions_are_a_fault_where_no_box_is_larger() -> None:
 def test_remarks_count() -> None:
     counts = BoxCounts.of(target([[0, 0, 20, 20], [0, 0, 20, 20], [1, 1, 1.9, 9]], labels=torch.zeros(3)))
     assert [str(remark) for remark in counts.remarks("a.json")] == [
-        "a.json: 1 of 3 boxes are less than a pixel wide or high: augmentations drop them",
-        "a.json: 1 of 3 boxes stand there before, with the same class and corners",
+        "a.json: boxes less than a pixel wide or high, which augmentations drop: 1 of 3",
+        "a.json: boxes that stand there before, with the same class and corners: 1 of 3",
     ]
     assert BoxCounts.of(target([[0, 0, 1, 1], [4, 4, 9, 9]])).remarks("a.json") == ()

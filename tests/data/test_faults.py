@@ -60,6 +60,6 @@ def test_what_many_rows_have_in_common_is_one_remark() -> None:
     log.settle(images=1)
     log.settle(images=1)
     assert [str(r) for r in log.remarks] == [
-        "a.json: 2 boxes are odd (first: row 1)",
-        "a.json: 1 ids are odd (first: row 2)",
+        "a.json: boxes are odd: 2 (first: row 1)",
+        "a.json: ids are odd: 1 (first: row 2)",
     ]

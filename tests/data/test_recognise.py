@@ -96,5 +96,5 @@ def test_remarks_about_the_whole_set_come_with_each_split(tmp_path):
     found = recognise(tmp_path)
     for split in ("train", "val"):
         assert [remark.message for remark in found.open(split).remarks] == [
-            "1 picture is not used: they lie outside the classes of the splits (first: left_over.png)"
+            "pictures not used because they lie outside the classes of the splits: 1 (first: left_over.png)"
         ]

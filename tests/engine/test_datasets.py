@@ -62,7 +62,7 @@ def test_remarks_are_counted_and_the_first_is_told(tmp_path: Path) -> None:
     (line,) = lines_about(source, source.open_for_training(TASKS["detection"], Recipe()))
     assert line.startswith(f"{tmp_path}: 2 remarks, which `vidi data check` lists; first: ")
     assert line.endswith(
-        "instances.json: 8 values of id are written as text and are read as numbers (first: annotation 0)"
+        "instances.json: values of id are written as text and are read as numbers: 8 (first: annotation 0)"
     )
 
 

@@ -59,9 +59,8 @@ class BoxCounts:
 
     def remarks(self, place: str) -> tuple[Fault, ...]:
         """Return what is odd about the boxes of the data set at `place`."""
-        of_all = f"of {self.boxes} boxes"
         told = {
-            f"{self.slivers} {of_all} are less than a pixel wide or high: augmentations drop them": self.slivers,
-            f"{self.repeated} {of_all} stand there before, with the same class and corners": self.repeated,
+            "boxes less than a pixel wide or high, which augmentations drop": self.slivers,
+            "boxes that stand there before, with the same class and corners": self.repeated,
         }
-        return tuple(Fault(place, "", message) for message, count in told.items() if count)
+        return tuple(Fault(place, "", f"{what}: {n} of {self.boxes}") for what, n in told.items() if n)

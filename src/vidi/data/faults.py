@@ -6,7 +6,7 @@ it belongs to: without one of its objects it would teach that there is backgroun
 repaired without loss (a box that reaches over the border is clipped): they never stop a reader.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -33,6 +33,11 @@ class Fault:
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.file, self.where, self.message) if part)
+
+
+def tallied(file: str | Path, what: str, places: Sequence[str]) -> Fault:
+    """Tell in one line what holds of several places of a file, with their number and the first."""
+    return Fault(str(file), "", f"{what}: {len(places)} (first: {places[0]})")
 
 
 def listing(faults: Iterable[Fault], shown: int = SHOWN) -> str:
@@ -93,7 +98,7 @@ class FaultLog:
         self.remarks.append(Fault(str(file), where, message))
 
     def tally(self, file: str | Path, where: str, what: str) -> None:
-        """Count something odd that many rows of a file have; one remark tells `N what` when the log settles."""
+        """Note something odd that many rows of a file have; one remark tells `what: N` when the log settles."""
         self.tallies.setdefault((str(file), what), []).append(where)
 
     def settle(self, images: int) -> None:
@@ -102,7 +107,7 @@ class FaultLog:
         Tallies become remarks.
         """
         for (file, what), places in self.tallies.items():
-            self.remark(file, "", f"{len(places)} {what} (first: {places[0]})")
+            self.remarks.append(tallied(file, what, places))
         self.tallies.clear()
         kept = images - len(self.spoiled)
         if self.faults and (self.on_fault == "raise" or kept == 0):

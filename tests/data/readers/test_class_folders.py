@@ -148,7 +148,7 @@ def test_two_folders_for_one_split_are_both_read_and_said(tmp_path):
 def test_pictures_outside_the_classes_are_counted(tmp_path):
     write(tmp_path, {"train/a": 1, "train/b": 1, "test": 3})  # a test folder without classes
     assert [remark.message for remark in recognise(tmp_path).layout.remarks] == [
-        "3 pictures are not used: they lie outside the classes of the splits (first: test/0.png)"
+        "pictures not used because they lie outside the classes of the splits: 3 (first: test/0.png)"
     ]
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vidi.data.readers.image_files import ImageFiles, is_foreign
+from vidi.data.readers.image_files import ImageFiles
+from vidi.data.readers.places import is_foreign
 
 
 def make(root: Path, *names: str) -> None:
@@ -49,7 +50,7 @@ def test_a_moved_file_is_found_by_its_name_alone_if_that_is_unique(tmp_path: Pat
     make(tmp_path, "a/1.png", "b/1.png", "b/2.png")
     places = ImageFiles([tmp_path / "a", tmp_path / "b", tmp_path / "a/../b"], [])
     assert places.find("/x/y/2.png") == (tmp_path / "b", "2.png", True)  # one file, by whichever folder
-    with pytest.raises(ValueError, match=r"/x/y/1.png could be each of .*a/1.png, .*b/1.png"):
+    with pytest.raises(ValueError, match=r"/x/y/1.png is not there, and could be each of .*a/1.png, .*b/1.png"):
         places.find("/x/y/1.png")
     with pytest.raises(ValueError, match=r"/x/3.png is missing, also by its last parts; .*looked for in .*/a, .*/b"):
         places.find("/x/3.png")

@@ -149,7 +149,7 @@ def test_sub_folders_and_two_folders_of_a_split(tmp_path):
     assert len(val) == 2
     assert [remark.message for remark in val.remarks] == [
         "images/val and images/valid are both read as val",
-        "1 picture is not used: they have no label maps (first: images/extra.png)",
+        "pictures not used because they have no label maps: 1 (first: images/extra.png)",
     ]
 
 

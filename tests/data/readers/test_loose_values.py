@@ -73,9 +73,9 @@ def test_each_form_of_a_key_is_told_once_with_its_count() -> None:
         loose.identity({"id": value}, "id", f"row {row}")
     loose.number({"area": [400.0]}, "area", "row 9")
     assert told(loose) == [
-        "3 values of id are written as text and are read as numbers (first: row 0)",
-        "1 values of id are written with a decimal point and are read as numbers (first: row 3)",
-        "1 values of area are written in a list and are read as numbers (first: row 9)",
+        "values of id are written as text and are read as numbers: 3 (first: row 0)",
+        "values of id are written with a decimal point and are read as numbers: 1 (first: row 3)",
+        "values of area are written in a list and are read as numbers: 1 (first: row 9)",
     ]
 
 
@@ -97,4 +97,4 @@ def test_flags() -> None:
     for value, message in ((2, "f is 2, expected 0 or 1"), ("yes", "f is 'yes', expected a whole number")):
         with pytest.raises(ValueError, match=message):
             loose.flag({"f": value}, "f", "")
-    assert "1 values of f are null and are read as 0 (first: )" in told(loose)
+    assert "values of f are null and are read as 0: 1 (first: )" in told(loose)

@@ -44,8 +44,23 @@ def test_what_exists_is_taken_as_it_is(root, tmp_path):
     assert find_place("images", [root / "none", root]) == (root / "images", False)
     assert find_place("/home/me/images", [root], guess=False) is None
     assert find_place("elsewhere", [root]) is None
-    assert find_place("x/../more", [root]) is None  # no tails of a path that goes up and down
+    assert find_place("x/../more", [root]) == (root / "more", True)
     assert find_place("a" * 5000, [root]) is None
+
+
+def test_a_tail_must_lead_to_one_place(root):
+    (root / "inner" / "more").mkdir(parents=True)
+    bases = [root, root / "inner"]
+    assert find_place("more", bases) == (root / "more", False)  # as it is written, the first base has it
+    assert find_place("/srv/images/a/3.png", [*bases, root / "images" / ".."]) == (root / "images/a/3.png", True)
+    with pytest.raises(
+        ValueError, match=rf"^/srv/more is not there, and could be each of {root}/inner/more, {root}/more$"
+    ):
+        find_place("/srv/more", bases)
+    (root / "inner" / "more" / "3.png").touch()
+    listed = text(root / "train.txt", "/srv/more/3.png\n")
+    (fault,) = gather([listed], Stock(root), bases).faults
+    assert (fault.where, "could be each of" in fault.message) == ("line 1", True)
 
 
 def names(found, root):
@@ -66,7 +81,7 @@ def test_a_list_names_pictures_of_this_and_of_another_machine(root):
     assert len(found.faults) == 1  # a/3.png lies nowhere, and 3.png is two pictures
     assert str(found.faults[0]).startswith(f"{listed}: line 5: gone\\a\\3.png is not there, and 2 pictures have this")
     assert [str(remark) for remark in found.remarks] == [
-        f"{listed}: 1 paths of another machine are found by their last parts "
+        f"{listed}: paths of another machine, found by their last parts: 1 "
         f"(first: line 4, D:\\elsewhere\\images\\a\\3.png, is {root / 'images/a/3.png'})"
     ]
 
@@ -75,7 +90,7 @@ def test_a_unique_file_name_is_enough(root):
     listed = text(root / "lists" / "train.txt", "/srv/pictures/2.png\n")
     found = gather([listed], Stock(root), [root])
     assert names(found, root) == ["images/2.png"]
-    assert "1 paths of another machine" in found.remarks[0].message
+    assert "paths of another machine, found by their last parts: 1 (first: line 1, " in found.remarks[0].message
 
 
 @pytest.mark.parametrize(
@@ -98,7 +113,7 @@ def test_one_picture_has_one_spelling(root, monkeypatch):
     found = gather([listed, Path("images")], Stock(Path()), [Path()])
     assert found.paths == [Path("images/1.png"), Path("images/2.png"), Path("images/a/3.png")]
     assert [remark.message for remark in found.remarks] == [
-        "3 pictures of this split stand there twice: each is used once"
+        "pictures of this split that stand there before, used once: 3"
     ]
 
 

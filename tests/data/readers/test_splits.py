@@ -66,10 +66,10 @@ def test_what_is_not_used_is_counted_in_one_line(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (remark,) = remark_outside(tmp_path, [tmp_path / "used"], "nobody asked")
-    assert str(remark) == f"{tmp_path}: 2 pictures are not used: nobody asked (first: c.png)"
+    assert str(remark) == f"{tmp_path}: pictures not used because nobody asked: 2 (first: c.png)"
     assert remark_outside(tmp_path, [tmp_path], "nobody asked") == ()
     assert remark_unused(tmp_path, [], "x") == ()
-    assert remark_unused(tmp_path, ["z"], "x")[0].message == "1 picture is not used: x (first: z)"
+    assert remark_unused(tmp_path, ["z"], "x")[0].message == "pictures not used because x: 1 (first: z)"
 
 
 def test_a_sets_own_splits_are_taken():

@@ -109,7 +109,7 @@ def test_trainval_without_the_validation_is_train(tmp_path):
     annotated(tmp_path, *(f"JPEGImages/{row}" for row in range(5)))
     listed(tmp_path, trainval="0\n1\n2\n3\n", val="2\n3\n")
     assert {split: len(names) for split, names in splits(tmp_path).items()} == {"train": 2, "val": 2}
-    assert remarks(tmp_path) == ["1 picture is not used: they stand in no list (first: 4)"]
+    assert remarks(tmp_path) == ["pictures not used because they stand in no list: 1 (first: 4)"]
     listed(tmp_path, train="0\n")
     assert splits(tmp_path)["train"] == ["JPEGImages/0.png"]  # a list of its own comes first
 

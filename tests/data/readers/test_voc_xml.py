@@ -149,14 +149,14 @@ def test_an_xml_that_names_its_file_tells_two_pictures_apart(tmp_path):
     dropped = open_source(root, on_fault="drop")
     assert [dropped.path(index).name for index in range(len(dropped))] == ["a.png"]
     (remark,) = dropped.remarks
-    assert remark.message == "1 picture is not used: they have no xml (first: a.jpg)"
+    assert remark.message == "pictures not used because they have no xml: 1 (first: a.jpg)"
 
 
 def test_a_picture_without_xml_is_counted(tmp_path):
     root = write(tmp_path, {"a": [thing()]})
     PIL.Image.new("RGB", (30, 20)).save(root / "JPEGImages" / "z.jpg")
     assert [remark.message for remark in open_source(root).remarks] == [
-        "1 picture is not used: they have no xml (first: z.jpg)"
+        "pictures not used because they have no xml: 1 (first: z.jpg)"
     ]
 
 

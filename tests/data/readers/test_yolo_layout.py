@@ -83,7 +83,7 @@ def test_cvat_lists_pictures_with_its_own_prefix(tmp_path):
     assert splits(tmp_path) == {"train": ["obj_train_data/a", "obj_train_data/b"]}
     train = open_dataset(tmp_path, "train")
     assert train.categories == ("cell",)
-    assert any("2 paths of another machine" in remark.message for remark in train.remarks)
+    assert any("paths of another machine, found by their last parts: 2" in remark.message for remark in train.remarks)
 
 
 def test_label_studio_without_splits(tmp_path):
@@ -101,7 +101,7 @@ def test_darknet_lists_with_the_pictures_of_voc(tmp_path):
     text(tmp_path / "valid.txt", "JPEGImages/b.jpg\n")
     assert splits(tmp_path) == {"train": ["JPEGImages/a"], "val": ["JPEGImages/b"]}
     assert remarks(tmp_path) == [
-        ": 1 picture is not used: train.txt, valid.txt has them in no split (first: JPEGImages/c.jpg)"
+        ": pictures not used because train.txt, valid.txt has them in no split: 1 (first: JPEGImages/c.jpg)"
     ]
     text(tmp_path / "val.txt", "JPEGImages/c.jpg\n")
     with pytest.raises(ValueError, match=r"two lists for one split \(train\.txt, val\.txt, valid\.txt\)"):
@@ -118,7 +118,7 @@ def test_the_lists_of_a_yaml_are_the_splits(tmp_path):
     yaml = text(tmp_path / "data.yaml", "train: [lists/a.txt, lists/b.txt]\nval: images/sub\nnames: [x]\n")
     labelled(tmp_path, "images/sub/0")
     assert splits(yaml) == {"train": ["images/3", "images/0", "images/1"], "val": ["images/sub/0"]}
-    assert remarks(tmp_path) == [": 3 pictures are not used: data.yaml has them in no split (first: images/2.png)"]
+    assert remarks(tmp_path) == [": pictures not used because data.yaml has them in no split: 3 (first: images/2.png)"]
 
 
 def test_several_folders_are_one_split(tmp_path):
@@ -151,7 +151,7 @@ def test_the_yaml_wins_over_the_names_of_folders_and_that_is_said(tmp_path):
     assert splits(tmp_path) == {"train": ["train/images/a"], "val": ["test/images/c"]}
     assert remarks(tmp_path) == [
         "/data.yaml: val: test/images is called like test; it is val",
-        ": 1 picture is not used: data.yaml has them in no split (first: valid/images/b.png)",
+        ": pictures not used because data.yaml has them in no split: 1 (first: valid/images/b.png)",
     ]
 
 
@@ -162,6 +162,15 @@ def test_a_missing_test_split_is_remarked_others_are_errors(tmp_path):
     assert remarks(tmp_path) == ["/data.yaml: test: ../test/images is not there and is left out"]
     text(tmp_path / "data.yaml", "train: train/images\nval: gone/images2\nnames: [x]\n")
     with pytest.raises(ValueError, match=rf"data\.yaml: val: gone/images2 is not there; looked in {tmp_path}"):
+        find_layout(tmp_path)
+
+
+def test_a_path_of_another_machine_that_could_be_two_folders_is_refused(tmp_path):
+    labelled(tmp_path, "images/a", "inner/images/b")
+    text(tmp_path / "data.yaml", "path: inner\ntrain: /srv/images\nval: /srv/images\nnames: [cell]\n")
+    with pytest.raises(
+        ValueError, match=rf"data\.yaml: train: /srv/images is not there, and could be each of {tmp_path}"
+    ):
         find_layout(tmp_path)
 
 
@@ -176,7 +185,10 @@ def test_pictures_of_two_splits_are_counted(tmp_path):
     labelled(tmp_path, "images/train2017/a", "images/train2017/b")
     text(tmp_path / "data.yaml", "train: images/train2017\nval: images/train2017\nnames: [x]\n")  # as in coco128.yaml
     assert splits(tmp_path)["val"] == splits(tmp_path)["train"]
-    assert any("2 pictures stand in train and in val" in remark for remark in remarks(tmp_path))
+    assert any(
+        "pictures that stand in train and in val, so that scores are too good: 2" in remark
+        for remark in remarks(tmp_path)
+    )
 
 
 def test_several_yaml_files_have_to_agree(tmp_path):
@@ -245,7 +257,7 @@ def test_pictures_outside_labelled_folders_are_counted(tmp_path):
     labelled(tmp_path, "images/train/a", "images/val/b")
     picture(tmp_path / "images" / "test" / "c.png")
     assert remarks(tmp_path) == [
-        ": 1 picture is not used: they lie outside the folders that have labels (first: images/test/c.png)"
+        ": pictures not used because they lie outside the folders that have labels: 1 (first: images/test/c.png)"
     ]
 
 

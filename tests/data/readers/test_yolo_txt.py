@@ -121,21 +121,25 @@ def test_outlines_give_their_envelope_and_are_counted(tmp_path):
     assert boxes(dataset, 1) == ([1], [[4, 2, 12, 8]])
     where = tmp_path / "labels" / "train" / "a.txt"
     assert [remark.message for remark in dataset.remarks] == [
-        f"2 rows are outlines: the box of each is its envelope (first: {where}, line 1)"
+        f"rows are outlines, the box of each is its envelope: 2 (first: {where}, line 1)"
     ]
 
 
 def test_a_confidence_is_left_out_and_counted(tmp_path):
     dataset = open_source(write(tmp_path, {"a": "0 0.5 0.5 0.5 0.5 0.91\n0 0.5 0.5 0.5 0.5 1\n"}))
     assert boxes(dataset) == ([0, 0], [[10, 5, 30, 15]] * 2)
-    assert ["2 rows have a sixth value, a confidence" in remark.message for remark in dataset.remarks] == [True]
+    assert [
+        "rows have a sixth value, a confidence, which is left out: 2" in remark.message for remark in dataset.remarks
+    ] == [True]
 
 
 def test_keypoints_that_a_yaml_announces_are_not_taken_for_an_outline(tmp_path):
     row = "0 0.5 0.5 0.5 0.5 0.1 0.1 0.9 0.9"  # two points x y, outside the box
     dataset = open_source(write(tmp_path / "a", {"a": row}, names="names: [dog]\nkpt_shape: [2, 2]"))
     assert boxes(dataset) == ([0], [[10, 5, 30, 15]])
-    assert ["1 rows have keypoints" in remark.message for remark in dataset.remarks] == [True]
+    assert [
+        "rows have keypoints, of which only the box is read: 1" in remark.message for remark in dataset.remarks
+    ] == [True]
     outline = open_source(write(tmp_path / "b", {"a": row}, names="names: [dog]"))
     assert boxes(outline) == ([0], [[4, 2, 36, 18]])
     assert ["outlines" in remark.message for remark in outline.remarks] == [True]

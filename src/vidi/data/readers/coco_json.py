@@ -179,7 +179,7 @@ def _images(
 def _size(image: Mapping[str, Any], path: Path, where: str, loose: LooseRows) -> tuple[int, int]:
     """Return (H, W) of an image row; of the file itself where the row does not tell them, or tells zeros."""
     if not image.get("height") or not image.get("width"):
-        loose.log.tally(loose.file, where, "image rows have no height and width: the files are asked for them")
+        loose.log.tally(loose.file, where, "image rows have no height and width, the files are asked for them")
         return files.image_size(path)
     height, width = loose.whole(image, "height", where), loose.whole(image, "width", where)
     if min(height, width) < 1:
@@ -261,7 +261,7 @@ class _Things:
         """Return the box of an annotation as xyxy: `bbox`, or the envelope of its segmentation where it has none."""
         values, where = annotation.get("bbox"), f"annotation {annotation['id']}"
         if not values and segmentation is not None:
-            self._loose.log.tally(self._loose.file, where, "annotations have no bbox: it is the envelope of their mask")
+            self._loose.log.tally(self._loose.file, where, "annotations have no bbox, it is the envelope of their mask")
             return envelope(segmentation, size)
         if not isinstance(values, list) or len(values) != 4 or any(number_of(value)[0] is None for value in values):
             raise ValueError(f"bbox {values}: expected four finite numbers x y w h")

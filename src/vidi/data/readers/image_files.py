@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-MOVED = "names of image files are paths of another machine: the files are found by the last parts of their paths"
+from vidi.data.readers.places import find_moved, is_foreign
+
+MOVED = "image files named by a path of another machine, found by its last parts"
 
 
 class ImageFiles:
@@ -33,16 +35,10 @@ class ImageFiles:
             raise ValueError(f"the image file {self.folder / name} is missing; {self._looked()}")
         if "\\" in name and "/" not in name and (self.folder / name).is_file():  # Unix allows it in a name
             return self.folder, name, False
-        parts = _own_parts(name)
-        for first in range(len(parts)):
-            last = "/".join(parts[first:])
-            holding = [folder for folder in self.folders if self._holds(folder, last)]
-            found = {(folder / last).resolve(): folder for folder in reversed(holding)}
-            if len(found) > 1:
-                raise ValueError(f"the image file {name} could be each of {', '.join(sorted(map(str, found)))}")
-            if found:
-                return next(iter(found.values())), last, True
-        raise ValueError(f"the image file {name} is missing, also by its last parts; {self._looked()}")
+        found = find_moved(name, self.folders, self._holds)
+        if found is None:
+            raise ValueError(f"the image file {name} is missing, also by its last parts; {self._looked()}")
+        return *found, True
 
     def _looked(self) -> str:
         return f"images were looked for in {', '.join(map(str, self.folders))}"
@@ -53,19 +49,6 @@ class ImageFiles:
         if directory not in self._listings:
             self._listings[directory] = _files_in(directory)
         return last in self._listings[directory]
-
-
-def is_foreign(name: str) -> bool:
-    """Tell whether a name is the path of another machine, or one that leaves its folder."""
-    path = PureWindowsPath(name)  # knows separators of both kinds
-    return "\\" in name or bool(path.root or path.drive) or ".." in path.parts
-
-
-def _own_parts(name: str) -> list[str]:
-    """Return the parts of a path without its drive and root, those behind the last `..`."""
-    path = PureWindowsPath(name)
-    parts = [part for part in path.parts if part != path.anchor]
-    return parts[max((row for row, part in enumerate(parts) if part == ".."), default=-1) + 1 :]
 
 
 def _files_in(folder: Path) -> frozenset[str]:

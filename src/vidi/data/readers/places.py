@@ -1,19 +1,19 @@
 """Paths that a file of a data set names: taken as they are, or found again where the set was moved.
 
-Lists and yaml files are written on one machine and read on another. A path that exists is that path. Otherwise
-backslashes are turned, and what follows the folders of the other machine is looked for below the set; last of all a
-picture is known by its file name, if that is unique. What was found so is remarked, with its number.
+Annotations, lists and yaml files are written on one machine and read on another. A path that exists is that path.
+Otherwise what follows the folders of the other machine is looked for below the set; last of all a picture is known by
+its file name, if that is unique. What was found so is remarked, with its number.
 """
 
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from vidi import files
-from vidi.data.faults import Fault
+from vidi.data.faults import Fault, tallied
 from vidi.data.readers.image_set import files_below, is_image_name
 
 
@@ -55,21 +55,41 @@ class Stock:
 def find_place(text: str, bases: Sequence[Path], *, guess: bool = True) -> Place | None:
     """Return the file or folder that a text names, relative to the first of the bases where it exists.
 
-    With `guess` the longest tail of the text that exists below a base is taken, where the text itself does not.
+    With `guess` its last parts are looked for where the text itself does not exist; ValueError as from `find_moved`.
     """
-    turned = text.replace("\\", "/")
     for base in bases:
-        for spelling in (text, turned):
+        for spelling in (text, text.replace("\\", "/")):
             if os.path.exists(base / spelling):
                 return Place(base / spelling, False)
-    parts = [part for part in turned.split("/") if part not in ("", ".")]
-    while parts and parts[0] == "..":  # Roboflow writes ../train/images for a folder beside the yaml
-        parts.pop(0)
-    is_foreign = turned.startswith("/")
-    for start in range(len(parts)) if guess and ".." not in parts else ():
-        for base in bases:
-            if os.path.exists(base.joinpath(*parts[start:])):
-                return Place(base.joinpath(*parts[start:]), is_foreign or start > 0)
+    moved = find_moved(text, bases, lambda base, last: os.path.exists(base / last)) if guess else None
+    if moved is None:
+        return None
+    base, last = moved
+    beside = "/".join(PureWindowsPath(text).parts).removeprefix("../") == last  # as Roboflow writes ../train/images
+    return Place(base / last, not beside)
+
+
+def is_foreign(name: str) -> bool:
+    """Tell whether a name is the path of another machine, or one that leaves its folder."""
+    path = PureWindowsPath(name)  # knows separators of both kinds
+    return "\\" in name or bool(path.root or path.drive) or ".." in path.parts
+
+
+def find_moved(name: str, folders: Sequence[Path], holds: Callable[[Path, str], bool]) -> tuple[Path, str] | None:
+    """Return the folder that holds as many last parts of a path as lead anywhere, and these parts; None: no folder.
+
+    The parts are those behind drive, root and the last `..`. Raises ValueError where two folders hold different files.
+    """
+    path = PureWindowsPath(name)
+    parts = [part for part in path.parts if part != path.anchor]
+    behind = max((row for row, part in enumerate(parts) if part == ".."), default=-1) + 1
+    for first in range(behind, len(parts)):
+        last = "/".join(parts[first:])
+        found = {(folder / last).resolve(): folder for folder in reversed(folders) if holds(folder, last)}
+        if len(found) > 1:
+            raise ValueError(f"{name} is not there, and could be each of {', '.join(sorted(map(str, found)))}")
+        if found:
+            return next(iter(found.values())), last
     return None
 
 
@@ -86,7 +106,7 @@ def gather(places: Iterable[Path], stock: Stock, bases: Sequence[Path]) -> Pictu
             found.faults.append(Fault(str(place), "", "expected a folder, or a .txt that lists pictures"))
     distinct = list(dict.fromkeys(found.paths))
     if len(distinct) < len(found.paths):
-        message = f"{len(found.paths) - len(distinct)} pictures of this split stand there twice: each is used once"
+        message = f"pictures of this split that stand there before, used once: {len(found.paths) - len(distinct)}"
         found.remarks.append(Fault(str(stock.root), "", message))
     found.paths = distinct
     return found
@@ -97,28 +117,31 @@ def _read_list(file: Path, stock: Stock, bases: Sequence[Path], found: Pictures)
     for line, text in enumerate(map(str.strip, files.read_text(file).splitlines()), start=1):
         if not text:
             continue
-        place = find_place(text, bases) or _by_file_name(text, stock)
-        if isinstance(place, str):
-            found.faults.append(Fault(str(file), f"line {line}", place))
-        elif not place.path.is_file() or not is_image_name(place.path.name):
+        try:
+            place = find_place(text, bases) or _by_file_name(text, stock)
+        except ValueError as error:
+            found.faults.append(Fault(str(file), f"line {line}", str(error)))
+            continue
+        if not place.path.is_file() or not is_image_name(place.path.name):
             found.faults.append(Fault(str(file), f"line {line}", f"{text} is no picture"))
         else:
             found.paths.append(_below(stock.root, place.path))
             if place.is_guessed:
                 guesses.append(f"line {line}, {text}, is {found.paths[-1]}")
     if guesses:
-        message = f"{len(guesses)} paths of another machine are found by their last parts (first: {guesses[0]})"
-        found.remarks.append(Fault(str(file), "", message))
+        found.remarks.append(tallied(file, "paths of another machine, found by their last parts", guesses))
 
 
-def _by_file_name(text: str, stock: Stock) -> Place | str:
-    """Return the only picture of that file name, or say why there is none."""
+def _by_file_name(text: str, stock: Stock) -> Place:
+    """Return the only picture of that file name. Raises ValueError that says why there is none."""
     known = stock.by_file_name.get(text.replace("\\", "/").rpartition("/")[2], [])
     if len(known) == 1:
         return Place(known[0], True)
     if known:
-        return f"{text} is not there, and {len(known)} pictures have this file name ({known[0]}, {known[1]}, ...)"
-    return f"{text} is not there; looked below {stock.root}"
+        raise ValueError(
+            f"{text} is not there, and {len(known)} pictures have this file name ({known[0]}, {known[1]}, ...)"
+        )
+    raise ValueError(f"{text} is not there; looked below {stock.root}")
 
 
 def _below(root: Path, path: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from vidi.data.faults import Fault, OnFault
+from vidi.data.faults import Fault, OnFault, tallied
 from vidi.data.readers.box_table import BoxRow
 from vidi.data.readers.image_set import ImageSet, files_below, is_hidden
 
@@ -97,10 +97,7 @@ def remark_doubled(root: Path, folders: Mapping[str, Sequence[Path]]) -> tuple[F
 def remark_unused(place: Path, names: Iterable[str], why: str) -> tuple[Fault, ...]:
     """Remark the images that are not used, in one line with their number; none give none."""
     unused = sorted(names)
-    if not unused:
-        return ()
-    count = "1 picture is" if len(unused) == 1 else f"{len(unused)} pictures are"
-    return (Fault(str(place), "", f"{count} not used: {why} (first: {unused[0]})"),)
+    return (tallied(place, f"pictures not used because {why}", unused),) if unused else ()
 
 
 def remark_outside(root: Path, used: Iterable[Path], why: str) -> tuple[Fault, ...]:

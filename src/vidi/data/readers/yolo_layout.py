@@ -92,14 +92,17 @@ def _only_yaml(folder: Path) -> YoloYaml | None:
 
 
 def _by_yaml(given: YoloYaml) -> Found:
-    """Follow the paths of a yaml. Raises ValueError where those of train or val are not there."""
+    """Follow the paths of a yaml. Raises ValueError where those of train or val are not there, or any could be two."""
     bases, stock = [given.base, given.file.parent], Stock(given.base)
     pictures: dict[str, Pictures] = {}
     remarks: list[Fault] = []
     for split, texts in given.splits.items():
         places = []
         for text in texts:
-            place = find_place(text, bases)
+            try:
+                place = find_place(text, bases)
+            except ValueError as error:
+                raise ValueError(f"{given.file}: {split}: {error}") from None
             if place is None and split != "test":
                 looked = " and ".join(dict.fromkeys(map(str, bases)))
                 raise ValueError(f"{given.file}: {split}: {text} is not there; looked in {looked}")
@@ -192,7 +195,7 @@ def _shared(base: Path, pictures: Mapping[str, Pictures]) -> tuple[Fault, ...]:
     for one, other in itertools.combinations(pictures, 2):
         both = len(set(pictures[one].paths) & set(pictures[other].paths))
         if both:
-            message = f"{both} pictures stand in {one} and in {other}: scores will be too good"
+            message = f"pictures that stand in {one} and in {other}, so that scores are too good: {both}"
             remarks.append(Fault(str(base), "", message))
     return tuple(remarks)
 

@@ -28,9 +28,9 @@ _SLACK = 1e-3  # of the image: rounding to a few digits is no overhang
 _IMAGE_FOLDERS = ("images", "JPEGImages")  # darknet looks for the labels of both in `labels`
 
 _REMARKS = {
-    "outline": "rows are outlines: the box of each is its envelope",
+    "outline": "rows are outlines, the box of each is its envelope",
     "confidence": "rows have a sixth value, a confidence, which is left out",
-    "points": "rows have keypoints, which are not read: only their boxes are",
+    "points": "rows have keypoints, of which only the box is read",
 }
 
 
