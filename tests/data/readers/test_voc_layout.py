@@ -117,7 +117,7 @@ def test_trainval_without_the_validation_is_train(tmp_path):
 def test_lists_that_share_pictures_are_said(tmp_path):
     annotated(tmp_path, "JPEGImages/a", "JPEGImages/b")
     listed(tmp_path, train="a\nb\n", val="b\n")
-    assert remarks(tmp_path) == ["1 pictures stand in train and in val: scores will be too good"]
+    assert remarks(tmp_path) == ["pictures that stand in train and in val, so that scores are too good: 1 (first: b)"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ images are added, only those near the limit change sides.
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,17 @@ def remark_unused(place: Path, names: Iterable[str], why: str) -> tuple[Fault, .
     """Remark the images that are not used, in one line with their number; none give none."""
     unused = sorted(names)
     return (tallied(place, f"pictures not used because {why}", unused),) if unused else ()
+
+
+def remark_shared(place: Path, splits: Mapping[str, Iterable[Path | str]]) -> tuple[Fault, ...]:
+    """Remark, in one line a pair of splits, the images that stand in both."""
+    remarks: tuple[Fault, ...] = ()
+    for one, other in itertools.combinations(splits, 2):
+        if both := sorted(map(str, set(splits[one]) & set(splits[other]))):
+            remarks += (
+                tallied(place, f"pictures that stand in {one} and in {other}, so that scores are too good", both),
+            )
+    return remarks
 
 
 def remark_outside(root: Path, used: Iterable[Path], why: str) -> tuple[Fault, ...]:

@@ -1,7 +1,6 @@
 """Where a VOC data set keeps what: lists of stems, folders called like splits, or one folder of pictures and of xml."""
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from vidi.data.readers.splits import (
     Layout,
     refuse_hidden_splits,
     remark_doubled,
+    remark_shared,
     remark_unused,
     split_called,
     split_folders,
@@ -89,12 +89,7 @@ def _list_remarks(place: VocFolders, listings: Mapping[str, Listing]) -> tuple[F
             stems[split] -= {stem_meant(text, known) for _, text in lines_of(listing.without)}
     folder = next(iter(listings.values())).file.parent
     unlisted = set(images_by_stem(place.images)).difference(*stems.values())
-    remarks = remark_unused(folder, unlisted, "they stand in no list")
-    for one, other in itertools.combinations(stems, 2):
-        if both := len(stems[one] & stems[other]):
-            message = f"{both} pictures stand in {one} and in {other}: scores will be too good"
-            remarks += (Fault(str(folder), "", message),)
-    return remarks
+    return remark_unused(folder, unlisted, "they stand in no list") + remark_shared(folder, stems)
 
 
 def _split_places(root: Path) -> dict[str, tuple[VocFolders, ...]]:

@@ -1,7 +1,6 @@
 """Where a YOLO data set keeps what: its yaml or lists or folders say which pictures are which split, and the names."""
 
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from vidi.data.readers.splits import (
     refuse_hidden_splits,
     remark_doubled,
     remark_outside,
+    remark_shared,
     remark_unused,
     split_called,
     split_folders,
@@ -57,7 +57,12 @@ def find_layout(root: Path) -> Layout | None:
         split: functools.partial(YoloTxt, base, several, categories, points=points)
         for split, several in pictures.items()
     }
-    remarks = (*(given.remarks if given is not None else ()), *remarks, *more, *_shared(base, pictures))
+    remarks = (
+        *(given.remarks if given is not None else ()),
+        *remarks,
+        *more,
+        *remark_shared(base, {split: each.paths for split, each in pictures.items()}),
+    )
     return Layout(root, f"{reason}; class names from {origin}", sources, remarks=remarks)
 
 
@@ -187,17 +192,6 @@ def _unlisted(stock: Stock, pictures: Mapping[str, Pictures], by: str) -> tuple[
     used = {path for several in pictures.values() for path in several.paths}
     unused = (name for name in stock.names if stock.root / name not in used)
     return remark_unused(stock.root, unused, f"{by} has them in no split")
-
-
-def _shared(base: Path, pictures: Mapping[str, Pictures]) -> tuple[Fault, ...]:
-    """Remark the pictures that stand in two splits."""
-    remarks = []
-    for one, other in itertools.combinations(pictures, 2):
-        both = len(set(pictures[one].paths) & set(pictures[other].paths))
-        if both:
-            message = f"pictures that stand in {one} and in {other}, so that scores are too good: {both}"
-            remarks.append(Fault(str(base), "", message))
-    return tuple(remarks)
 
 
 # ------------------------------------------------------------------------------------------------------ class names
