@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from tests.cli.command import vidi
-from tests.cli.tiny_sets import SMALL_CLASSIFIER, SMALL_DETECTOR, coco, write_classes, write_coco, write_picture
+from tests.cli.tiny_sets import (
+    SMALL_CLASSIFIER,
+    SMALL_DETECTOR,
+    coco,
+    cut_in_half,
+    write_classes,
+    write_coco,
+    write_picture,
+)
 from vidi import files
-
-
-def cut_in_half(path: Path) -> Path:
-    """Truncate a file, as an interrupted download does."""
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Paths and pictures

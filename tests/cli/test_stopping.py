@@ -1,6 +1,7 @@
 """Trainings that do not come to their end: what is told, what is left, and that they go on as if nothing happened."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import vidi
-from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_classes
+from tests.cli.tiny_sets import SMALL_CLASSIFIER, cut_in_half, write_classes
 from tests.conftest import Run
 from vidi import files
 from vidi.engine.fit import Training
@@ -66,6 +67,23 @@ def test_an_interrupted_training_says_how_it_goes_on_and_ends_as_it_would_have(
     assert resumed.code == 0
     assert "continued after 4" in resumed.out
     assert same_run(Path("a run"), classifier)
+
+
+def test_a_training_without_its_damaged_pictures_resumes_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_classes(Path("photos"))
+    for name in ("red/red3", "green/green0"):
+        cut_in_half(Path(f"photos/{name}.jpg"))
+    words = ("train", *SMALL_CLASSIFIER, "--data", "photos", "--drop-faults")
+    assert vidi(*words, "--out", "whole").code == 0
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4, "stopped")
+        assert vidi(*words, "--out", "stopped").code == 130
+    resumed = vidi("train", "--resume", "stopped")
+    assert resumed.code == 0, resumed.err
+    assert same_run(Path("whole"), Path("stopped"))
+    one, two = (json.loads(Path(run, "config.json").read_text())["data"]["left_out"] for run in ("whole", "stopped"))
+    assert one == two
+    assert (one["faults"], sum(one["images"].values())) == (2, 2)
 
 
 def test_a_staged_training_resumes_within_its_second_stage(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,10 +190,13 @@ def test_a_run_resumes_where_its_data_was_moved_to(monkeypatch: pytest.MonkeyPat
     assert vidi("eval", "run", "--json").json()["top1"] >= 0  # it knows the new place
 
 
-def test_two_processes_train_one_run(run_python: Run, classes: Path) -> None:
+def test_two_processes_train_one_run(run_python: Run) -> None:
+    """Both leave the damaged picture out."""
+    cut_in_half(write_classes(Path("photos")) / "red" / "red3.jpg")
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "vidi")
-    words = ("train", *SMALL_CLASSIFIER, "norm=frozen", "--data", classes, "--out", "run", "--json")
+    words = ("train", *SMALL_CLASSIFIER, "norm=frozen", "--data", "photos", "--drop-faults", "--out", "run", "--json")
     done = run_python(*launch, *words, cwd=Path.cwd())
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('"run": "run"') == 1  # one of them speaks
     assert Path("run/report.md").is_file()
+    assert sum(json.loads(Path("run/config.json").read_text())["data"]["left_out"]["images"].values()) == 1

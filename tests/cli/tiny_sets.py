@@ -23,6 +23,12 @@ def write_picture(path: Path, size: tuple[int, int] = (24, 24), colour: int = 0,
     return path
 
 
+def cut_in_half(path: Path) -> Path:
+    """Truncate a file, as an interrupted download does."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
 def write_classes(folder: Path, count: int = 12) -> Path:
     """Write class folders `green` and `red`."""
     for name, colour in COLOURS.items():
