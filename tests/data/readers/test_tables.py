@@ -35,6 +35,16 @@ def test_boxes_are_sorted_by_image_and_selected():
     assert BoxTable.pack([], np.array([True])).target(0, (9, 9))["boxes"].shape == (0, 4)
 
 
+def test_boxes_in_fractions_of_the_image():
+    table = BoxTable.pack([BoxRow(0, (0.25, 0.5, 0.5, 1.0), 0, False, 0.125)], np.array([True]))
+    target = table.target(0, (10, 40), (10, 40))
+    assert target["boxes"].tolist() == [[10, 5, 20, 10]]
+    assert target["boxes"].canvas_size == (10, 40)
+    assert target["areas"].tolist() == [50]
+    plain = table.target(0, (10, 40))
+    assert (plain["boxes"].tolist(), plain["areas"].tolist()) == ([[0.25, 0.5, 0.5, 1]], [0.125])
+
+
 def test_box_rules():
     assert clip_box((1.0, 2.0, 3.0, 4.0), (10, 20)) == ((1.0, 2.0, 3.0, 4.0), "")
     assert clip_box((-1.0, 0.0, 20.5, 10.0), (10, 20)) == ((0.0, 0.0, 20.0, 10.0), "")
@@ -44,6 +54,7 @@ def test_box_rules():
     for box, message in [
         ((3.0, 2.0, 3.0, 4.0), "no size"),
         ((3.0, 5.0, 4.0, 4.0), "no size"),
+        ((3.0, 4.0, 4.0, 4.0), "no size"),
         ((20.0, 0.0, 25.0, 5.0), "outside the image of 20 x 10"),
         ((-5.0, 0.0, 0.0, 5.0), "outside"),
         ((0.0, 0.0, float("inf"), 5.0), "not finite"),

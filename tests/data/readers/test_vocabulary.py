@@ -57,7 +57,7 @@ def test_a_class_that_only_another_split_has_is_a_fault_of_its_objects(tmp_path:
     write(tmp_path, "val", {1: "cat", 2: "dog"}, [[1]])
     write(tmp_path, "test", {1: "cat", 2: "elk", 3: "dog", 4: "fox"}, [[1], [2, 2, 3], [3], [2]])
     with pytest.raises(
-        DataFaults, match=r"instances_test.json: class 'elk': is none of .*are cat, dog; 3 objects in 2 pic"
+        DataFaults, match=r"instances_test.json: class 'elk': is none of .*are cat, dog; objects: 3, pictures: 2"
     ):
         open_dataset(tmp_path, "test")
     assert labels(tmp_path, "test", on_fault="drop") == [[0], [1]]  # pictures with an elk are left out
@@ -69,6 +69,15 @@ def test_a_class_that_only_another_split_has_is_a_fault_of_its_objects(tmp_path:
         "class 'fox'",
         "",
     ]  # no object has it; numbered in its own way
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, "c9;"), (11, "c9 and 1 more;")])
+def test_ten_of_the_training_s_classes_are_told(tmp_path: Path, count: int, end: str) -> None:
+    classes = {number: f"c{number}" for number in range(count)}
+    write(tmp_path, "train", classes, [[0]])
+    write(tmp_path, "val", {**classes, 99: "elk"}, [[99]])
+    with pytest.raises(DataFaults, match=f"class 'elk': is none of the training, whose classes are c0, .*, {end}"):
+        open_dataset(tmp_path, "val")
 
 
 def test_faults_of_rows_and_of_classes_come_at_once(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def by_name(dataset: ImageSet, training: Sequence[str]) -> ImageSet:
     for label in np.flatnonzero(labels < 0).tolist():
         where, unknown = f"class {own[label]!r}", f"is none of the training, whose classes are {known}"
         if objects[label]:
-            faults.append(Fault(place, where, f"{unknown}; {objects[label]} objects in {pictures[label]} pictures"))
+            faults.append(Fault(place, where, f"{unknown}; objects: {objects[label]}, pictures: {pictures[label]}"))
         else:
             remarks.append(Fault(place, where, f"{unknown}; no object has it"))
     remarks += [
