@@ -8,7 +8,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tests.contracts.test_catalog import build, pictures, tensors_of, truths
+from tests.closeness import FLOAT32, assert_close
+from tests.contracts.test_catalog import in_double, pictures, tensors_of, truths
 from tests.engine.tiny import Blobs, tiny
 from vidi.catalog import CATALOG
 from vidi.data.loading import derived_seed, evaluation_loader
@@ -80,7 +81,7 @@ ONE_OF_EACH_CRITERION = (
 @pytest.mark.parametrize("name", ONE_OF_EACH_CRITERION)
 def test_numbers_do_not_depend_on_batches(name: str) -> None:
     """Results are those of `predict`, losses the means of those of each image alone, with batches of 1, 3 and 7."""
-    model = build(name)
+    model = in_double(name)
     samples = Samples(CATALOG[name].task)
     inputs = [image for image, _ in samples.rows]
     predicted = model.predict(inputs)
@@ -95,7 +96,7 @@ def test_numbers_do_not_depend_on_batches(name: str) -> None:
         assert scorer.targets == [target for _, target in samples.rows]
         for found, expected in zip(scorer.results, predicted, strict=True):
             for a, b in zip(tensors_of(found), tensors_of(expected), strict=True):
-                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+                assert_close(a, b, FLOAT32)
         # "auxiliary" is of heads that only training runs
         assert set(numbers) == {f"val/{key}" for key in alone[0] if key != "auxiliary"}
         for key, value in numbers.items():
