@@ -54,7 +54,7 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             width=16,
             hidden=64,
         ),
-        case("ssd_tiny", 0.03, "4.3.3-SSD", steps=200, width=16),
+        case("ssd_tiny", 0.02, "4.3.3-SSD", steps=300, width=16),
         case("retinanet_tiny", 0.04, "4.3.4-RETINANET", steps=120, channels=32, width=16),
         case(
             "yolov3_small",
