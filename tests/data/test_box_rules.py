@@ -38,6 +38,7 @@ def test_fractions_are_a_fault_where_no_box_is_larger() -> None:
     assert (mixed.are_fractions, mixed.faults("a.json")) == (False, ())
     assert BoxCounts().faults("a.json") == ()
     assert BoxCounts.of(target([[0, 0, 1, 1]], size=(1, 60))).fractions == 0  # its pixels are no larger
+    assert BoxCounts.of(target([[0, 0, 1, 1]], size=(2, 60))).are_fractions  # also where it is the only box
 
 
 def test_remarks_count() -> None:

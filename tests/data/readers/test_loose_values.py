@@ -82,6 +82,9 @@ def test_each_form_of_a_key_is_told_once_with_its_count() -> None:
 def test_whole_numbers() -> None:
     loose = rows()
     assert [loose.whole({"n": value}, "n", "") for value in (4, 4.0, "4", [4])] == [4] * 4
+    assert [told_once.split(" are read")[0] for told_once in told(loose)] == [
+        f"values of n are written {form} and" for form in ("with a decimal point", "as text", "in a list")
+    ]
     for value in (4.5, "4.5", None, "x", False):
         with pytest.raises(ValueError, match=r"n is .*, expected a whole number"):
             loose.whole({"n": value}, "n", "")
