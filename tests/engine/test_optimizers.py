@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import timm
+import torch
 from timm.optim._param_groups import param_groups_weight_decay
 from torch import nn
 
@@ -13,6 +14,10 @@ from vidi.engine.optimizers import learning_rate, make_optimizer, warmup_steps
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.scoring import TASKS
+from vidi.optim.adagrad import AdaGrad
+from vidi.optim.adam import Adam, AdamW
+from vidi.optim.rmsprop import RMSProp
+from vidi.optim.sgd import SGD
 
 SMALL_VIT: dict[str, Any] = {"categories": 3, "size": (32, 32), "patch": 16, "width": 24, "depth": 2, "heads": 2}
 
@@ -123,3 +128,43 @@ def test_no_share_of_a_whole_training_or_more(warmup: float) -> None:
 @pytest.mark.parametrize("warmup", [0, 3, 0.0, 0.99])
 def test_limits_of_a_warm_up(warmup: float) -> None:
     check_recipes({"": Recipe(warmup=warmup)}, TASKS["classification"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "numbers"),
+    [
+        ("sgd", SGD, {"momentum": 0.7, "nesterov": True}),
+        ("adagrad", AdaGrad, {}),
+        ("rmsprop", RMSProp, {"momentum": 0.7, "eps_inside": False, "lr_in_momentum": False}),
+        (
+            "rmsprop_tf",  # Tan & Le 2019, section 5.2: decay 0.9; the rest as in timm's RMSpropTF and their code
+            RMSProp,
+            {
+                "momentum": 0.7,
+                "alpha": 0.9,
+                "eps": 1e-3,
+                "eps_inside": True,
+                "lr_in_momentum": True,
+                "initial_accumulator_value": 1.0,
+            },
+        ),
+        ("adam", Adam, {"betas": (0.6, 0.8)}),
+        ("adamw", AdamW, {"betas": (0.6, 0.8)}),
+    ],
+)
+def test_each_optimizer_gets_its_numbers(name: Any, kind: type, numbers: dict[str, Any]) -> None:
+    recipe = Recipe(optimizer=name, learning_rate=0.3, momentum=0.7, nesterov=True, betas=(0.6, 0.8))
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(2, 2))], recipe)
+    assert type(optimizer) is kind
+    assert {key: optimizer.defaults[key] for key in numbers} == numbers
+    assert optimizer.param_groups[0]["lr"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factor"),
+    [("constant", 1.0), ("cosine", 0.5), ("step", 0.1), ("polynomial", 0.25), ("exponential", 0.1**0.5)],
+)
+def test_each_schedule_is_a_share_of_the_rate(schedule: Any, factor: float) -> None:
+    """Half way; before, the warm-up's share of it."""
+    recipe = Recipe(learning_rate=0.4, schedule=schedule, milestones=(0.5,), power=2.0, decay=0.1)
+    assert learning_rate(recipe, 50, 100) == pytest.approx(0.4 * factor)
