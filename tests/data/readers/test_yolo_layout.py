@@ -101,7 +101,7 @@ def test_darknet_lists_with_the_pictures_of_voc(tmp_path):
     text(tmp_path / "valid.txt", "JPEGImages/b.jpg\n")
     assert splits(tmp_path) == {"train": ["JPEGImages/a"], "val": ["JPEGImages/b"]}
     assert remarks(tmp_path) == [
-        ": pictures not used because train.txt, valid.txt has them in no split: 1 (first: JPEGImages/c.jpg)"
+        ": pictures not used because they stand in no split of train.txt, valid.txt: 1 (first: JPEGImages/c.jpg)"
     ]
     text(tmp_path / "val.txt", "JPEGImages/c.jpg\n")
     with pytest.raises(ValueError, match=r"two lists for one split \(train\.txt, val\.txt, valid\.txt\)"):
@@ -118,7 +118,9 @@ def test_the_lists_of_a_yaml_are_the_splits(tmp_path):
     yaml = text(tmp_path / "data.yaml", "train: [lists/a.txt, lists/b.txt]\nval: images/sub\nnames: [x]\n")
     labelled(tmp_path, "images/sub/0")
     assert splits(yaml) == {"train": ["images/3", "images/0", "images/1"], "val": ["images/sub/0"]}
-    assert remarks(tmp_path) == [": pictures not used because data.yaml has them in no split: 3 (first: images/2.png)"]
+    assert remarks(tmp_path) == [
+        ": pictures not used because they stand in no split of data.yaml: 3 (first: images/2.png)"
+    ]
 
 
 def test_several_folders_are_one_split(tmp_path):
@@ -151,7 +153,7 @@ def test_the_yaml_wins_over_the_names_of_folders_and_that_is_said(tmp_path):
     assert splits(tmp_path) == {"train": ["train/images/a"], "val": ["test/images/c"]}
     assert remarks(tmp_path) == [
         "/data.yaml: val: test/images is called like test; it is val",
-        ": pictures not used because data.yaml has them in no split: 1 (first: valid/images/b.png)",
+        ": pictures not used because they stand in no split of data.yaml: 1 (first: valid/images/b.png)",
     ]
 
 

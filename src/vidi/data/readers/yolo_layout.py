@@ -191,7 +191,7 @@ def _is_list(file: Path) -> bool:
 def _unlisted(stock: Stock, pictures: Mapping[str, Pictures], by: str) -> tuple[Fault, ...]:
     used = {path for several in pictures.values() for path in several.paths}
     unused = (name for name in stock.names if stock.root / name not in used)
-    return remark_unused(stock.root, unused, f"{by} has them in no split")
+    return remark_unused(stock.root, unused, f"they stand in no split of {by}")
 
 
 # ------------------------------------------------------------------------------------------------------ class names
