@@ -30,9 +30,9 @@ from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import NonFiniteLossError, Training
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
-from vidi.engine.scoring import DetectionScorer
 from vidi.losses.classification import prior_bias
 from vidi.model import Preprocess, Supervised
+from vidi.tasks.detection import DetectionScorer
 
 SPACE = MergingSpace(levels=3, inner=1)
 SIZE = (96, 96)

@@ -11,6 +11,8 @@ import torch
 import vidi
 from tests.cli.tiny_sets import coco, write_classes, write_coco, write_picture
 from vidi import api, files
+from vidi.catalog.names import entry
+from vidi.catalog.table import CATALOG
 from vidi.data.faults import DataFaults
 from vidi.data.readers.image_set import image_paths
 from vidi.engine import train as engine
@@ -18,7 +20,6 @@ from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import NotARunError, Run
-from vidi.weights.creation import entry
 
 SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small", "epochs": 1, "batch_size": 8}
 
@@ -45,7 +46,7 @@ def test_names_match_wildcards_and_tasks() -> None:
 
 
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
-    for ask in (lambda: vidi.create("resnet81"), lambda: vidi.train("resnet81"), lambda: api.recipe_types("resnet81")):
+    for ask in (lambda: vidi.create("resnet81"), lambda: vidi.train("resnet81"), lambda: entry("resnet81")):
         with pytest.raises(ValueError, match="did you mean resnet18"):
             ask()
 
@@ -58,10 +59,10 @@ def test_create_checks_arguments() -> None:
 
 
 def test_keys_of_stages_are_written_with_their_stage() -> None:
-    keys = api.recipe_types("progressive_resnet18")
+    keys = entry("progressive_resnet18").keys
     assert {"low.epochs", "high.epochs", "low", "high"} <= set(keys)
     assert "epochs" not in keys
-    assert "categories" not in api.recipe_types("resnet18")  # they come from the data
+    assert "categories" not in entry("resnet18").keys  # they come from the data
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -192,10 +193,10 @@ def test_only_the_first_process_writes(colours: Path, tmp_path: Path, monkeypatc
 
 
 def test_the_default_recipes_pass_their_own_limits() -> None:
-    for name, stages in api.RECIPES.items():
-        check_recipes(stages, api.TASKS[entry(name).task])
+    for row in CATALOG.values():
+        check_recipes(row.recipes, row.task)
     with pytest.raises(OverrideError, match="steps: received 0, expected at least 1"):
-        check_recipes({"": Recipe(steps=0)}, api.TASKS["classification"])
+        check_recipes({"": Recipe(steps=0)}, CATALOG["resnet18"].task)
 
 
 def test_scores_are_those_on_the_disk(run: Run, tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vidi.api import cost, evaluate, load, resume, sample, train
+    from vidi.catalog.names import models
     from vidi.nn.inference import fuse_for_inference
     from vidi.results import AnchorSizes, Classification, Detections, SemanticMap
-    from vidi.weights.creation import create, models
+    from vidi.weights.creation import create
 
 __version__ = "0.1.0"
 
@@ -17,7 +18,7 @@ _HOMES = {
     "evaluate": "vidi.api",
     "fuse_for_inference": "vidi.nn.inference",
     "load": "vidi.api",
-    "models": "vidi.weights.creation",
+    "models": "vidi.catalog.names",
     "resume": "vidi.api",
     "sample": "vidi.api",
     "train": "vidi.api",

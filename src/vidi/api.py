@@ -1,19 +1,20 @@
-"""The verbs: create, load, train, evaluate, predict, sample. They join catalogue, recipes, data, weights and engine."""
+"""The verbs: load, train, resume, evaluate, predict, sample. They join catalogue, weights, tasks, data and engine."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import PIL.Image
 import torch
 
 from vidi import files
-from vidi.catalog import CATALOG
+from vidi.catalog.entry import Entry
+from vidi.catalog.names import UsageError, entry
 from vidi.data.faults import OnFault
-from vidi.data.loading import seeded_draws, size_of
-from vidi.engine.datasets import BUILT_IN, Source, left_out, lines_about
+from vidi.data.loading import seeded_draws
+from vidi.engine.datasets import Source, categories_of, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
@@ -21,20 +22,26 @@ from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, is_main_process
-from vidi.engine.scoring import TASKS
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
 from vidi.model import Adversarial, Predicts, Preprocess, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
-from vidi.recipes.table import RECIPES, fine_tuning
-from vidi.results import Categories, Detections, category_names
-from vidi.weights.creation import UsageError, builder_types, check_weights, create, entry, recorded_weights
+from vidi.recorded import (
+    begun_again,
+    check_same,
+    description_of,
+    is_run,
+    known_categories,
+    plain_recipes,
+    recorded_model,
+    recorded_recipes,
+    recorded_source,
+    recorded_task,
+)
+from vidi.results import Detections
+from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.loading import published_weights
-from vidi.weights.own_runs import recorded_part
-
-FROM_DATA = ("categories", "source_words", "target_words")
-"""Arguments of builders that a training takes from its data set."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Counting
@@ -75,7 +82,7 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
     """
     run = Run(Path(folder))
     path = run.weights_path(weights)
-    model = build_from(run.config())
+    model = recorded_model(run.config())
     tensors = files.read_tensors(path)
     try:
         model.load_state_dict(tensors)
@@ -97,7 +104,7 @@ def load_or_create(name: str | Path, *, weights: str | None = None, download: bo
         FileNotFoundError: if there is no such folder, or the weights are not on this machine.
         ValueError: for a name that is neither, for weights that do not exist, or a model that has none.
     """
-    if Run(Path(name)).config_path.is_file() or str(name) not in CATALOG:
+    if is_run(name):
         return load(name, weights=weights or "best")
     known = published_weights(str(name))
     if weights is None and not known:
@@ -116,52 +123,14 @@ def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch
     return "; ".join(f"{len(names)} {kind} ({', '.join(names[:2])}...)" for kind, names in kinds)
 
 
-def build_from(config: Mapping[str, Any]) -> Saved:
-    """Build the model that a configuration describes, with random weights.
-
-    Raises:
-        ValueError: if this version of vidi knows no such model, argument or preprocessing.
-    """
-    name = config["model"]
-    model = entry(name).builder(**check_overrides(config["arguments"], builder_types(name)))
-    model.preprocess = recorded_part("preprocess", type(model.preprocess), config["preprocess"])
-    return model
-
-
-def _begun_again(config: Mapping[str, Any]) -> Saved:
-    """Build the model that a run began with, from the weights that it began with, if there were any."""
-    begun = {key: config.get(key) for key in ("weights", "backbone_weights")}
-    digest = config.get("weights_sha256")  # of a file, which may have changed; published ones are checked anyway
-    if digest is not None and recorded_weights(config["model"], begun["weights"])["weights_sha256"] != digest:
-        raise ValueError(f"{begun['weights']} holds other weights now than the run began with: begin a new run")
-    model = create(config["model"], **begun, **config["arguments"])
-    model.preprocess = recorded_part("preprocess", type(model.preprocess), config["preprocess"])
-    return model
-
-
-def _recorded_recipes(config: Mapping[str, Any]) -> dict[str, Recipe]:
-    """Return the recipes that a run was trained by; those of the system for a model that was only saved."""
-    if "recipe" not in config:
-        return RECIPES[config["model"]]
-    return recorded_part("recipe", dict[str, Recipe], config["recipe"])
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Training
-
-
-def recipe_types(name: str) -> dict[str, Any]:
-    """Return every key that `train(name, key=value)` takes, with its type: recipe, stages, builder arguments."""
-    own = {key: kind for key, kind in builder_types(name).items() if key not in FROM_DATA}
-    hints = get_type_hints(Recipe)
-    keys = {f"{stage}.{key}" if stage else key: kind for stage in RECIPES[name] for key, kind in hints.items()}
-    return keys | own
 
 
 def train(
     name: str,
     *,
-    data: str | Path = "world",
+    data: str | Path | None = None,
     weights: str | None = None,
     backbone_weights: str | None = None,
     download: bool = False,
@@ -174,7 +143,7 @@ def train(
 
     Args:
         name: as in `vidi.models()`.
-        data: `world`, or the path of a data set.
+        data: a data set that is built in, such as `world`, or the path of one; the first built-in one by default.
         weights: published weights to begin with, a file of them, or a run of the same model, as for `create`; the
             recipe is then one for fine-tuning, and the last layer a new one where the data set has other categories.
         backbone_weights: published weights of another model whose backbone this one begins with, as for `create`.
@@ -189,33 +158,32 @@ def train(
         FileExistsError: if `out` already holds a run.
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
-    checked = check_overrides(overrides, recipe_types(name))
+    row = entry(name)
+    checked = check_overrides(overrides, row.keys)
     check_weights(name, weights, backbone_weights)
-    recipes = _recipes(name, checked, fine_tuned=weights is not None)
-    task = TASKS[entry(name).task]
-    check_recipes(recipes, task)
+    recipes = _recipes(row, checked, fine_tuned=weights is not None)
+    check_recipes(recipes, row.task)
     run = Run(Path(out) if out is not None else next_free_folder(name))
     if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
-    source = Source.of(data, faults)
-    datasets = source.open_for_training(task, list(recipes.values())[-1])
-    if source.name not in BUILT_IN:
+    source = Source.of(data, row.task, faults)
+    datasets = source.open_for_training(list(recipes.values())[-1])
+    if not source.is_built_in:
         (progress or Silent()).say(source.describe())
     _tell(source, datasets, progress)
-    categories = _categories(datasets["train"])
     with seeded_draws(_seed(recipes)):
         begun = {"weights": weights, "backbone_weights": backbone_weights}
-        model = _build(name, {**checked, **_arguments(name, datasets["train"])}, begun, download=download)
+        model = _build(row, checked, facts_for(row.task, datasets["train"]), begun, download=download)
     begun |= recorded_weights(name, weights)
-    job = Job(run, model, task, recipes, source, categories, progress or Silent(), datasets)
+    job = Job(run, model, recipes, source, categories_of(datasets["train"]), progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
             {
                 **model.description(),
-                "task": entry(name).task,
-                "recipe": _as_plain(recipes),
-                "data": _description(source, datasets),
+                "task": row.task.name,
+                "recipe": plain_recipes(recipes),
+                "data": description_of(source, datasets),
                 **{key: value for key, value in begun.items() if value is not None},
             }
         )
@@ -243,31 +211,27 @@ def resume(
     config = run.config()
     if "recipe" not in config:
         raise UsageError(f"{folder} is a saved model, not a training that could be continued")
-    recorded, recipes, task = config["data"], _recorded_recipes(config), TASKS[config["task"]]
+    recorded, recipes = config["data"], recorded_recipes(config)
     if durations:
         longer = lengthened(run, recipes, durations)
-        check_recipes(longer, task)
+        check_recipes(longer, recorded_task(config))
         former = [*config.get("lengthened", ()), durations_of(recipes)]
-        config, recipes = {**config, "recipe": _as_plain(longer), "lengthened": former}, longer
-    source = _recorded_source(recorded, data)
-    datasets = source.open_for_training(task, list(recipes.values())[-1])
+        config, recipes = {**config, "recipe": plain_recipes(longer), "lengthened": former}, longer
+    source = recorded_source(config, data)
+    datasets = source.open_for_training(list(recipes.values())[-1])
     _tell(source, datasets, progress)
-    found = _description(source, datasets)
-    _check_same(recorded, found)
+    found = description_of(source, datasets)
+    check_same(recorded, found)
     if is_main_process() and (durations or data is not None):
         run.write_config({**config, "data": found if data is not None else recorded})
     if is_main_process() and durations:
         run.forget_scores()
     with seeded_draws(_seed(recipes)):  # a run that was killed before its first state begins again
-        model = build_from(config) if run.has_state() else _begun_again(config)
+        model = recorded_model(config) if run.has_state() else begun_again(config)
     categories, lengths = tuple(recorded["categories"]), config.get("lengthened", ())
     former = {stage: former_recipes(stage, recipe, lengths) for stage, recipe in recipes.items()}
-    _run(Job(run, model, task, recipes, source, categories, progress or Silent(), datasets, former))
+    _run(Job(run, model, recipes, source, categories, progress or Silent(), datasets, former))
     return run
-
-
-def _as_plain(recipes: Mapping[str, Recipe]) -> dict[str, dict[str, Any]]:
-    return {stage: asdict(recipe) for stage, recipe in recipes.items()}
 
 
 def _run(job: Job) -> None:
@@ -282,33 +246,10 @@ def _run(job: Job) -> None:
         raise
 
 
-def _recorded_source(recorded: Mapping[str, Any], data: str | Path | None) -> Source:
-    """Return a run's own data, or where the user says that it is now."""
-    try:
-        return Source.of(recorded["source"] if data is None else data, recorded["faults"])
-    except FileNotFoundError as error:
-        moved = "" if data is not None else "; if it was moved, say where it is now with --data (data= in Python)"
-        raise FileNotFoundError(f"{error}{moved}") from None
-
-
 def _tell(source: Source, datasets: Mapping[str, Any], progress: Progress | None) -> None:
     """Say what is left out of a data set and what was odd about it."""
     for line in lines_about(source, datasets):
         (progress or Silent()).say(line)
-
-
-def _description(source: Source, datasets: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run folder records of its data."""
-    facts = {"categories": list(_categories(datasets["train"])), "samples": size_of(datasets["train"])}
-    return {"source": source.name, "faults": source.faults, **facts, "left_out": left_out(datasets)}
-
-
-def _check_same(recorded: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Refuse to continue a training on other data."""
-    for fact in ("categories", "samples", "left_out"):
-        if recorded.get(fact, found[fact]) != found[fact]:
-            changed = f"has {found[fact]} as {fact} now; the run began with {recorded[fact]}"
-            raise ValueError(f"{found['source']} {changed}: a run resumes with its own data")
 
 
 def scores_of(run: Run) -> Row:
@@ -316,11 +257,11 @@ def scores_of(run: Run) -> Row:
     return files.read_json(run.scores_path) if run.scores_path.is_file() else {}
 
 
-def _recipes(name: str, checked: Mapping[str, Any], *, fine_tuned: bool) -> dict[str, Recipe]:
+def _recipes(row: Entry, checked: Mapping[str, Any], *, fine_tuned: bool) -> dict[str, Recipe]:
     """Return the recipes by stage with the overrides in place."""
     recipes = {}
-    for stage, usual in RECIPES[name].items():
-        recipe = fine_tuning(entry(name).task, usual) if fine_tuned else usual
+    for stage, usual in row.recipes.items():
+        recipe = row.task.fine_tuned(usual) if fine_tuned else usual
         prefix = f"{stage}." if stage else ""
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
         recipes[stage] = replace(recipe, **own)
@@ -332,29 +273,24 @@ def _seed(recipes: Mapping[str, Recipe]) -> int:
     return next(iter(recipes.values())).seed
 
 
-def _arguments(name: str, dataset: Any) -> dict[str, Any]:
-    """Return what a data set says about the model: its categories, or its words."""
-    categories = _categories(dataset)
-    said = {"categories": categories} if categories else getattr(dataset, "arguments", {})
-    return {key: value for key, value in said.items() if key in builder_types(name)}
-
-
-def _build(name: str, checked: Mapping[str, Any], begun: Mapping[str, str | None], *, download: bool) -> Saved:
-    """Build a model; blame the user's arguments, if there are any, for a failure."""
-    given = {key: value for key, value in checked.items() if key in builder_types(name)}
+def _build(
+    row: Entry,
+    checked: Mapping[str, Any],
+    said: Mapping[str, Any],
+    begun: Mapping[str, str | None],
+    *,
+    download: bool,
+) -> Saved:
+    """Build a model from what the user and the data set say; blame the user's arguments, if any, for a failure."""
+    own = {key: value for key, value in checked.items() if key in row.arguments}
+    facts = check_overrides({key: said[key] for key in said if key in row.arguments}, row.arguments)
     try:
-        return create(name, **begun, download=download, **given)
+        return build(row, {**own, **facts}, **begun, download=download)
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
-        own = {key: value for key, value in given.items() if key not in FROM_DATA}
         if not own:
             raise
         arguments = " ".join(f"{key}={value}" for key, value in own.items())
-        raise OverrideError(f"{name} cannot be built with {arguments}: {error}") from error
-
-
-def _categories(dataset: Any) -> Categories:
-    names = getattr(dataset, "categories", ())
-    return category_names(names) if names else ()
+        raise OverrideError(f"{row.name} cannot be built with {arguments}: {error}") from error
 
 
 def next_free_folder(name: str) -> Path:
@@ -393,52 +329,25 @@ def evaluate(
     Raises:
         ValueError: if the data's categories are not the model's, or the task has no score.
     """
-    run = Run(Path(folder))
-    config = run.config()
-    kind = task_of(folder)
-    task = TASKS[kind]
+    config = Run(Path(folder)).config()
+    task = recorded_task(config)
     if task.scorer is None:
-        raise UsageError(f"{config['model']} is a system for {kind}, which has no score")
+        raise UsageError(f"{config['model']} is a system for {task.name}, which has no score")
     if data is not None:
-        source = Source.of(data, faults)
+        source = Source.of(data, task, faults)
     elif "data" in config:
-        source = _recorded_source(config["data"], None)
+        source = recorded_source(config)
     else:
         raise UsageError(f"{folder} is a saved model without a data set of its own; say which with --data (data=)")
-    recipe = list(_recorded_recipes(config).values())[-1]
-    dataset = source.open(split, task, recipe)
+    recipe = list(recorded_recipes(config).values())[-1]
+    dataset = source.open(split, recipe)
     _tell(source, {split: dataset}, progress)
     model = load(folder, weights=weights)
-    categories = _known_categories(source.name, dataset, config)
-    scorer = task.scorer(categories)
+    scorer = task.scorer(known_categories(source, dataset, config))
     scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
     if out is not None:
         scorer.write_plots(Path(out))
     return scored_on(split, dataset, weights, source) | scores
-
-
-def _known_categories(source: str, dataset: Any, config: Mapping[str, Any]) -> Categories:
-    """Return the categories of a run, none for a system without; refuse a data set that has others, or other words."""
-    known = config["arguments"]
-    for key, value in getattr(dataset, "arguments", {}).items():
-        if tuple(known[key]) != value:
-            raise ValueError(f"{source} has other {key.replace('_', ' ')} than the model")
-    if "categories" not in known:
-        return ()
-    categories = category_names(known["categories"])
-    _check_categories(source, _categories(dataset), categories)
-    return categories
-
-
-def _check_categories(source: str, found: Categories, known: Categories) -> None:
-    """Refuse to score a model by the labels of another vocabulary."""
-    if found == known:
-        return
-    more, fewer = [str(n) for n in found if n not in known], [str(n) for n in known if n not in found]
-    differences = [f"the model does not know {', '.join(more)}"] if more else []
-    differences += [f"the data set lacks {', '.join(fewer)}"] if fewer else []
-    reason = "; ".join(differences) or "they come in another order"
-    raise ValueError(f"{source} has other categories than the model: {reason}")
 
 
 def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any]]:
@@ -459,19 +368,6 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
                 errors[path] = error
         results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))
         yield from ((path, errors.get(path) or results[path]) for path in paths[start : start + ahead])
-
-
-def task_of(name: str | Path) -> str:
-    """Return the task of a run folder or of a model of the catalogue.
-
-    Raises:
-        FileNotFoundError: if it is neither.
-    """
-    run = Run(Path(name))
-    if run.config_path.is_file() or str(name) not in CATALOG:
-        config = run.config()
-        return config.get("task", entry(config["model"]).task)
-    return entry(str(name)).task
 
 
 def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:

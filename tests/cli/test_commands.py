@@ -14,7 +14,7 @@ from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, SMALL_DETECTOR, write_classes, write_picture
 from tests.conftest import Run
 from vidi.backbones.generation import WordChoice
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.cli.app import app
 from vidi.engine import runs
 

@@ -14,14 +14,12 @@ from torchvision import tv_tensors
 from tests.closeness import FLOAT32, assert_close
 from tests.settings import SEED
 from vidi.api import load
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.data.sentences import VidianSentences
 from vidi.engine.recipe import Recipe
-from vidi.engine.scoring import TASKS
 from vidi.model import Adversarial, Batch, Fitted, Preprocess, Saved, Staged, Step, Supervised
-from vidi.recipes.table import RECIPES
-from vidi.results import AnchorSizes, Classification, Detections, Translation
-from vidi.weights.creation import builder_types
+from vidi.results import Classification, Detections
+from vidi.tasks.table import TASKS
 
 
 def families() -> dict[str, list[str]]:
@@ -35,17 +33,6 @@ def families() -> dict[str, list[str]]:
 FIRST = {names[0] for names in families().values()}
 NAMES = list(CATALOG)
 SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
-RESULTS = {
-    "classification": Classification,
-    "detection": Detections,
-    "pose": Detections,
-    "detection_3d": Detections,
-    "anchors": AnchorSizes,
-    "windows": Detections,
-    "translation": Translation,
-}
-
-
 JOINTS = torch.tensor([[9.0, 9], [6, 20], [20, 21]])  # x, y
 
 
@@ -135,7 +122,7 @@ def tensors_of(value: Any) -> list[Tensor]:
 def test_the_entry_is_complete(name: str) -> None:
     entry = CATALOG[name]
     assert inspect.unwrap(entry.builder).__name__ == name
-    assert entry.task in TASKS
+    assert entry.task is TASKS[entry.task.name]
     assert entry.section
     assert entry.paper
     assert entry.builder.__doc__
@@ -145,13 +132,13 @@ def test_the_entry_is_complete(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_key_is_both_of_the_recipe_and_of_the_builder(name: str) -> None:
-    of_recipe = {f"{stage}.{f.name}" if stage else f.name for stage in RECIPES[name] for f in fields(Recipe)}
-    assert not of_recipe & set(builder_types(name))
+    of_recipe = {f"{stage}.{f.name}" if stage else f.name for stage in CATALOG[name].recipes for f in fields(Recipe)}
+    assert not of_recipe & set(CATALOG[name].arguments)
 
 
 @pytest.mark.parametrize("name", names_of(Staged))
 def test_stages_have_recipes(name: str) -> None:
-    assert [stage.name for stage in build(name).stages()] == list(RECIPES[name])
+    assert [stage.name for stage in build(name).stages()] == list(CATALOG[name].recipes)
 
 
 @pytest.mark.parametrize("name", marked(NAMES))
@@ -185,7 +172,7 @@ def seeded() -> torch.Generator:
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> None:
     model = build(name)
-    task = CATALOG[name].task
+    task = CATALOG[name].task.name
     images = torch.randn(2, 3, 64, 64) if task != "translation" else torch.stack(inputs(task, [(64, 64)]) * 2)
     trained, evaluated = model.train()(images), model.eval()(images)
     assert type(trained) is type(evaluated)
@@ -198,7 +185,7 @@ def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> Non
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_every_parameter_gets_a_finite_gradient(name: str) -> None:
     model = build(name).train()
-    task, sizes = CATALOG[name].task, [(64, 64)] * 3
+    task, sizes = CATALOG[name].task.name, [(64, 64)] * 3
     losses = model.loss(inputs(task, sizes), truths(task, sizes))
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
@@ -213,7 +200,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
     """A step against the gradient takes a quarter of what the slope promises, if it is short enough."""
     model = build(name, SEED).train()
     sizes = [(64, 64)] * 8  # batch norms over fewer images are steeper still
-    images, targets = inputs(CATALOG[name].task, sizes), truths(CATALOG[name].task, sizes)
+    images, targets = inputs(CATALOG[name].task.name, sizes), truths(CATALOG[name].task.name, sizes)
 
     def total() -> Tensor:
         torch.default_generator.manual_seed(SEED)  # the same units are dropped, the same proposals drawn
@@ -235,7 +222,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
     assert any(loss > share / 4 for loss, share in zip(lost, shares, strict=True)), lost
 
 
-@pytest.mark.parametrize("name", marked([name for name in NAMES if CATALOG[name].task == "detection"]))
+@pytest.mark.parametrize("name", marked([name for name in NAMES if CATALOG[name].task.name == "detection"]))
 def test_images_without_objects_train(name: str) -> None:
     losses = build(name).loss(pictures(), truths("detection", empty=True))
     assert all(value.isfinite() for value in losses.values())
@@ -244,12 +231,12 @@ def test_images_without_objects_train(name: str) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised, Staged))
 def test_results_are_typed_and_do_not_depend_on_their_neighbours(name: str) -> None:
     model = in_double(name)
-    images = inputs(CATALOG[name].task)
+    images = inputs(CATALOG[name].task.name)
     together = model.predict(images)
     alone = [model.predict(image)[0] for image in images]
     assert len(together) == len(images)
     for result, single, image in zip(together, alone, images, strict=True):
-        assert type(result) is RESULTS[CATALOG[name].task]
+        assert type(result) is CATALOG[name].task.result
         for a, b in zip(tensors_of(result), tensors_of(single), strict=True):
             assert_close(a, b, FLOAT32)
         assert result.to_dict()
@@ -271,7 +258,7 @@ def check_ranges(result: Any, image: Tensor) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_two_predictions_are_equal_and_leave_the_model_as_it_was(name: str) -> None:
     model = build(name).train()
-    images = inputs(CATALOG[name].task, [(40, 48)])
+    images = inputs(CATALOG[name].task.name, [(40, 48)])
     before = {key: value.clone() for key, value in model.state_dict().items()}
     picture = images[0].clone()
     one, two = model.predict(images)[0], model.predict(images)[0]
@@ -324,4 +311,4 @@ def test_fitting_twice_gives_the_same(name: str) -> None:
     for model in (one, two):
         model.fit(samples, generator=seeded())
     assert all(torch.equal(a, b) for a, b in zip(one.buffers(), two.buffers(), strict=True))
-    assert type(one.predict(pictures()[0])[0]) is RESULTS[CATALOG[name].task]
+    assert type(one.predict(pictures()[0])[0]) is CATALOG[name].task.result

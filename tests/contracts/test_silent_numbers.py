@@ -18,7 +18,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 from transformers import DetrConfig
 
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.detection import efficientdet_scaling, ssd, yolo
 from vidi.model import Preprocess
 from vidi.nn.attention import MultiHeadAttention
@@ -229,7 +229,7 @@ BIG = {0: 512, 1: 640, 2: 768, 3: 896, 4: 1024, 5: 1280, 6: 1280, 7: 1536}  # Ta
 LEFT_OVER = 32  # pixels between the square and the shorter side, in the authors' preprocessing.py
 
 PICTURES: dict[str, Preprocess] = {
-    **same([name for name in NAMES if CATALOG[name].task == "classification"], IMAGENET),
+    **same([name for name in NAMES if CATALOG[name].task.name == "classification"], IMAGENET),
     **same(["resnet20", "resnet32", "resnet44", "resnet56", "resnet110"], pictures(exact=(32, 32))),
     **same(["wide_resnet16_4", "wide_resnet28_10", "wide_resnet40_4"], pictures(exact=(32, 32))),
     **same(["anynet", "searched_net"], pictures(exact=(32, 32))),
@@ -277,7 +277,7 @@ PICTURES: dict[str, Preprocess] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task != "translation"])
+@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name != "translation"])
 def test_pictures_are_prepared_as_the_papers_say(name: str) -> None:
     assert built(name).preprocess == PICTURES[name]
 
@@ -354,7 +354,7 @@ SETS = {"class_weight": 1.0, "coordinate_weight": 5.0, "overlap_weight": 2.0, "n
 WINDOWS = {"rules.positive_from": 0.5, "rules.background_below": 0.4, "positive_share": 0.25}
 
 CRITERIA: dict[str, dict[str, Any]] = {
-    **same([name for name in NAMES if CATALOG[name].task == "classification"], {"smoothing": 0.0}),
+    **same([name for name in NAMES if CATALOG[name].task.name == "classification"], {"smoothing": 0.0}),
     "googlenet": {"weight": 0.3, "smoothing": 0.0},  # Szegedy et al. 2015, section 5
     "inception_v3": {"weight": 0.4, "smoothing": 0.0},
     "transformer": {"smoothing": 0.1},  # Vaswani et al. 2017, section 5.4
@@ -426,7 +426,7 @@ def test_decoders_keep_what_the_papers_say(name: str) -> None:
 
 def test_every_entry_has_a_row_in_every_table() -> None:
     assert LAYERS.keys() == CATALOG.keys()
-    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task != "translation"}
+    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task.name != "translation"}
     with_loss = {name for name in NAMES if is_dataclass(getattr(built(name), "criterion", None))}
     assert CRITERIA.keys() == with_loss
     thresholds = {"score_threshold", "lowest_margin", "objects.score_threshold"}

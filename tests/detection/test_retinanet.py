@@ -11,7 +11,7 @@ from tests.conftest import Learnt
 from tests.detection.pairing import assert_same_detections
 from tests.references.retinanet_loss import retinanet_loss
 from vidi.backbones.resnet import trunk
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.detection.retinanet import (
     Anchors,
     Objects,

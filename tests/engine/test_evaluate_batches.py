@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from tests.closeness import FLOAT32, assert_close
 from tests.contracts.test_catalog import in_double, pictures, tensors_of, truths
 from tests.engine.tiny import Blobs, tiny
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.data.loading import derived_seed, evaluation_loader
 from vidi.data.sentences import VidianSentences
 from vidi.engine.evaluate import evaluate, outputs_alone
@@ -82,7 +82,7 @@ ONE_OF_EACH_CRITERION = (
 def test_numbers_do_not_depend_on_batches(name: str) -> None:
     """Results are those of `predict`, losses the means of those of each image alone, with batches of 1, 3 and 7."""
     model = in_double(name)
-    samples = Samples(CATALOG[name].task)
+    samples = Samples(CATALOG[name].task.name)
     inputs = [image for image, _ in samples.rows]
     predicted = model.predict(inputs)
     alone = []

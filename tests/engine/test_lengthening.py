@@ -13,8 +13,7 @@ from vidi.engine.lengthening import lengthened
 from vidi.engine.optimizers import learning_rate
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Run
-from vidi.weights.own_runs import recorded_part
+from vidi.engine.runs import Run, recorded_part
 
 SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small", "batch_size": 8, "log_every": 1}
 CONSTANT: dict[str, Any] = {**SMALL, "schedule": "constant", "warmup": 0}

@@ -13,11 +13,11 @@ from vidi.engine.limits import check_recipes
 from vidi.engine.optimizers import learning_rate, make_optimizer, warmup_steps
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.recipe import Recipe
-from vidi.engine.scoring import TASKS
 from vidi.optim.adagrad import AdaGrad
 from vidi.optim.adam import Adam, AdamW
 from vidi.optim.rmsprop import RMSProp
 from vidi.optim.sgd import SGD
+from vidi.tasks.table import TASKS
 
 SMALL_VIT: dict[str, Any] = {"categories": 3, "size": (32, 32), "patch": 16, "width": 24, "depth": 2, "heads": 2}
 

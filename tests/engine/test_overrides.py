@@ -57,7 +57,7 @@ def test_all_faults_are_told_at_once_with_the_nearest_key_and_the_choices() -> N
 
 def test_words_without_a_value_and_keys_given_twice_are_refused() -> None:
     with pytest.raises(OverrideError, match=r"'fast': expected key=value\nrate: given twice"):
-        split_overrides(["fast", "rate=1", "rate=2"])
+        check_overrides(split_overrides(["fast", "rate=1", "rate=2"]), {"rate": float})
 
 
 def test_types_are_described_in_words() -> None:

@@ -13,6 +13,7 @@ from vidi.engine.progress import Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.report import write_report
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
+from vidi.tasks.detection import DETECTION
 
 ROW: Row = {"split": "test", "images": 24, "weights": "last", "data": "/photos", "ap": -1.0, "ap50": 0.51239}
 
@@ -35,11 +36,10 @@ def test_the_report_names_what_was_scored_and_shows_a_dash(tmp_path: Path) -> No
     config = {
         "model": "retinanet_tiny",
         "data": {"source": "/photos"},
-        "task": "detection",
         "recipe": {},
         "arguments": {},
     }
-    write_report(Run(tmp_path), {**config, "backbone_weights": "resnet18/mine"}, [], ROW)
+    write_report(Run(tmp_path), DETECTION, {**config, "backbone_weights": "resnet18/mine"}, [], ROW)
     lines = (tmp_path / "report.md").read_text().splitlines()
     assert "Trained on `/photos`, beginning with the backbone of `resnet18/mine`." in lines
     assert "Scores of the last weights on test of /photos, 24 images:" in lines

@@ -12,14 +12,14 @@ from vidi.data.world.dataset import World
 from vidi.detection.centernet_3d import centernet_3d_tiny
 from vidi.detection.centernet_pose import centernet_pose_tiny
 from vidi.engine.evaluate import evaluate
-from vidi.engine.scoring import TASKS
 from vidi.model import Step
+from vidi.tasks.table import TASKS
 
 SIZE = (64, 64)
 
 
 def scenes_of(task: str, *, with_persons: bool, count: int = 4) -> Subset[Any]:
-    targets = (*TASKS[task].targets, *TASKS[task].optional)
+    targets = TASKS[task].keys
     world = World("train", count=30, size=SIZE, targets=(*targets, "keypoints", "visibility"))
     rows = [row for row in range(30) if not with_persons or ((world[row][1]["visibility"] > 0).sum(1) > 9).any()]
     return Subset(world, rows[:count])

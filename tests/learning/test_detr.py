@@ -7,8 +7,8 @@ from tests.conftest import Learnt
 from vidi.data.world.dataset import World
 from vidi.detection.detr import detr_tiny
 from vidi.engine.evaluate import evaluate
-from vidi.engine.scoring import DetectionScorer
 from vidi.model import Step
+from vidi.tasks.detection import DetectionScorer
 
 
 @pytest.mark.system("4.3.6-DETR", "4.3.6-SETLOSS")

@@ -15,7 +15,9 @@ from tests.conftest import Learnt
 from tests.settings import SEED
 from vidi import api
 from vidi.data.digits import digits
+from vidi.engine.datasets import Source
 from vidi.engine.runs import Run
+from vidi.tasks.anchors import ANCHORS
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_anchors_fitted_to_the_world_cover_its_boxes(tmp_path: Path, learnt: Lea
 
 def median_iou() -> float:
     """Return the mean IoU of the world's boxes with one of median width and height."""
-    world = api.Source("world").open("train", api.TASKS["anchors"], api.RECIPES["anchor_kmeans"][""])
+    world = Source.of("world", ANCHORS).open("train", ANCHORS.recipe)
     boxes = torch.cat([world[row][1]["boxes"] for row in range(60)])
     sizes = boxes[:, 2:] - boxes[:, :2]
     overlap = torch.minimum(sizes, sizes.median(dim=0).values).prod(dim=1)

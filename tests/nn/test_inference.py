@@ -15,7 +15,7 @@ from tests.parity.networks import randomise
 from vidi.backbones.progressive import progressive_resnet18
 from vidi.backbones.resnet import resnet18
 from vidi.backbones.resnet_v2 import StandardizedConv2d, resnetv2_50x1_bit
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.model import Supervised
 from vidi.nn.convolution import SamePaddedConv2d
 from vidi.nn.inference import FusedModel, fuse_for_inference, fuse_layers

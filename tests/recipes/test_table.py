@@ -16,15 +16,14 @@ from tests.conftest import Learnt
 from tests.contracts.test_catalog import FIRST, NAMES, build, marked, shape_of, truths
 from tests.settings import SEED
 from vidi import files
-from vidi.catalog import CATALOG
+from vidi.catalog.table import CATALOG
 from vidi.engine.fit import Training
 from vidi.engine.limits import check_recipes
 from vidi.engine.optimizers import warmup_steps
 from vidi.engine.recipe import NORM_MOMENTUM, Recipe
 from vidi.engine.runs import Run
-from vidi.engine.scoring import TASKS
 from vidi.model import Step, Supervised
-from vidi.recipes.table import FINE_TUNING, RECIPES, fine_tuning
+from vidi.tasks.table import TASKS
 from vidi.weights.creation import create
 
 SIZE = (64, 64)
@@ -35,8 +34,8 @@ SHIFT = 0.5  # standard deviations
 
 def recipes_of(name: str) -> list[Recipe]:
     """Return the recipes that a system may be trained by: from nothing, and from weights."""
-    usual = list(RECIPES[name].values())
-    return usual + [fine_tuning(CATALOG[name].task, recipe) for recipe in usual]
+    usual = list(CATALOG[name].recipes.values())
+    return usual + [CATALOG[name].task.fine_tuned(recipe) for recipe in usual]
 
 
 @pytest.mark.parametrize("name", marked(NAMES))
@@ -48,18 +47,17 @@ def test_no_recipe_leaves_norms_that_forget_slowly(name: str) -> None:
 
 
 def test_every_task_that_is_trained_by_gradients_and_scored_has_a_recipe_for_fine_tuning() -> None:
-    scored = {name for name, task in TASKS.items() if task.scorer is not None}
-    assert set(FINE_TUNING) == scored
-    for name in FINE_TUNING:
-        check_recipes({"": FINE_TUNING[name]}, TASKS[name])
+    for task in TASKS.values():
+        assert (task.fine_tuning is None) == (task.scorer is None)
+        check_recipes({"": task.recipe, "fine": task.fine_tuned(task.recipe)}, task)
 
 
 def test_fine_tuning_keeps_how_much_of_the_world_a_system_sees() -> None:
     usual = Recipe(world_scenes=7, world_size=(32, 48))
-    found = fine_tuning("classification", usual)
+    found = TASKS["classification"].fine_tuned(usual)
     assert (found.world_scenes, found.world_size) == (7, (32, 48))
-    assert replace(found, world_scenes=2000, world_size=(128, 128)) == FINE_TUNING["classification"]
-    assert fine_tuning("generation", usual) == usual
+    assert replace(found, world_scenes=2000, world_size=(128, 128)) == TASKS["classification"].fine_tuning
+    assert TASKS["generation"].fine_tuned(usual) == usual
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -130,16 +128,16 @@ def largest_shift(model: Supervised, dataset: Any) -> float:
 
 def fine_tuned(name: str, folder: Path, **numbers: Any) -> float:
     """Train on grey pictures, go on from there on noise, and return how far the norms are from the noise."""
-    task, usual = CATALOG[name].task, next(iter(RECIPES[name].values()))
+    task, usual = CATALOG[name].task.name, next(iter(CATALOG[name].recipes.values()))
     donor = trained(build(name), usual, Pictures(task, noise=False), folder / "first", steps=4)
     donor.save(folder / "saved")
     model = create(name, weights=str(folder / "saved"))
     noise = Pictures(task, noise=True)
-    recipe = replace(fine_tuning(task, usual), **numbers)
+    recipe = replace(TASKS[task].fine_tuned(usual), **numbers)
     return largest_shift(trained(model, recipe, noise, folder / "second", steps=STEPS), noise)
 
 
-@pytest.mark.parametrize("name", after_the_plain([n for n in FAMILIES if CATALOG[n].task != "translation"]))
+@pytest.mark.parametrize("name", after_the_plain([n for n in FAMILIES if CATALOG[n].task.name != "translation"]))
 def test_a_short_fine_tuning_leaves_norms_that_know_the_new_pictures(name: str, tmp_path: Path, learnt: Learnt) -> None:
     learnt("shift", fine_tuned(name, tmp_path), most=SHIFT)
 

@@ -24,8 +24,8 @@ from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import NonFiniteLossError, Training
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
-from vidi.engine.scoring import ClassificationScorer
 from vidi.model import Supervised
+from vidi.tasks.classification import ClassificationScorer
 
 Build = Callable[[], Supervised]
 """Makes a classifier, drawing its weights from torch's global generator."""

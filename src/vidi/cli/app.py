@@ -100,7 +100,9 @@ def train(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Numbers of the recipe and arguments of the model."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="`world` (the default), or the path of a data set.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Built in, as `world` (the default), or the path of a data set.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -145,43 +147,22 @@ def train(
         with going_on(run):
             api.resume(resume, data=data, progress=progress, **durations)
     else:
-        given = read_overrides(str(name), overrides or [])
         run = Run(out_folder or api.next_free_folder(str(name)))
         faults = "drop" if drop_faults else "raise"
         with going_on(run, is_new=not run.is_taken()):
             api.train(
                 str(name),
-                data=data or "world",
+                data=data,
                 weights=weights,
                 backbone_weights=backbone_weights,
                 download=download,
                 out=run.folder,
                 faults=faults,
                 progress=progress,
-                **given,
+                **split_overrides(overrides or []),
             )
     if is_main_process():
         show_training(run, api.scores_of(run), as_json=as_json)
-
-
-def read_overrides(name: str, words: Sequence[str]) -> dict[str, str]:
-    """Split `key=value` words; the faults of all of them are told at once."""
-    from vidi import api
-    from vidi.engine.overrides import OverrideError, check_overrides, split_overrides
-
-    types, faults = api.recipe_types(name), []
-    try:
-        split_overrides(words)
-    except OverrideError as error:
-        faults.append(str(error))
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    try:
-        check_overrides(given, types)
-    except OverrideError as error:
-        faults.append(str(error))
-    if faults:
-        raise OverrideError("\n".join(faults))
-    return given
 
 
 @contextmanager
@@ -275,9 +256,10 @@ def predict(
     """
     from vidi import api
     from vidi.data.readers.image_set import image_paths
+    from vidi.recorded import task_of
 
     run = Run(Path(name))
-    if api.task_of(name) == "translation":  # a wrong folder is told before the pictures are
+    if task_of(name).asks == "sentences":  # a wrong folder is told before the pictures are
         words = list(map(str, photos))
         options = [word for word in words if re.fullmatch(r"\w+=\S*", word)]
         sentences = [word for word in words if word not in options]
@@ -309,11 +291,11 @@ def predict(
 
 def predict_sentences(model: Any, arguments: Sequence[str], options: Sequence[str], *, as_json: bool) -> None:
     """Print what a model makes of sentences: arguments that are, or text files of one a line; options say how."""
-    from vidi.backbones.generation import WordChoice
     from vidi.engine.overrides import check_overrides, split_overrides
 
     if options:
-        model = model.choosing(WordChoice(**check_overrides(split_overrides(options), get_type_hints(WordChoice))))
+        choice = get_type_hints(model.choosing)["choice"]
+        model = model.choosing(choice(**check_overrides(split_overrides(options), get_type_hints(choice))))
     sentences = [line for argument in arguments for line in lines_of(argument)]
     results = model.predict(sentences)
     if as_json:

@@ -30,22 +30,24 @@ def models(
 
     [dim]vidi models 'resnet*' --weights[/dim]
     """
-    from vidi.weights import creation
+    from vidi.catalog import names
     from vidi.weights.loading import describe_weights
 
-    entries = {name: creation.entry(name) for name in creation.models(pattern, task=task)}
+    entries = {name: names.entry(name) for name in names.models(pattern, task=task)}
     if not entries and not as_json:
         fail(USAGE, f"no model matches {pattern!r}" + (f" for the task {task}" if task else ""))
     if weights:
         list_weights([row for name in entries for row in describe_weights(name)], as_json=as_json)
     elif as_json:
-        print_json([{"name": n, "task": e.task, "section": e.section, "paper": e.paper} for n, e in entries.items()])
+        print_json(
+            [{"name": n, "task": e.task.name, "section": e.section, "paper": e.paper} for n, e in entries.items()]
+        )
     elif as_markdown:
         print_markdown(entries)
     else:
         table = Table("name", "task", "section", "paper", box=None)
         for name, entry in entries.items():
-            table.add_row(name, entry.task, entry.section, entry.paper)
+            table.add_row(name, entry.task.name, entry.section, entry.paper)
         out.print(table)
 
 
@@ -61,7 +63,7 @@ def print_markdown(entries: Mapping[str, Any]) -> None:
 
 def of_paper(entry: Any) -> tuple[str, str, str]:
     """Return what the systems of one row of the table have in common."""
-    return entry.task, entry.section, entry.paper
+    return entry.task.name, entry.section, entry.paper
 
 
 def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from vidi.model import AnyBatch
 
 
 class SentencePairs(Dataset[Any]):
-    """Pairs of sentences by the sample contract; the vocabularies go to the builder of the model."""
+    """Pairs of sentences by the sample contract; its vocabularies go to the builder of the model."""
 
     kinds = frozenset({"tokens"})
     source: Vocabulary = ENGLISH
@@ -32,11 +32,6 @@ class SentencePairs(Dataset[Any]):
 
     def __init__(self, split: str, *, count: int, seed: int):
         self.pairs = TranslationPairs(split, count=count, seed=seed)
-
-    @property
-    def arguments(self) -> dict[str, tuple[str, ...]]:
-        """What the data say about the model: its words."""
-        return {"source_words": self.source.own_words, "target_words": self.target.own_words}
 
     def __len__(self) -> int:
         return len(self.pairs)

@@ -1,6 +1,6 @@
-"""From what `--data` says to data sets: what is built in by its name, or a folder recognised by what lies in it."""
+"""From what `--data` says to data sets: what a task has built in by its name, or a folder recognised by its files."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,49 +8,48 @@ from typing import Any
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.inspecting import inspected
 from vidi.data.recognise import open_dataset, recognise
-from vidi.data.sentences import ReversedSentences, SentencePairs, VidianSentences
 from vidi.data.world.dataset import World
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
-from vidi.engine.scoring import Task
-
-WORLD = "world"
-REVERSED = "reversed"
-BUILT_IN = {
-    WORLD: "rendered scenes; sentences in two languages for a model that translates",
-    REVERSED: "English sentences, to be said backwards",
-}
+from vidi.engine.task import BuiltIn, Task
+from vidi.results import Categories, category_names
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where samples come from: a name of `BUILT_IN`, or the path of a data set."""
+    """Where a task's samples come from: the name of a data set that it has built in, or the path of another."""
 
     name: str
+    task: Task
     faults: OnFault = "raise"
 
     @classmethod
-    def of(cls, data: str | Path, faults: OnFault = "raise") -> "Source":
+    def of(cls, data: str | Path | None, task: Task, faults: OnFault = "raise") -> "Source":
         """Return the source that a user named; a path is made absolute, so that a run finds it from anywhere.
 
-        Raises:
-            FileNotFoundError: if there is nothing at the path.
+        None is the task's default. Raises FileNotFoundError if there is nothing at the path.
         """
-        if str(data) in BUILT_IN:
-            return cls(str(data), faults)
+        if data is None or str(data) in task.built_in:
+            return cls(str(data or next(iter(task.built_in))), task, faults)
         path = Path(data)
         if not path.exists():
-            raise FileNotFoundError(f"{path}: no such data set; expected the path of one, or `{WORLD}`")
-        return cls(str(path.resolve()), faults)
+            names = ", ".join(f"`{name}`" for name in task.built_in)
+            raise FileNotFoundError(f"{path}: no such data set; expected the path of one, or {names}")
+        return cls(str(path.resolve()), task, faults)
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the samples are made, not read."""
+        return self.name in self.task.built_in
 
     def describe(self) -> str:
         """Say what the source was recognised as, and why."""
-        if self.name in BUILT_IN:
-            return f"{self.name}: {BUILT_IN[self.name]}"
+        if self.is_built_in:
+            return f"{self.name}: {self.task.built_in[self.name].about}"
         found = recognise(Path(self.name))
         return f"{self.name}: {found.format} ({found.reason})"
 
-    def open(self, split: str, task: Task, recipe: Recipe) -> Any:
+    def open(self, split: str, recipe: Recipe) -> Any:
         """Return one split as a data set that gives the task's targets; every image of it has been decoded once.
 
         Raises:
@@ -59,23 +58,25 @@ class Source:
                 to train on.
             OverrideError: if the world does not come in the recipe's size.
         """
-        if self.name in BUILT_IN:
-            return _built_in(self.name, split, task, recipe)
+        task = self.task
+        if self.is_built_in:
+            count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
+            return task.built_in[self.name].opens(split, count, recipe, task.keys)
         dataset = open_dataset(Path(self.name), split, on_fault="drop")
-        missing = sorted(set(task.targets) - set(dataset.kinds))
+        missing = sorted(set(task.needs) - set(dataset.kinds))
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"
             raise ValueError(f"{self.name} has {has}; this task needs {', '.join(missing)}")
         if len(dataset) == 0:
             raise ValueError(f"{self.name}: the split {split!r} holds no images")
-        dataset, boxes = inspected(dataset.giving((*task.targets, *task.optional)))
+        dataset, boxes = inspected(dataset.giving(task.keys))
         if dataset.faults and self.faults == "raise":
             raise DataFaults(self.name, dataset.faults)
-        if split == "train" and "boxes" in task.targets and boxes.objects == 0:
+        if split == "train" and "boxes" in task.needs and boxes.objects == 0:
             raise ValueError(f"{self.name}: no object in {len(dataset)} images of {split!r}: there is nothing to learn")
         return dataset
 
-    def open_for_training(self, task: Task, recipe: Recipe) -> dict[str, Any]:
+    def open_for_training(self, recipe: Recipe) -> dict[str, Any]:
         """Return the splits that a training needs, by name.
 
         Raises:
@@ -83,9 +84,9 @@ class Source:
             FileNotFoundError, ValueError: as `open` does.
         """
         opened, faults = {}, []
-        for split in ("train", "val") if task.scorer is not None else ("train",):
+        for split in ("train", "val") if self.task.scorer is not None else ("train",):
             try:
-                opened[split] = self.open(split, task, recipe)
+                opened[split] = self.open(split, recipe)
             except DataFaults as error:
                 faults += error.faults
         if faults:
@@ -117,15 +118,24 @@ def lines_about(source: Source, datasets: Mapping[str, Any]) -> Iterator[str]:
         yield f"{source.name}: {counted}, which `vidi data check` lists; first: {next(iter(remarks))}"
 
 
-def _built_in(name: str, split: str, task: Task, recipe: Recipe) -> Any:
-    count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
-    if set(task.targets) == SentencePairs.kinds:
-        sentences = ReversedSentences if name == REVERSED else VidianSentences
-        return sentences(split, count=count, seed=recipe.seed)
-    if name != WORLD:
-        raise OverrideError(f"{name} has sentences; this task needs {', '.join(task.targets) or 'pictures'}")
-    targets = [kind for kind in (*task.targets, *task.optional) if kind in World.kinds]
+def categories_of(dataset: Any) -> Categories:
+    """Return the names of a data set's classes; none where it has no classes."""
+    names = getattr(dataset, "categories", ())
+    return category_names(names) if names else ()
+
+
+def facts_for(task: Task, dataset: Any) -> dict[str, Any]:
+    """Return what a data set says about a model of a task: arguments of its builder."""
+    facts = {argument: fact(dataset) for argument, fact in task.says.items()}
+    return {argument: fact for argument, fact in facts.items() if fact}
+
+
+def _open_world(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> World:
+    targets = [kind for kind in keys if kind in World.kinds]
     try:
         return World(split, count=count, size=recipe.world_size, seed=recipe.seed, targets=targets)
     except ValueError as error:
-        raise OverrideError(f"{WORLD}: {error}") from None
+        raise OverrideError(f"world: {error}") from None
+
+
+WORLD = BuiltIn("rendered scenes", _open_world)

@@ -10,7 +10,7 @@ import torch.distributed
 from vidi.data.loading import derived_seed, evaluation_loader, size_of
 from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
-from vidi.engine.scoring import Scorer
+from vidi.engine.task import Scorer
 from vidi.model import AnyBatch, Losses, Predicts, Step, Supervised, evaluating
 
 Scored = tuple[Any, Mapping[str, Any]]

@@ -6,7 +6,7 @@ import torch
 
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
-from vidi.engine.scoring import Task
+from vidi.engine.task import Task
 
 # What a number of a recipe may be: a test, and the test in words.
 LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -50,13 +50,8 @@ def _faults_of(recipe: Recipe, task: Task) -> Iterator[str]:
             yield f"{key}: received {value}, expected {limit}"
     if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
         yield f"batch_size: received {recipe.batch_size}, expected a multiple of accumulate"
-    if recipe.augment.endswith("randaugment") and "boxes" in task.targets:
-        yield f"augment: received {recipe.augment}, which moves no boxes; it is for classification only"
-    if recipe.augment not in ("none", "flip") and "boxes_3d" in task.targets:
-        yield f"augment: received {recipe.augment}, which moves no boxes in space; expected none or flip"
-    if recipe.augment != "none" and "tokens" in task.targets:
-        yield f"augment: received {recipe.augment}, which is for pictures; sentences take none"
-    if recipe.mix != "none" and "label" not in task.targets:
-        yield f"mix: received {recipe.mix}; pictures are mixed for classification only"
+    for key, choices in (("augment", task.moves), ("mix", task.mixes)):
+        if getattr(recipe, key) not in choices:
+            yield f"{key}: received {getattr(recipe, key)}, expected {' or '.join(choices)} for {task.name}"
     if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):
         yield "precision: received fp16, which needs a GPU; a CPU takes float32 or bf16"

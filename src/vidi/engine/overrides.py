@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 import pydantic
@@ -13,22 +14,22 @@ class OverrideError(ValueError):
     is_usage = True
 
 
-def split_overrides(words: Sequence[str]) -> dict[str, str]:
-    """Split `key=value` words.
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands for a value where a word was no `key=value`, or its key came before."""
 
-    Raises:
-        OverrideError: if words lack the `=`, or name a key twice.
-    """
-    faults, pairs = [], {}
+    fault: str
+
+
+def split_overrides(words: Sequence[str]) -> dict[str, str | Unreadable]:
+    """Split `key=value` words; `check_overrides` tells what is wrong with them, with the faults of their values."""
+    pairs: dict[str, str | Unreadable] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or not key:
-            faults.append(f"{word!r}: expected key=value")
-        elif key in pairs:
-            faults.append(f"{key}: given twice")
-        pairs[key] = value
-    if faults:
-        raise OverrideError("\n".join(faults))
+            pairs[word] = Unreadable(f"{word!r}: expected key=value")
+        else:
+            pairs[key] = Unreadable(f"{key}: given twice") if key in pairs else value
     return pairs
 
 
@@ -44,6 +45,9 @@ def check_overrides(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict
     """
     faults, checked = [], {}
     for key, value in values.items():
+        if isinstance(value, Unreadable):
+            faults.append(value.fault)
+            continue
         if key not in types:
             near = difflib.get_close_matches(key, types, 1)
             meant = f"; did you mean {near[0]}?" if near else f"; choices: {', '.join(sorted(types))}"

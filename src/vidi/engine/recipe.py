@@ -6,6 +6,19 @@ Every field is a key of `vidi train NAME key=value`, beside the arguments of the
 from dataclasses import dataclass
 from typing import Literal
 
+AugmentChoice = Literal[
+    "none",
+    "flip",
+    "shift",
+    "crop",
+    "crop_randaugment",
+    "resized_crop",
+    "resized_crop_randaugment",
+    "boxes",
+    "dihedral_boxes",
+]
+MixChoice = Literal["none", "mixup", "cutmix"]
+
 NORM_MOMENTUM = 0.1
 """torch's share of the newest batch in a norm's statistics: networks that were published with 0.01 or less forget in
 hundreds of steps what their first weights, or other pictures, gave; few steps on one's own leave a network that is
@@ -47,18 +60,8 @@ class Recipe:
     device: Literal["auto", "cpu"] = "auto"
 
     # data
-    augment: Literal[
-        "none",
-        "flip",
-        "shift",
-        "crop",
-        "crop_randaugment",
-        "resized_crop",
-        "resized_crop_randaugment",
-        "boxes",
-        "dihedral_boxes",
-    ] = "none"  # see vidi.data.transforms
-    mix: Literal["none", "mixup", "cutmix"] = "none"
+    augment: AugmentChoice = "none"  # see vidi.data.transforms
+    mix: MixChoice = "none"  # see vidi.data.transforms
     world_scenes: int = 2000  # training scenes, or sentences, when the data is the world
     world_size: tuple[int, int] = (128, 128)
     workers: int = 0

@@ -9,7 +9,7 @@ from vidi import files
 from vidi.engine import plots
 from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
-from vidi.engine.scoring import TASKS, Task
+from vidi.engine.task import Task
 from vidi.model import Adversarial, Predicts
 from vidi.results import Categories, Detections
 
@@ -44,7 +44,9 @@ def write_samples(run: Run, model: Adversarial, *, seed: int, count: int = 64) -
     plots.image_grid(run.folder / "samples.png", images.cpu(), columns=8)
 
 
-def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], scores: Mapping[str, Any]) -> None:
+def write_report(
+    run: Run, task: Task, config: Mapping[str, Any], rows: Sequence[Row], scores: Mapping[str, Any]
+) -> None:
     """Write `curves.png` and `report.md`: what came out, how to use it, and all numbers that it came from."""
     if rows:
         plots.curves(run.folder / "curves.png", rows)
@@ -57,7 +59,7 @@ def write_report(run: Run, config: Mapping[str, Any], rows: Sequence[Row], score
         lines += [f"| {name} | {shown(value)} |" for name, value in numbers_of(scores).items()] + [""]
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
-    lines += ["```", *_commands(run, config), "```", ""]
+    lines += ["```", *_commands(run, task), "```", ""]
     lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in _keys(config)), ""]
     files.write_text(run.folder / "report.md", "\n".join(lines))
 
@@ -69,13 +71,12 @@ def _beginning(config: Mapping[str, Any]) -> str:
     return f", beginning with {' and '.join(begun)}" if begun else ""
 
 
-def _commands(run: Run, config: Mapping[str, Any]) -> list[str]:
+def _commands(run: Run, task: Task) -> list[str]:
     """Return the commands that use the run."""
-    if config["task"] == "generation":
+    if task.asks == "nothing":
         return [f"vidi sample {run.folder} --count 64 --seed 0"]
-    scored = [f"vidi eval {run.folder} --split test"] if TASKS[config["task"]].scorer is not None else []
-    inputs = "SENTENCES" if config["task"] == "translation" else "PHOTOS"
-    return [*scored, f"vidi predict {run.folder} {inputs}"]
+    scored = [f"vidi eval {run.folder} --split test"] if task.scorer is not None else []
+    return [*scored, f"vidi predict {run.folder} {'PHOTOS' if task.asks == 'pictures' else task.asks.upper()}"]
 
 
 def _keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from vidi import files
 
 Row = dict[str, float | int | str]
@@ -159,3 +161,16 @@ def _number(text: str) -> float | int | str:
         except ValueError:
             continue
     return text
+
+
+def recorded_part(what: str, kind: Any, value: Any) -> Any:
+    """Turn a part of a configuration into the dataclass that it was.
+
+    Raises:
+        ValueError: naming what this version of vidi does not know.
+    """
+    try:
+        return pydantic.TypeAdapter(kind).validate_python(value)
+    except pydantic.ValidationError as error:
+        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None

@@ -18,7 +18,7 @@ from vidi.engine.fit import Processes, Training
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
-from vidi.engine.scoring import Scorer, Task
+from vidi.engine.task import Scorer
 from vidi.model import Adversarial, Fitted, Predicts, Prepares, Preprocess, Saved, Staged, Trainable
 from vidi.results import Categories
 
@@ -29,7 +29,6 @@ class Job:
 
     run: Run
     model: Saved
-    task: Task
     recipes: Mapping[str, Recipe]  # by stage; one named "" for everything but staged systems
     source: Source
     categories: Categories
@@ -44,7 +43,7 @@ class Job:
     def dataset(self, split: str) -> Any:
         """Return a split of the job's data, opened once."""
         if split not in self.datasets:
-            self.datasets[split] = self.source.open(split, self.task, self.recipe())
+            self.datasets[split] = self.source.open(split, self.recipe())
         return self.datasets[split]
 
 
@@ -66,7 +65,7 @@ def train(job: Job) -> Row:
 
 
 def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, stage: str) -> list[Row]:
-    scorer, recipe = job.task.scorer, job.recipes[stage]
+    scorer, recipe = job.source.task.scorer, job.recipes[stage]
     training = Training(
         model,
         recipe,
@@ -184,18 +183,18 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     model, recipe = job.model, job.recipe()
     model.load_state_dict(files.read_tensors(job.run.weights_path("best")))
     scores: Row = {}
-    if isinstance(model, Predicts) and job.task.scorer is not None:
-        scorer = job.task.scorer(job.categories)
+    if isinstance(model, Predicts) and job.source.task.scorer is not None:
+        scorer = job.source.task.scorer(job.categories)
         validation = job.dataset("val")
         numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
         scores = scored_on("val", validation, "best", job.source) | numbers
         scorer.write_plots(job.run.folder)
-        report.write_mosaic(job.run, model, validation, job.task, job.categories, split="val")
+        report.write_mosaic(job.run, model, validation, job.source.task, job.categories, split="val")
     elif isinstance(model, Fitted):
         numbers = {name: value.item() for name, value in model.named_buffers() if value.ndim == 0}
         scores = scored_on("train", job.dataset("train"), "best", job.source) | numbers
     if isinstance(model, Adversarial):
         report.write_samples(job.run, model, seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
-    report.write_report(job.run, job.run.config(), rows, scores)
+    report.write_report(job.run, job.source.task, job.run.config(), rows, scores)
     return scores

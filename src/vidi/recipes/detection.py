@@ -34,6 +34,9 @@ FROM_SCRATCH = Recipe(
 )
 """`vidi train retinanet_resnet18_fpn --data cells/ size=240,320`: AP50 0.9 on blood cells, see docs/results/bccd.md."""
 
+FROM_SCRATCH_3D = replace(FROM_SCRATCH, augment="flip")
+"""The same for boxes in space, which no other augmentation moves."""
+
 FINE_TUNED = Recipe(
     epochs=20,
     batch_size=8,
@@ -54,9 +57,9 @@ One that begins with --backbone-weights only learns the rest from nothing, by th
 """
 
 FINE_TUNED_3D = replace(FINE_TUNED, augment="flip")
-"""The same for boxes in space, which no other augmentation moves."""
+"""The same for boxes in space."""
 
-DETR = Recipe(
+DETR_PAPER = Recipe(
     epochs=300,
     batch_size=16,
     optimizer="adamw",
@@ -87,6 +90,12 @@ DETR_TINY = Recipe(
     validate_every=4,
 )
 """`vidi train detr_tiny` on the world at 64 pixels: a set prediction takes many epochs; AP50 above 0.3."""
+
+REGIONS = Recipe()
+"""The second stage of R-CNN, which is fitted at once."""
+
+REGIONS_TINY = Recipe(world_scenes=TINY.world_scenes)
+"""The same, on the scenes of the tiny detectors."""
 
 CASCADE = Recipe(world_scenes=200)
 """`vidi train viola_jones --data faces/`: fitted stage by stage; minutes, see docs/results/viola_jones.md."""

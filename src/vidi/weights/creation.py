@@ -1,63 +1,20 @@
 """Models by name: the catalogue's entries, with random or published weights, or those of a file or a run."""
 
-import difflib
 import hashlib
-import inspect
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from vidi import files
-from vidi.catalog import CATALOG, Entry
+from vidi.catalog.entry import Entry
+from vidi.catalog.names import UnknownNameError, entry
 from vidi.engine.overrides import check_overrides
-from vidi.engine.scoring import TASKS
 from vidi.model import Saved
 from vidi.results import category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.local_files import load_file, usual_arguments
 from vidi.weights.own_runs import OwnWeights, own_model
 from vidi.weights.sources import Source
-
-
-class UsageError(ValueError):
-    """What was asked for does not exist or does not go together."""
-
-    is_usage = True
-
-
-class UnknownNameError(UsageError):
-    """There is no model, task or set of weights of this name; the message lists the nearest."""
-
-
-def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
-    """Return the names in the catalogue that match a wildcard pattern, optionally of one task.
-
-    Raises:
-        ValueError: if the task does not exist.
-    """
-    if task is not None and task not in TASKS:
-        raise UnknownNameError(f"received task {task!r}, expected one of {', '.join(TASKS)}")
-    return [n for n, e in CATALOG.items() if fnmatchcase(n, pattern) and task in (None, e.task)]
-
-
-def entry(name: str) -> Entry:
-    """Return a catalogue entry.
-
-    Raises:
-        ValueError: if there is none of this name; names the nearest ones.
-    """
-    if name not in CATALOG:
-        near = difflib.get_close_matches(name, CATALOG, 3)
-        advice = f"did you mean {' or '.join(near)}?" if near else "vidi.models(), `vidi models`, lists them"
-        raise UnknownNameError(f"no model is called {name!r}; {advice}")
-    return CATALOG[name]
-
-
-def builder_types(name: str) -> dict[str, Any]:
-    """Return the arguments of a model's builder with their types."""
-    function = inspect.unwrap(entry(name).builder)
-    hints = get_type_hints(function)
-    return {argument: hints[argument] for argument in inspect.signature(function).parameters}
 
 
 def create(
@@ -85,26 +42,35 @@ def create(
         ValueError: for unknown names, arguments and weights, with the choices.
         FileNotFoundError: if the weights are not on this machine; says where to put them.
     """
-    checked = check_overrides(arguments, builder_types(name))
-    model = entry(name).builder(**checked) if weights is None else _with_weights(name, weights, checked, download)
+    row = entry(name)
+    checked = check_overrides(arguments, row.arguments)
+    return build(row, checked, weights=weights, backbone_weights=backbone_weights, download=download)
+
+
+def build(
+    row: Entry, checked: Mapping[str, Any], *, weights: str | None, backbone_weights: str | None, download: bool = False
+) -> Saved:
+    """Build a model as `create` does, from arguments that are checked."""
+    model = row.builder(**checked) if weights is None else _with_weights(row, weights, checked, download)
     if backbone_weights is not None:
         load_published(model, backbone_weights, part="backbone", download=download)
     return model
 
 
-def _with_weights(name: str, weights: str, checked: dict[str, Any], download: bool) -> Saved:
+def _with_weights(row: Entry, weights: str, checked: Mapping[str, Any], download: bool) -> Saved:
+    name = row.name
     if weights not in published_weights(name) and Path(weights).exists():
         own = OwnWeights.at(weights)
         if own is not None:
             own.check_model(name)
-            known = check_overrides(own.config["arguments"], builder_types(name))
-            return own_model(own, entry(name).builder, known, checked)
-        model = entry(name).builder(**{**usual_arguments(name, Path(weights)), **checked})
+            known = check_overrides(own.config["arguments"], row.arguments)
+            return own_model(own, row.builder, known, checked)
+        model = row.builder(**{**usual_arguments(name, Path(weights)), **checked})
         load_file(model, name, Path(weights), new_head="categories" in checked)
         return model
     source = weights_of(name, weights)
     categories = source.categories()
-    model = entry(name).builder(**{**source.arguments, "categories": categories, **checked})
+    model = row.builder(**{**source.arguments, "categories": categories, **checked})
     load_published(
         model,
         f"{name}/{weights}",

@@ -12,12 +12,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import pydantic
 import torch
 
 from vidi import files
 from vidi.backbones.vit import fitted_positions
-from vidi.engine.runs import WEIGHTS, Run
+from vidi.engine.runs import WEIGHTS, Run, recorded_part
 from vidi.model import Fitted, Saved
 from vidi.results import category_names
 from vidi.weights.loading import load_strictly
@@ -101,19 +100,6 @@ def by_category(build: Callable[..., Saved], arguments: Mapping[str, Any]) -> li
         some = build(**{**arguments, "categories": names}).state_dict()
         more = build(**{**arguments, "categories": (*names, "one more")}).state_dict()
     return [key for key, value in some.items() if value.shape != more[key].shape]
-
-
-def recorded_part(what: str, kind: Any, value: Any) -> Any:
-    """Turn a part of a configuration into the dataclass that it was.
-
-    Raises:
-        ValueError: naming what this version of vidi does not know.
-    """
-    try:
-        return pydantic.TypeAdapter(kind).validate_python(value)
-    except pydantic.ValidationError as error:
-        lines = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ValueError(f"the configuration's {what} is not one of this version: {'; '.join(lines)}") from None
 
 
 def _preprocess(model: Saved, before: Saved, config: Mapping[str, Any]) -> Any:

@@ -1,0 +1,198 @@
+"""Chapter 2: from a picture to its class."""
+
+from vidi.backbones.alexnet import alexnet, alexnet_2012
+from vidi.backbones.efficientnet import (
+    efficientnet_b0,
+    efficientnet_b1,
+    efficientnet_b2,
+    efficientnet_b3,
+    efficientnet_b4,
+    efficientnet_b5,
+    efficientnet_b6,
+    efficientnet_b7,
+    efficientnet_compound,
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+from vidi.backbones.googlenet import googlenet
+from vidi.backbones.inception_resnet import inception_resnet_v2
+from vidi.backbones.inception_v3 import inception_v3
+from vidi.backbones.mobilenet import mobilenet_v2
+from vidi.backbones.progressive import progressive_resnet18
+from vidi.backbones.regnet import (
+    anynet,
+    regnet_x_1_6gf,
+    regnet_x_3_2gf,
+    regnet_x_8gf,
+    regnet_x_16gf,
+    regnet_x_32gf,
+    regnet_x_400mf,
+    regnet_x_800mf,
+    regnet_y_1_6gf,
+    regnet_y_3_2gf,
+    regnet_y_8gf,
+    regnet_y_16gf,
+    regnet_y_32gf,
+    regnet_y_128gf,
+    regnet_y_400mf,
+    regnet_y_800mf,
+)
+from vidi.backbones.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from vidi.backbones.resnet_cifar import resnet20, resnet32, resnet44, resnet56, resnet110
+from vidi.backbones.resnet_v2 import (
+    resnetv2_50x1_bit,
+    resnetv2_50x3_bit,
+    resnetv2_101x1_bit,
+    resnetv2_101x3_bit,
+    resnetv2_152x2_bit,
+    resnetv2_152x4_bit,
+)
+from vidi.backbones.resnext import resnext50_32x4d, resnext101_32x8d, resnext101_64x4d
+from vidi.backbones.search_space import searched_net
+from vidi.backbones.senet import (
+    seresnet18,
+    seresnet34,
+    seresnet50,
+    seresnet101,
+    seresnet152,
+    seresnext50_32x4d,
+    seresnext101_32x8d,
+)
+from vidi.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
+from vidi.backbones.wide_resnet import (
+    wide_resnet16_4,
+    wide_resnet28_10,
+    wide_resnet40_4,
+    wide_resnet50_2,
+    wide_resnet101_2,
+)
+from vidi.catalog.entry import Entry
+from vidi.catalog.papers import (
+    ALEXNET,
+    ALEXNET_2012,
+    BIT,
+    EFFICIENTNET,
+    GOOGLENET,
+    INCEPTION,
+    INCEPTION_RESNET,
+    MNASNET,
+    MOBILENET,
+    PROGRESSIVE,
+    REGNET,
+    RESNET,
+    RESNEXT,
+    SENET,
+    VGG,
+    WIDE,
+)
+from vidi.catalog.tiny import (
+    SMALL_ANYNET,
+    SMALL_BIT,
+    SMALL_CIFAR,
+    SMALL_DEEP,
+    SMALL_HUGE,
+    SMALL_IMAGE,
+    SMALL_INCEPTION,
+    SMALL_INCEPTION_RESNET,
+    SMALL_PLAIN,
+    SMALL_SCALED,
+    SMALL_STAGES,
+    SMALL_VGG,
+)
+from vidi.recipes.classification import HIGH_STAGE, LOW_STAGE, SMALL_PICTURES
+from vidi.tasks.classification import CLASSIFICATION
+
+BACKBONES: dict[str, Entry] = {
+    "resnet18": Entry(resnet18, CLASSIFICATION, "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet34": Entry(resnet34, CLASSIFICATION, "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet50": Entry(resnet50, CLASSIFICATION, "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet101": Entry(resnet101, CLASSIFICATION, "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet152": Entry(resnet152, CLASSIFICATION, "2.2.1", RESNET, "torchvision", SMALL_IMAGE),
+    "resnet20": Entry(resnet20, CLASSIFICATION, "2.2.1", RESNET, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "resnet32": Entry(resnet32, CLASSIFICATION, "2.2.1", RESNET, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "resnet44": Entry(resnet44, CLASSIFICATION, "2.2.1", RESNET, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "resnet56": Entry(resnet56, CLASSIFICATION, "2.2.1", RESNET, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "resnet110": Entry(resnet110, CLASSIFICATION, "2.2.1", RESNET, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "progressive_resnet18": Entry(
+        progressive_resnet18,
+        CLASSIFICATION,
+        "2.2.1",
+        PROGRESSIVE,
+        "",
+        SMALL_STAGES,
+        recipe={"low": LOW_STAGE, "high": HIGH_STAGE},
+    ),
+    "resnext50_32x4d": Entry(resnext50_32x4d, CLASSIFICATION, "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "resnext101_32x8d": Entry(resnext101_32x8d, CLASSIFICATION, "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "resnext101_64x4d": Entry(resnext101_64x4d, CLASSIFICATION, "2.3", RESNEXT, "torchvision", SMALL_IMAGE),
+    "seresnet18": Entry(seresnet18, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet34": Entry(seresnet34, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet50": Entry(seresnet50, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet101": Entry(seresnet101, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnet152": Entry(seresnet152, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnext50_32x4d": Entry(seresnext50_32x4d, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "seresnext101_32x8d": Entry(seresnext101_32x8d, CLASSIFICATION, "2.4", SENET, "timm", SMALL_IMAGE),
+    "wide_resnet16_4": Entry(wide_resnet16_4, CLASSIFICATION, "2.6.1", WIDE, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "wide_resnet28_10": Entry(wide_resnet28_10, CLASSIFICATION, "2.6.1", WIDE, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "wide_resnet40_4": Entry(wide_resnet40_4, CLASSIFICATION, "2.6.1", WIDE, "", SMALL_CIFAR, recipe=SMALL_PICTURES),
+    "wide_resnet50_2": Entry(wide_resnet50_2, CLASSIFICATION, "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
+    "wide_resnet101_2": Entry(wide_resnet101_2, CLASSIFICATION, "2.6.1", WIDE, "torchvision", SMALL_IMAGE),
+    "alexnet": Entry(alexnet, CLASSIFICATION, "2.1", ALEXNET, "torchvision", SMALL_PLAIN),
+    "alexnet_2012": Entry(alexnet_2012, CLASSIFICATION, "2.1", ALEXNET_2012, "", SMALL_PLAIN),
+    "vgg11": Entry(vgg11, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg13": Entry(vgg13, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg16": Entry(vgg16, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg19": Entry(vgg19, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg11_bn": Entry(vgg11_bn, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg13_bn": Entry(vgg13_bn, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg16_bn": Entry(vgg16_bn, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "vgg19_bn": Entry(vgg19_bn, CLASSIFICATION, "2.1", VGG, "torchvision", SMALL_VGG),
+    "googlenet": Entry(googlenet, CLASSIFICATION, "2.1", GOOGLENET, "torchvision", SMALL_IMAGE),
+    "inception_v3": Entry(inception_v3, CLASSIFICATION, "2.2.2", INCEPTION, "torchvision", SMALL_INCEPTION),
+    "inception_resnet_v2": Entry(
+        inception_resnet_v2, CLASSIFICATION, "2.2.2", INCEPTION_RESNET, "timm", SMALL_INCEPTION_RESNET
+    ),
+    "mobilenet_v2": Entry(mobilenet_v2, CLASSIFICATION, "2.5", MOBILENET, "torchvision", SMALL_SCALED),
+    "efficientnet_b0": Entry(efficientnet_b0, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b1": Entry(efficientnet_b1, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b2": Entry(efficientnet_b2, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b3": Entry(efficientnet_b3, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b4": Entry(efficientnet_b4, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_SCALED),
+    "efficientnet_b5": Entry(efficientnet_b5, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_b6": Entry(efficientnet_b6, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_b7": Entry(efficientnet_b7, CLASSIFICATION, "2.7", EFFICIENTNET, "torchvision", SMALL_DEEP),
+    "efficientnet_lite0": Entry(efficientnet_lite0, CLASSIFICATION, "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite1": Entry(efficientnet_lite1, CLASSIFICATION, "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite2": Entry(efficientnet_lite2, CLASSIFICATION, "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite3": Entry(efficientnet_lite3, CLASSIFICATION, "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_lite4": Entry(efficientnet_lite4, CLASSIFICATION, "2.7", EFFICIENTNET, "timm", SMALL_SCALED),
+    "efficientnet_compound": Entry(
+        efficientnet_compound, CLASSIFICATION, "2.6", EFFICIENTNET, "", {**SMALL_SCALED, "phi": 1}
+    ),
+    "searched_net": Entry(searched_net, CLASSIFICATION, "2.7", MNASNET, "", {"categories": 3}),
+    "anynet": Entry(anynet, CLASSIFICATION, "2.8", REGNET, "", SMALL_ANYNET),
+    "regnet_x_400mf": Entry(regnet_x_400mf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_800mf": Entry(regnet_x_800mf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_1_6gf": Entry(regnet_x_1_6gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_3_2gf": Entry(regnet_x_3_2gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_8gf": Entry(regnet_x_8gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_x_16gf": Entry(regnet_x_16gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_x_32gf": Entry(regnet_x_32gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_400mf": Entry(regnet_y_400mf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_800mf": Entry(regnet_y_800mf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_1_6gf": Entry(regnet_y_1_6gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_3_2gf": Entry(regnet_y_3_2gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_8gf": Entry(regnet_y_8gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "regnet_y_16gf": Entry(regnet_y_16gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_32gf": Entry(regnet_y_32gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_HUGE),
+    "regnet_y_128gf": Entry(regnet_y_128gf, CLASSIFICATION, "2.8", REGNET, "torchvision", SMALL_SCALED),
+    "resnetv2_50x1_bit": Entry(resnetv2_50x1_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_50x3_bit": Entry(resnetv2_50x3_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_101x1_bit": Entry(resnetv2_101x1_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_101x3_bit": Entry(resnetv2_101x3_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_152x2_bit": Entry(resnetv2_152x2_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+    "resnetv2_152x4_bit": Entry(resnetv2_152x4_bit, CLASSIFICATION, "2.2.1", BIT, "timm", SMALL_BIT),
+}

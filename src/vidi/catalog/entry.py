@@ -1,0 +1,63 @@
+"""A row of the catalogue: what builds a system, what it is for, where it comes from, what proves it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from vidi.engine.recipe import Recipe
+from vidi.engine.task import Task
+from vidi.model import Saved
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One system.
+
+    Attributes:
+        builder: makes the model; keyword arguments only.
+        task: what kind of system it is.
+        section: of the course notes.
+        paper: authors, year and arXiv id.
+        reference: the package whose implementation gives the same numbers; empty where none can be installed.
+        tiny: builder arguments of a variant small enough for the contract tests.
+        recipe: how it is trained, by stage for a staged system; None: by its task's recipe.
+    """
+
+    builder: Callable[..., Saved]
+    task: Task
+    section: str
+    paper: str
+    reference: str = ""
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe | Mapping[str, Recipe] | None = None
+
+    @property
+    def name(self) -> str:
+        """The key of the catalogue."""
+        return inspect.unwrap(self.builder).__name__
+
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """The recipes by stage; a system without stages has one, named ""."""
+        recipe = self.recipe or self.task.recipe
+        return {"": recipe} if isinstance(recipe, Recipe) else recipe
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the builder with their types."""
+        function = inspect.unwrap(self.builder)
+        hints = get_type_hints(function)
+        return {argument: hints[argument] for argument in inspect.signature(function).parameters}
+
+    @property
+    def said(self) -> set[str]:
+        """The arguments that a training takes from its data set."""
+        return self.arguments.keys() & self.task.says.keys()
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """Every key that a training takes from its user, with its type: of recipes, by stage, and of the builder."""
+        hints = get_type_hints(Recipe)
+        of_recipes = {f"{stage}.{key}" if stage else key: kind for stage in self.recipes for key, kind in hints.items()}
+        return of_recipes | {key: kind for key, kind in self.arguments.items() if key not in self.task.says}

@@ -1,0 +1,9 @@
+"""Every system by name."""
+
+from vidi.catalog.backbones import BACKBONES
+from vidi.catalog.detection import DETECTION_SYSTEMS
+from vidi.catalog.entry import Entry
+from vidi.catalog.generative import GENERATIVE
+from vidi.catalog.transformers import TRANSFORMERS
+
+CATALOG: dict[str, Entry] = {**BACKBONES, **TRANSFORMERS, **DETECTION_SYSTEMS, **GENERATIVE}

@@ -1,0 +1,65 @@
+"""Arguments that make systems small enough for the contract tests."""
+
+SMALL_IMAGE = {"categories": 3, "size": (64, 64), "width": 16}
+SMALL_CIFAR = {"categories": 3}
+SMALL_SCALED = {"categories": 3, "size": (64, 64), "width": 0.25}
+SMALL_DEEP = {"categories": 3, "size": (64, 64), "width": 0.125}
+SMALL_HUGE = {"categories": 3, "size": (64, 64), "width": 0.05}
+SMALL_PLAIN = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32}
+SMALL_VGG = {**SMALL_PLAIN, "dropout": 0.0}
+SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 8}
+SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
+SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
+SMALL_VIT = {"categories": 3, "size": (64, 64), "patch": 16, "width": 32, "depth": 2, "heads": 2}
+SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
+SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
+SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
+SMALL_DETECTOR = {"categories": 3, "size": (64, 64), "channels": 32, "head_depth": 1}
+SMALL_CASCADE = {
+    "categories": ("background", "face"),
+    "window": (12, 12),
+    "stages": 2,
+    "candidates": 50,
+    "negatives": 40,
+    "copies": 2,
+}
+SMALL_TWO_STAGE = {"categories": 3, "size": (64, 64), "channels": 32, "hidden": 32, "proposals": 30, "sampled": 32}
+SMALL_SINGLE_MAP = {
+    "categories": 3,
+    "size": (64, 64),
+    "width": 16,
+    "proposals": 10,
+    "sampled": 8,
+    "anchor_sizes": (16, 32, 64),
+}
+SMALL_LOCALIZER = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 16}
+SMALL_SLIDING = {"categories": 3, "size": (64, 64), "width": 8, "hidden": 16}
+SMALL_RCNN = {"categories": 3, "size": (64, 64), "width": 16, "proposals": 20, "sampled": 16}
+SMALL_RCNN_ALEXNET = {
+    "categories": 3,
+    "size": (64, 64),
+    "width": 8,
+    "hidden": 16,
+    "crop": (67, 67),
+    "context": 4,
+    "proposals": 5,
+    "sampled": 4,
+}
+SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
+SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
+HANDS = {"jointed": (), "joints": ("head", "left_hand", "right_hand"), "bones": ((0, 1), (0, 2))}
+SMALL_SSD = {"categories": 3, "size": (64, 64), "width": 16, "detections_per_image": 20}
+SHALLOW_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "repeats": 1, "head_depth": 1}
+SMALL_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "drop": 0.0}
+SMALL_DETR = {
+    "categories": 3,
+    "size": (64, 64),
+    "queries": 8,
+    "width": 16,
+    "hidden": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 2,
+    "dropout": 0.0,
+}
+SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
+SMALL_RECURRENT = {"width": 16, "hidden": 16}

@@ -1,0 +1,87 @@
+"""What a task is: all that the house asks of a kind of system, so that nothing else knows a task by its name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+from vidi.engine.recipe import AugmentChoice, Recipe
+from vidi.results import Categories
+
+
+class Scorer(Protocol):
+    """Collects one evaluation. `headline` names the number by which weights are best; larger is better.
+
+    `keys` of a target are all that an evaluation decodes: what the scorer reads, and the losses of systems of its task.
+    """
+
+    headline: str
+    keys: tuple[str, ...]
+
+    def update(self, results: Sequence[Any], targets: Sequence[Mapping[str, Any]]) -> None:
+        """Add images: their results, and their targets in the pixels of the originals."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores of all images so far."""
+        ...
+
+    def write_plots(self, folder: Path) -> None:
+        """Write the task's plots of the scores that `compute` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A data set that is made, not read: what it is, and how a split of it opens.
+
+    `opens` takes the split, the number of samples, the recipe, and the keys of a target that are wanted.
+    """
+
+    about: str
+    opens: Callable[[str, int, Recipe, Sequence[str]], Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """A kind of system.
+
+    Attributes:
+        name: as in `vidi models --task`.
+        needs: keys of a target without which it cannot be trained.
+        uses: keys that are used where a data set has them.
+        says: by argument of a builder, the fact of a data set that it is.
+        asks: what a command hands over to predict on.
+        result: the type that `predict` gives for one of them; None: it predicts nothing.
+        scorer: how it is judged; None: it has no score.
+        truth: a target as a result, to be drawn beside a prediction.
+        moves: augmentations that keep its targets true.
+        mixes: ways of mixing two samples that keep its targets true.
+        built_in: data sets that are made, by name; the first is the default.
+        recipe: how a system is trained that has no recipe of its own.
+        fine_tuning: how a training goes on from weights; None: as without.
+    """
+
+    name: str
+    needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    says: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    asks: Literal["pictures", "sentences", "nothing"] = "pictures"
+    result: type | None = None
+    scorer: Callable[[Categories], Scorer] | None = None
+    truth: Callable[[Mapping[str, Any], Categories], Any] | None = None
+    moves: tuple[str, ...] = get_args(AugmentChoice)
+    mixes: tuple[str, ...] = ("none",)
+    built_in: Mapping[str, BuiltIn]
+    recipe: Recipe
+    fine_tuning: Recipe | None = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All keys of a target that it asks for."""
+        return (*self.needs, *self.uses)
+
+    def fine_tuned(self, usual: Recipe) -> Recipe:
+        """Return the recipe for a system that begins with weights, on as much of the world as its usual one."""
+        recipe = self.fine_tuning or usual
+        return replace(recipe, world_scenes=usual.world_scenes, world_size=usual.world_size)

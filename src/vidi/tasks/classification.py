@@ -1,0 +1,63 @@
+"""Classification: a picture, one of some classes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidi.engine import plots
+from vidi.engine.datasets import WORLD, categories_of
+from vidi.engine.task import Task
+from vidi.metrics.classification import confusion_matrix, top_k_accuracy
+from vidi.recipes.classification import FINE_TUNED, PHOTOS
+from vidi.results import Categories, Classification
+
+
+class ClassificationScorer:
+    """Top-1 and top-5 accuracy, and the confusion matrix."""
+
+    headline = "top1"
+    keys: tuple[str, ...] = ("label",)
+
+    def __init__(self, categories: Categories):
+        self.categories = categories
+        self.probabilities: list[Tensor] = []
+        self.labels: list[Tensor] = []
+
+    def update(self, results: Sequence[Classification], targets: Sequence[Mapping[str, Any]]) -> None:
+        self.probabilities += [result.probabilities for result in results]
+        self.labels += [target["label"] for target in targets]
+
+    def compute(self) -> dict[str, float]:
+        probabilities, labels = torch.stack(self.probabilities), torch.stack(self.labels)
+        scores = {"top1": top_k_accuracy(probabilities, labels)}
+        if len(self.categories) > 5:
+            scores["top5"] = top_k_accuracy(probabilities, labels, k=5)
+        return scores
+
+    def write_plots(self, folder: Path) -> None:
+        predicted = torch.stack(self.probabilities).argmax(dim=1)
+        matrix = confusion_matrix(predicted, torch.stack(self.labels), classes=len(self.categories))
+        names = [name or "" for name in self.categories]
+        plots.confusion_matrix(folder / "confusion_matrix.png", matrix, names)
+
+
+def class_truth(target: Mapping[str, Any], categories: Categories) -> Classification:
+    """Return the class of a picture as a sure result."""
+    return Classification(torch.nn.functional.one_hot(target["label"], len(categories)).float(), categories)
+
+
+CLASSIFICATION = Task(
+    name="classification",
+    needs=("label",),
+    says={"categories": categories_of},
+    result=Classification,
+    scorer=ClassificationScorer,
+    truth=class_truth,
+    mixes=("none", "mixup", "cutmix"),
+    built_in={"world": WORLD},
+    recipe=PHOTOS,
+    fine_tuning=FINE_TUNED,
+)

@@ -1,0 +1,71 @@
+"""Poses: detection, and the joints of the things that have some."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidi.data.world.names import JOINTS, SKELETON
+from vidi.engine.datasets import WORLD, categories_of
+from vidi.engine.task import Task
+from vidi.metrics.keypoints import KeypointEvaluator, joint_sigmas
+from vidi.ops.skeletons import COCO_SKELETON, Skeleton
+from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
+from vidi.results import Categories, Detections
+from vidi.tasks.detection import MOVES_BOXES, DetectionScorer, box_truth
+
+SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}
+
+
+def known_skeleton(joints: int) -> Skeleton:
+    """Return the skeleton of COCO or of the world by its number of joints, of any other number one without bones."""
+    return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
+
+
+class PoseScorer(DetectionScorer):
+    """COCO's numbers for boxes, and its ten for keypoints as `keypoint_ap` ..., by object keypoint similarity."""
+
+    headline = "keypoint_ap"
+    keys: tuple[str, ...] = (*DetectionScorer.keys, "keypoints", "visibility")
+
+    def __init__(self, categories: Categories):
+        super().__init__(categories)
+        self.joints: KeypointEvaluator | None = None
+
+    def update(self, results: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
+        super().update(results, targets)
+        for result, target in zip(results, targets, strict=True):
+            if self.joints is None:
+                skeleton = result.skeleton or known_skeleton(target["keypoints"].shape[1])
+                self.joints = KeypointEvaluator(len(self.categories), joint_sigmas(skeleton.joints).tolist())
+            self.joints.update([result], [target])
+
+    def compute(self) -> dict[str, float]:
+        if self.joints is None:
+            raise ValueError("no images to score: update() was never called")
+        keypoints = self.joints.compute().numbers()
+        return {**super().compute(), **{f"keypoint_{name}": value for name, value in keypoints.items()}}
+
+
+def pose_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
+    """Return the boxes and joints of a picture as sure results."""
+    visible = (target["visibility"] > 0).float()[..., None]
+    keypoints = torch.cat((target["keypoints"].as_subclass(Tensor), visible), 2)
+    return replace(box_truth(target, categories), keypoints=keypoints, skeleton=known_skeleton(keypoints.shape[1]))
+
+
+POSE = Task(
+    name="pose",
+    needs=("boxes", "labels", "keypoints", "visibility"),
+    uses=("areas", "crowd"),
+    says={"categories": categories_of},
+    result=Detections,
+    scorer=PoseScorer,
+    truth=pose_truth,
+    moves=MOVES_BOXES,
+    built_in={"world": WORLD},
+    recipe=FROM_SCRATCH,
+    fine_tuning=FINE_TUNED,
+)

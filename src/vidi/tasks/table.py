@@ -1,0 +1,22 @@
+"""Every task by name."""
+
+from vidi.engine.task import Task
+from vidi.tasks.anchors import ANCHORS
+from vidi.tasks.classification import CLASSIFICATION
+from vidi.tasks.detection import DETECTION
+from vidi.tasks.detection_3d import DETECTION_3D
+from vidi.tasks.generation import GENERATION
+from vidi.tasks.pose import POSE
+from vidi.tasks.translation import TRANSLATION
+from vidi.tasks.windows import WINDOWS
+
+TASKS: dict[str, Task] = {
+    "classification": CLASSIFICATION,
+    "detection": DETECTION,
+    "pose": POSE,
+    "detection_3d": DETECTION_3D,
+    "generation": GENERATION,
+    "anchors": ANCHORS,
+    "windows": WINDOWS,
+    "translation": TRANSLATION,
+}

@@ -1,0 +1,15 @@
+"""Windows: detection by a classifier of small windows, learnt from boxes or from pictures of one thing each."""
+
+from vidi.engine.datasets import WORLD, categories_of
+from vidi.engine.task import Task
+from vidi.recipes.detection import CASCADE
+from vidi.results import Detections
+
+WINDOWS = Task(
+    name="windows",
+    uses=("boxes", "labels", "crowd", "label"),
+    says={"categories": categories_of},
+    result=Detections,
+    built_in={"world": WORLD},
+    recipe=CASCADE,
+)
