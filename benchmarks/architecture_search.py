@@ -16,7 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vidi import files
-from vidi.backbones.architecture_search import (
+from vidi.data.shapes import SHAPES, ShapeImages
+from vidi.engine.recipe import Recipe
+from vidi.nn.cost import count_cost
+from vidi.search.architecture_search import (
     Child,
     Controller,
     best_so_far,
@@ -24,11 +27,8 @@ from vidi.backbones.architecture_search import (
     policy_search,
     random_search,
 )
-from vidi.backbones.search_space import SearchSpace, StageOptions, Tokens, searched_net
-from vidi.backbones.short_training import Build, Samples, Scores, ShortTraining
-from vidi.data.shapes import SHAPES, ShapeImages
-from vidi.engine.recipe import Recipe
-from vidi.nn.cost import count_cost
+from vidi.search.search_space import SearchSpace, StageOptions, Tokens, searched_net
+from vidi.search.short_training import Build, Samples, Scores, ShortTraining
 
 SIZE = (32, 32)
 SPACE = SearchSpace((

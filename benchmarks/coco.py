@@ -23,7 +23,7 @@ from benchmarks.timing import compare
 from vidi.metrics.coco import IOU_THRESHOLDS, RECALL_LEVELS, CocoEvaluator, coco_scores
 from vidi.metrics.coco_rows import Predictions, Truths
 from vidi.ops.masks import encode_masks, rle_iou
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 CLASSES = 80
 SIZE = (480, 640)

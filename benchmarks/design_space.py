@@ -14,7 +14,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vidi import files
-from vidi.backbones.design_space import (
+from vidi.backbones.regnet import Stages, anynet
+from vidi.data.shapes import SHAPES, ShapeImages
+from vidi.engine.recipe import Recipe
+from vidi.model import Supervised
+from vidi.search.design_space import (
     AnyNetSpace,
     area_below,
     macs_of,
@@ -23,11 +27,7 @@ from vidi.backbones.design_space import (
     refinements,
     share_below,
 )
-from vidi.backbones.regnet import Stages, anynet
-from vidi.backbones.short_training import Samples, Scores, ShortTraining
-from vidi.data.shapes import SHAPES, ShapeImages
-from vidi.engine.recipe import Recipe
-from vidi.model import Supervised
+from vidi.search.short_training import Samples, Scores, ShortTraining
 
 SIZE = (48, 48)
 SPACE = AnyNetSpace(depths=(1, 4), widths=(8, 128), group_widths=(1, 2, 4, 8, 16))

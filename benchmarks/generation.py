@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from benchmarks.timing import compare
-from vidi.backbones.generation import Generated, SpecialTokens, WithoutCache, greedy
-from vidi.backbones.transformer import Transformer
+from vidi.translation.generation import Generated, SpecialTokens, WithoutCache, greedy
+from vidi.translation.transformer import Transformer
 
 WORDS, LONGEST = 1_000, 256
 NEVER = SpecialTokens(end=-1)  # no sentence ends before

@@ -20,10 +20,10 @@ from vidi.backbones.resnext import resnext50_32x4d
 from vidi.backbones.senet import seresnet50
 from vidi.model import Supervised
 from vidi.nn.inference import fuse_for_inference
-from vidi.weights import timm_senet, torchvision_efficientnet, torchvision_mobilenet, torchvision_regnet
 from vidi.weights.loading import load_tensors
 from vidi.weights.sources import Source
-from vidi.weights.timm_resnet import SOURCES as TIMM_RESNET
+from vidi.weights.tables import timm_senet, torchvision_efficientnet, torchvision_mobilenet, torchvision_regnet
+from vidi.weights.tables.timm_resnet import SOURCES as TIMM_RESNET
 
 BATCH, SIDE = 8, 224
 EAGER_BAR = 0.95

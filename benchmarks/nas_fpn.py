@@ -1,7 +1,7 @@
 """Search for a feature pyramid by the AP of the detector that has it: `python -m benchmarks.nas_fpn [FOLDER]`.
 
-NAS-FPN (arXiv 1904.07392), section 3.3, on a small budget: the controller of `vidi.backbones.architecture_search`
-writes the merging cells of a pyramid (`vidi.backbones.nas_fpn`), a small RetinaNet with it is trained for a few steps
+NAS-FPN (arXiv 1904.07392), section 3.3, on a small budget: the controller of `vidi.search.architecture_search`
+writes the merging cells of a pyramid (`vidi.necks.nas_fpn`), a small RetinaNet with it is trained for a few steps
 on scenes of the world, and its AP50 on others is the reward. Random search gets as many children. Writes aps.json (what
 was trained is not trained again) and children.csv to the folder, and prints the table of docs/results/nas_fpn.md.
 """
@@ -17,11 +17,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from vidi import files
-from vidi.backbones.architecture_search import Child, Controller, policy_search, random_search
-from vidi.backbones.nas_fpn import NASFPN, MergingSpace
 from vidi.backbones.resnet import trunk
-from vidi.backbones.search_space import Tokens
-from vidi.backbones.short_training import Samples
 from vidi.data.loading import seeded_draws
 from vidi.data.world.dataset import World
 from vidi.detection.retinanet import Anchors, Head, RetinaCriterion, RetinaDecode, RetinaNet
@@ -32,6 +28,10 @@ from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
 from vidi.losses.classification import prior_bias
 from vidi.model import Preprocess, Supervised
+from vidi.necks.nas_fpn import NASFPN, MergingSpace
+from vidi.search.architecture_search import Child, Controller, policy_search, random_search
+from vidi.search.search_space import Tokens
+from vidi.search.short_training import Samples
 from vidi.tasks.detection import DetectionScorer
 
 SPACE = MergingSpace(levels=3, inner=1)

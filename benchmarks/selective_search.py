@@ -13,7 +13,7 @@ import skimage.data
 from skimage.segmentation import felzenszwalb as skimage_felzenszwalb
 
 from benchmarks.timing import compare
-from vidi.detection.selective_search import selective_search
+from vidi.detection.regions.selective_search import selective_search
 from vidi.ops.superpixels import felzenszwalb
 
 SCALE, SIGMA, MIN_SIZE = 100, 0.8, 100

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import compare
-from vidi.backbones.transformer import Encoder
+from vidi.nn.transformer import Encoder
 
 LAYERS, WIDTH, HEADS, HIDDEN = 6, 256, 8, 1024
 CASES = ((False, 16, 64), (False, 2, 512), (True, 16, 64))  # pre-norm, sequences, tokens

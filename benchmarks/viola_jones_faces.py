@@ -26,7 +26,7 @@ from vidi.detection.viola_jones.opencv_xml import write_cascade
 from vidi.detection.viola_jones.scanning import Hits, grey, scan
 from vidi.metrics.detection import match_detections
 from vidi.ops.boxes import box_iou
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 FACE_IN_PORTRAIT = (0.245, 0.06, 0.97, 0.94)  # top, left, bottom, right of ORL's 92 x 112: the square box of the photos
 PEOPLE_OF_CAMVID = (9, 10)  # Pedestrian, Bicyclist

@@ -16,7 +16,7 @@ from vidi.backbones.vit import vit_b_16, vit_tiny
 from vidi.model import Supervised
 from vidi.weights.packed_projections import unpacked
 from vidi.weights.renaming import renamed
-from vidi.weights.timm_vit import CLASSIFIER
+from vidi.weights.tables.timm_vit import CLASSIFIER
 
 BAR = 0.95
 TOLERANCE = 1e-4  # of the largest output or gradient

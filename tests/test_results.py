@@ -14,7 +14,12 @@ from vidi.ops.boxes_3d import FRONT, box_3d_corners, project_points
 from vidi.ops.masks import decode_masks
 from vidi.ops.palette import class_colour
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
-from vidi.results import AnchorSizes, Classification, Detections, Result, SemanticMap, category_names
+from vidi.results.anchor_sizes import AnchorSizes
+from vidi.results.categories import category_names
+from vidi.results.classification import Classification
+from vidi.results.detections import Detections
+from vidi.results.result import Result
+from vidi.results.semantic_map import SemanticMap
 
 NAMES = ("sphere", "box", None, "person")
 

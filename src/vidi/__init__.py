@@ -7,7 +7,10 @@ if TYPE_CHECKING:
     from vidi.api import cost, evaluate, load, resume, sample, train
     from vidi.catalog.names import models
     from vidi.nn.inference import fuse_for_inference
-    from vidi.results import AnchorSizes, Classification, Detections, SemanticMap
+    from vidi.results.anchor_sizes import AnchorSizes
+    from vidi.results.classification import Classification
+    from vidi.results.detections import Detections
+    from vidi.results.semantic_map import SemanticMap
     from vidi.weights.creation import create
 
 __version__ = "0.1.0"
@@ -22,10 +25,10 @@ _HOMES = {
     "resume": "vidi.api",
     "sample": "vidi.api",
     "train": "vidi.api",
-    "AnchorSizes": "vidi.results",
-    "Classification": "vidi.results",
-    "Detections": "vidi.results",
-    "SemanticMap": "vidi.results",
+    "AnchorSizes": "vidi.results.anchor_sizes",
+    "Classification": "vidi.results.classification",
+    "Detections": "vidi.results.detections",
+    "SemanticMap": "vidi.results.semantic_map",
 }
 
 __all__ = [

@@ -39,7 +39,7 @@ from vidi.recorded import (
     recorded_source,
     recorded_task,
 )
-from vidi.results import Detections
+from vidi.results.detections import Detections
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.loading import published_weights
 

@@ -14,7 +14,7 @@ from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run, recorded_part
 from vidi.engine.task import Task
 from vidi.model import Saved
-from vidi.results import Categories, category_names
+from vidi.results.categories import Categories, category_names
 from vidi.tasks.table import TASKS
 from vidi.weights.creation import build, recorded_weights
 

@@ -77,6 +77,21 @@ def definitions(source: Source) -> set[str]:
     return names
 
 
+NETWORKS = ("nn", "backbones", "necks", "detection", "embedding", "translation", "segmentation", "depth", "generative")
+
+
+def test_networks_know_no_task():
+    faults = [
+        source.at(node, f"a network imports {name}")
+        for source in sources()
+        if source.module.split(".")[1:2] and source.module.split(".")[1] in NETWORKS
+        for node in ast.walk(source.tree)
+        for name in imported_names(node)
+        if name.split(".")[:2] == ["vidi", "tasks"]
+    ]
+    assert not faults, "\n".join(faults)
+
+
 def test_the_import_rule_finds_what_it_forbids():
     allowed = ["from vidi import files", "from vidi.model import Batch", "import torch"]
     forbidden = ["import vidi.ops", "from vidi.ops import box_iou", "from . import model", "from vidi.model import nn"]

@@ -16,8 +16,8 @@ from vidi.backbones.alexnet import FlattenedHead, alexnet, alexnet_2012, alexnet
 from vidi.backbones.alexnet import response_norm as layer
 from vidi.backbones.classifier import Logits
 from vidi.nn.cost import count_cost
-from vidi.weights import torchvision_alexnet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_alexnet
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 RENAME = partial(renamed, names=torchvision_alexnet.CLASSIFIER)

@@ -15,8 +15,8 @@ from tests.parity.networks import assert_same_training, randomise
 from vidi.backbones.darknet import DarkBlock, DarkNet, darknet53, trunk
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
-from vidi.weights import timm_darknet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import timm_darknet
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 RENAME = partial(renamed, names=timm_darknet.NAMES)

@@ -17,8 +17,8 @@ from vidi.backbones import efficientnet
 from vidi.backbones.efficientnet import VARIANTS, efficientnet_b0, efficientnet_compound, efficientnet_lite0, trunk
 from vidi.backbones.inverted_residual import InvertedResidual
 from vidi.nn.normalization import norm_layer
-from vidi.weights import timm_efficientnet, torchvision_efficientnet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import timm_efficientnet, torchvision_efficientnet
 
 BATCH = norm_layer("batch")
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do

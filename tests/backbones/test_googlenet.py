@@ -32,8 +32,8 @@ from vidi.backbones.googlenet import (
 from vidi.model import Batch, Placement, Step
 from vidi.nn.branches import ConvUnit
 from vidi.nn.normalization import norm_layer
-from vidi.weights import torchvision_googlenet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_googlenet
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 PLAIN = ConvUnit(None)

@@ -25,8 +25,8 @@ from vidi.backbones.inception_resnet import (
 )
 from vidi.nn.branches import ConvUnit
 from vidi.nn.normalization import norm_layer
-from vidi.weights import timm_inception
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import timm_inception
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 RENAME = partial(renamed, names=timm_inception.RESNET)

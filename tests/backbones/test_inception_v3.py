@@ -17,8 +17,8 @@ from vidi.backbones.googlenet import AuxiliaryClassifier, AuxiliaryCriterion
 from vidi.backbones.inception_v3 import VARIANTS, AuxiliaryHead, InceptionV3, inception_v3, inception_v3_fid, trunk
 from vidi.nn.branches import ConvUnit
 from vidi.nn.normalization import norm_layer
-from vidi.weights import torchvision_inception
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_inception
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 RENAME = partial(renamed, names=torchvision_inception.CLASSIFIER)

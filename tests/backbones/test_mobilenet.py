@@ -16,8 +16,8 @@ from vidi.backbones import mobilenet
 from vidi.backbones.inverted_residual import InvertedResidual, InvertedResidualTrunk, Stage
 from vidi.backbones.mobilenet import mobilenet_v2, trunk
 from vidi.nn.normalization import norm_layer
-from vidi.weights import torchvision_mobilenet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_mobilenet
 
 BATCH = norm_layer("batch")
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do

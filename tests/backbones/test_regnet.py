@@ -19,8 +19,8 @@ from vidi.backbones.classifier import Classifier
 from vidi.backbones.near_zero_head import near_zero_head
 from vidi.backbones.regnet import AnyNet, RegNetBlock, anynet, compatible_widths, regnet_stages, trunk
 from vidi.nn.normalization import norm_layer
-from vidi.weights import torchvision_regnet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_regnet
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 RENAME = partial(renamed, names=torchvision_regnet.NAMES)

@@ -19,8 +19,8 @@ from vidi.backbones.classifier import Classifier
 from vidi.backbones.resnet import BasicBlock, Bottleneck, Projection, ResNet, residual_stage, trunk
 from vidi.nn.normalization import FrozenBatchNorm2d, norm_layer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
-from vidi.weights import timm_senet, torchvision_resnet
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import timm_senet, torchvision_resnet
 
 BATCH = norm_layer("batch")
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do

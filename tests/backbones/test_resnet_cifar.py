@@ -11,8 +11,8 @@ from vidi import files
 from vidi.backbones import resnet_cifar
 from vidi.backbones.resnet_cifar import CifarResNet, ZeroPadSkip
 from vidi.model import Supervised, evaluating
-from vidi.weights import cifar_resnet
 from vidi.weights.loading import load_tensors
+from vidi.weights.tables import cifar_resnet
 
 
 @pytest.fixture(scope="module")

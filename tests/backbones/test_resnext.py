@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.parity.networks import randomise
 from vidi.backbones.resnet import Projection, trunk
-from vidi.backbones.split_transform_merge import ResNeXtBlock, grouped_to_branches
+from vidi.figures.split_transform_merge import ResNeXtBlock, grouped_to_branches
 from vidi.nn.normalization import norm_layer
 
 BATCH = norm_layer("batch")

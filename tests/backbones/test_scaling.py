@@ -23,12 +23,12 @@ from vidi.backbones.scaling import (
     round_repeats,
     round_side,
 )
-from vidi.backbones.short_training import Samples, Scores, ShortTraining
 from vidi.data.shapes import ShapeImages
 from vidi.engine.recipe import Recipe
 from vidi.model import Preprocess, Supervised
 from vidi.nn.cost import count_cost
 from vidi.nn.normalization import norm_layer
+from vidi.search.short_training import Samples, Scores, ShortTraining
 
 NORM = norm_layer("batch")
 

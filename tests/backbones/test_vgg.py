@@ -16,8 +16,8 @@ from vidi.backbones import vgg
 from vidi.backbones.classifier import Logits
 from vidi.backbones.vgg import VARIANTS, trunk, vgg16, vgg16_bn
 from vidi.ops.receptive_field import Window, receptive_field
-from vidi.weights import torchvision_vgg
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import torchvision_vgg
 
 LETTERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}  # torchvision's and the paper's
 RENAME = partial(renamed, names=torchvision_vgg.CLASSIFIER)

@@ -21,9 +21,9 @@ from vidi.model import Supervised
 from vidi.nn.attention import recorded_attention
 from vidi.nn.cost import count_cost
 from vidi.nn.positional import resized_positions
-from vidi.weights import timm_vit, torchvision_vit, transformers_vit
 from vidi.weights.packed_projections import unpacked
 from vidi.weights.renaming import renamed
+from vidi.weights.tables import timm_vit, torchvision_vit, transformers_vit
 
 WRONG = (ValueError, TypeError)  # the shape checks of the test suite refuse a wrong Literal before we do
 SMALL: dict[str, Any] = {"size": (32, 32), "patch": 8, "width": 24, "depth": 3, "heads": 3, "hidden": 40}

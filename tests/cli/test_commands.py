@@ -13,10 +13,10 @@ import vidi as package
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, SMALL_DETECTOR, write_classes, write_picture
 from tests.conftest import Run
-from vidi.backbones.generation import WordChoice
 from vidi.catalog.table import CATALOG
 from vidi.cli.app import app
 from vidi.engine import runs
+from vidi.translation.generation import WordChoice
 
 COMMANDS = ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor", "data check", "data world")
 

@@ -12,7 +12,7 @@ from tests.weights.publishing import publish
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.model import IMAGENET_MEAN, Supervised
-from vidi.weights.cifar_resnet import cifar10_categories
+from vidi.weights.tables.cifar_resnet import cifar10_categories
 
 WEIGHTS = ("--weights", "akamaster/cifar10")
 SHORT = ("epochs=1", "batch_size=8", "augment=none")

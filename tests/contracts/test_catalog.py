@@ -18,7 +18,8 @@ from vidi.catalog.table import CATALOG
 from vidi.data.sentences import VidianSentences
 from vidi.engine.recipe import Recipe
 from vidi.model import Adversarial, Batch, Fitted, Preprocess, Saved, Staged, Step, Supervised
-from vidi.results import Classification, Detections
+from vidi.results.classification import Classification
+from vidi.results.detections import Detections
 from vidi.tasks.table import TASKS
 
 

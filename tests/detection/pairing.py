@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tests.closeness import assert_close, largest
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 
 def assert_same_detections(

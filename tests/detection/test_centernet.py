@@ -29,7 +29,7 @@ from vidi.model import Batch, Placement, Step
 from vidi.nn.normalization import norm_layer
 from vidi.ops.boxes import box_iou
 from vidi.weights.renaming import renamed
-from vidi.weights.torchvision_resnet import TRUNK
+from vidi.weights.tables.torchvision_resnet import TRUNK
 
 K = 3
 SIZE = (64, 96)

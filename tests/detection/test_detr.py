@@ -20,7 +20,7 @@ from vidi.detection.detr import (
     detr_tiny,
     residual_trunk,
 )
-from vidi.detection.detr_maps import KINDS, box_kinds, object_attention, pixel_attention, query_boxes
+from vidi.figures.detr_maps import KINDS, box_kinds, object_attention, pixel_attention, query_boxes
 from vidi.losses.box import huber_loss
 from vidi.model import Batch, Placement, Step
 from vidi.ops.boxes import (

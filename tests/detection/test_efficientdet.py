@@ -10,9 +10,6 @@ from torch import Tensor
 
 from tests.conftest import Learnt
 from tests.detection.pairing import assert_same_detections
-from vidi.backbones.bifpn import BiFPN
-from vidi.backbones.nas_fpn import NASFPN
-from vidi.backbones.path_aggregation import PathAggregation
 from vidi.detection.efficientdet import (
     Anchors,
     EfficientDetCriterion,
@@ -25,6 +22,9 @@ from vidi.detection.efficientdet_scaling import VARIANTS, compound_scale
 from vidi.detection.retinanet import RetinaOutputs
 from vidi.detection.targets import Objects
 from vidi.model import Batch, Placement, Step
+from vidi.necks.bifpn import BiFPN
+from vidi.necks.nas_fpn import NASFPN
+from vidi.necks.path_aggregation import PathAggregation
 from vidi.ops.boxes import box_iou
 
 K = 3

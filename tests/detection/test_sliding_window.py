@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tests.closeness import NUMBERS, assert_close
 from tests.parity.networks import randomise
-from vidi.detection.fast_rcnn import TwoStageOutputs
+from vidi.detection.regions.fast_rcnn import TwoStageOutputs
 from vidi.detection.sliding_window import (
     STEP,
     WINDOW,

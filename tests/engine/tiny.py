@@ -17,7 +17,8 @@ from vidi.engine.overrides import check_overrides, split_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
 from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, in_float32
-from vidi.results import Classification, category_names
+from vidi.results.categories import category_names
+from vidi.results.classification import Classification
 
 
 class Logits(NamedTuple):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidi.metrics.boxes_3d import Box3dEvaluator, pair_errors
 from vidi.ops.boxes_3d import lift_boxes, observation_angles, project_points
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 CAMERA = torch.tensor([[120.0, 0.0, 64.0], [0.0, 120.0, 50.0], [0.0, 0.0, 1.0]])
 SPACE = torch.tensor([[0.5, 0.2, 4.0, 1.0, 1.5, 0.5, 0.3], [-1.0, 0.1, 6.0, 0.6, 0.6, 0.6, -3.0]])

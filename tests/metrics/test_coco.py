@@ -19,7 +19,7 @@ from tests.references.coco_reference import COCO, evaluated, run
 from vidi.metrics.coco import CocoEvaluator, CocoScores, coco_scores
 from vidi.metrics.coco_rows import Kind, Predictions, Truths
 from vidi.ops.masks import encode_masks
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 Record = dict[str, Any]
 

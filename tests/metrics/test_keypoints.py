@@ -24,7 +24,7 @@ from vidi.metrics.keypoints import (
     keypoint_similarities,
 )
 from vidi.ops.skeletons import COCO_SKELETON
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 Record = dict[str, Any]
 

@@ -24,12 +24,12 @@ from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, 
 from tests.parity.networks import randomise
 from vidi.detection import detr
 from vidi.detection.detr import Detr, DetrCriterion, DetrDecode, DetrOutputs, PaddedObjects, residual_trunk
-from vidi.detection.detr_maps import object_attention, pixel_attention
+from vidi.figures.detr_maps import object_attention, pixel_attention
 from vidi.model import Batch, Placement, Preprocess, Step, Supervised
 from vidi.nn.positional import sinusoids_2d
 from vidi.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh_normalized
 from vidi.weights.renaming import renamed
-from vidi.weights.transformers_detr import DETR
+from vidi.weights.tables.transformers_detr import DETR
 
 CLASSES, QUERIES, WIDTH = 5, 9, 32
 CANVAS = (96, 128)

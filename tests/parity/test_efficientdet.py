@@ -24,9 +24,9 @@ from vidi.detection import efficientdet
 from vidi.detection.efficientdet import EfficientDetDecode
 from vidi.detection.targets import Objects
 from vidi.model import Batch, Placement, Step
-from vidi.weights.effdet_efficientdet import NAMES, xy_first
-from vidi.weights.loading import load_strictly
 from vidi.weights.renaming import renamed
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.effdet_efficientdet import NAMES, xy_first
 
 CLASSES = 4
 SIZE = (128, 128)  # (H, W)

@@ -26,11 +26,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import MultiScaleRoIAlign
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
-from vidi.backbones.feature_pyramid import FeaturePyramid
 from vidi.backbones.resnet import trunk
-from vidi.detection import faster_rcnn, region_proposals
 from vidi.detection.anchors import LevelAnchors
-from vidi.detection.fast_rcnn import (
+from vidi.detection.regions import faster_rcnn, region_proposals
+from vidi.detection.regions.fast_rcnn import (
     BoxPredictor,
     ConvolutionalHead,
     LinearHead,
@@ -38,16 +37,17 @@ from vidi.detection.fast_rcnn import (
     RegionDecode,
     RegionPooling,
 )
-from vidi.detection.faster_rcnn import FasterCriterion, NormedPyramid, SingleMapFasterRCNN, pyramid_network
-from vidi.detection.region_proposals import ProposalCriterion, ProposalHead, ProposalSelection
+from vidi.detection.regions.faster_rcnn import FasterCriterion, NormedPyramid, SingleMapFasterRCNN, pyramid_network
+from vidi.detection.regions.region_proposals import ProposalCriterion, ProposalHead, ProposalSelection
 from vidi.detection.targets import Objects
 from vidi.model import Batch, Placement, Preprocess, Step, Supervised
+from vidi.necks.feature_pyramid import FeaturePyramid
 from vidi.nn.cost import count_cost
 from vidi.nn.normalization import norm_layer
-from vidi.weights.loading import load_strictly
 from vidi.weights.renaming import renamed, under
-from vidi.weights.torchvision_faster_rcnn import FASTER_RCNN, FASTER_RCNN_V2, STAGES, background_last
-from vidi.weights.torchvision_resnet import TRUNK
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.torchvision_faster_rcnn import FASTER_RCNN, FASTER_RCNN_V2, STAGES, background_last
+from vidi.weights.tables.torchvision_resnet import TRUNK
 
 K = 6
 SIZE = (64, 96)

@@ -11,9 +11,9 @@ from torchvision.models.detection.image_list import ImageList
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.detection import retinanet
 from vidi.model import Batch, Placement, Step
-from vidi.weights.loading import load_strictly
 from vidi.weights.renaming import renamed
-from vidi.weights.torchvision_retinanet import RETINANET
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.torchvision_retinanet import RETINANET
 
 CLASSES = 6
 SIZE = (64, 96)  # P6 of 1 x 2 and P7 of 1 x 1 cells: torchvision's strides there are not the nominal ones

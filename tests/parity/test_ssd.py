@@ -20,9 +20,9 @@ from vidi.detection import ssd
 from vidi.detection.targets import Objects
 from vidi.model import Batch, Placement, Step
 from vidi.nn.cost import count_cost
-from vidi.weights.loading import load_strictly
 from vidi.weights.renaming import renamed
-from vidi.weights.torchvision_ssd import SSD300, background_last
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.torchvision_ssd import SSD300, background_last
 
 K = 4
 WIDTH = 8  # of 64

@@ -9,9 +9,9 @@ import pytest
 from vidi import files
 from vidi.model import Preprocess, Supervised
 from vidi.weights import published
-from vidi.weights.cifar_resnet import SOURCES
 from vidi.weights.renaming import renamed
 from vidi.weights.sources import Source
+from vidi.weights.tables.cifar_resnet import SOURCES
 
 NAME = "resnet20/akamaster/cifar10"
 TO_PUBLISHED = {

@@ -8,7 +8,8 @@ import torch
 import torchvision
 
 from vidi.backbones import darknet, efficientnet, mobilenet, regnet
-from vidi.weights import (
+from vidi.weights.renaming import renamed
+from vidi.weights.tables import (
     efficientnet_lite,
     timm_darknet,
     timm_efficientnet,
@@ -17,7 +18,6 @@ from vidi.weights import (
     torchvision_mobilenet,
     torchvision_regnet,
 )
-from vidi.weights.renaming import renamed
 
 TORCHVISION = torchvision_mobilenet.SOURCES | torchvision_efficientnet.SOURCES | torchvision_regnet.SOURCES
 TIMM = timm_mobilenet.SOURCES | timm_efficientnet.SOURCES | timm_darknet.SOURCES

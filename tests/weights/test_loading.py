@@ -12,9 +12,10 @@ from tests.weights.publishing import NAME, TO_PUBLISHED, publish
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.model import Supervised
 from vidi.weights import loading, published
-from vidi.weights.cifar_resnet import SOURCES
-from vidi.weights.loading import load_published, load_strictly, load_tensors
+from vidi.weights.loading import load_published, load_tensors
 from vidi.weights.sources import Source
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.cifar_resnet import SOURCES
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.weights.tables.test_darknet_yolo import layers_of
 from tests.weights.test_darknet_files import WIDE, body_of
-from tests.weights.test_darknet_yolo import layers_of
 from vidi import files
 from vidi.backbones.resnet import resnet18
 from vidi.detection.yolo import yolov3_small

@@ -6,9 +6,9 @@ import torch
 import torchvision
 
 from vidi.backbones import resnet, resnet_cifar, resnext, senet, wide_resnet
-from vidi.weights import cifar_resnet, timm_senet, torchvision_resnet
 from vidi.weights.published import PUBLISHED
 from vidi.weights.sources import imagenet_categories
+from vidi.weights.tables import cifar_resnet, timm_senet, torchvision_resnet
 
 
 @pytest.mark.parametrize("name", list(torchvision_resnet.SOURCES))

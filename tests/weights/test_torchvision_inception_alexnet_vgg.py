@@ -13,9 +13,9 @@ from tests.closeness import FLOAT32, assert_close
 from vidi.backbones import alexnet, googlenet, inception_v3, vgg
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.model import Supervised
-from vidi.weights import torchvision_alexnet, torchvision_googlenet, torchvision_inception, torchvision_vgg
 from vidi.weights.loading import load_tensors
 from vidi.weights.sources import Source
+from vidi.weights.tables import torchvision_alexnet, torchvision_googlenet, torchvision_inception, torchvision_vgg
 
 FID = "inception_v3_fid/pytorch_fid/tensorflow_2015"
 SOURCES: dict[str, Source] = {

@@ -19,17 +19,14 @@ images are normalised by mean and deviation. `stem="small"`, 5x5 without stride,
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.trunk import Backbone, Maps, Stem
 from vidi.model import Supervised, builder
-
-Stem = Literal["imagenet", "small"]
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
 FULL_WIDTH = 64  # channels of the first convolution of `alexnet`; the wide networks have 96 for it
 FEATURE_SIZE = (6, 6)  # H, W of the last map of 224 or 227 pixels, which the head flattens
@@ -80,13 +77,8 @@ def response_norm(n: int, alpha: float, beta: float, k: float) -> nn.Module:
     return nn.LocalResponseNorm(n, alpha=alpha * n, beta=beta, k=k)
 
 
-class AlexNet(nn.Module):
-    """Images to four maps, finest first: of convolutions 1, 2 and 5, and of the last pool.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
-    """
+class AlexNet(Backbone):
+    """Images to four maps, finest first: of convolutions 1, 2 and 5, and of the last pool."""
 
     def __init__(self, variant: Variant, *, stem: Stem = "imagenet", width: int = FULL_WIDTH):
         super().__init__()
@@ -115,9 +107,6 @@ class AlexNet(nn.Module):
         x = F.relu(self.conv4(x), inplace=True)
         fifth = F.relu(self.conv5(x), inplace=True)
         return first, second, fifth, self.pool(fifth)
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 class FlattenedHead(nn.Module):

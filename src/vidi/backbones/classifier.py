@@ -5,19 +5,19 @@
     head      B K                  global average pooling, one linear map (Lin et al. 2014, arXiv 1312.4400)
     decode    Classification       softmax over K, one result per image
 
-A backbone is a module from images to a tuple of maps, finest first, with attributes `channels` and `strides` of equal
-length. A head is a module from the last map to scores, whose last layer, the only one that depends on the categories,
-is its attribute `linear`.
+A head is a module from the last map to scores, whose last layer, the only one that depends on the categories, is its
+attribute `linear`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vidi.backbones.trunk import Backbone, Maps
 from vidi.losses.classification import cross_entropy
 from vidi.model import (
     IMAGENET_MEAN,
@@ -31,7 +31,8 @@ from vidi.model import (
     in_float32,
     widened,
 )
-from vidi.results import Categories, Classification, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.classification import Classification
 
 
 class Logits(NamedTuple):
@@ -74,12 +75,12 @@ MakeHead = Callable[[int, int], nn.Module]
 class Classifier(nn.Module):
     """A backbone and a head over its last map."""
 
-    def __init__(self, backbone: nn.Module, outputs: int, head: MakeHead = GlobalAverageHead):
+    def __init__(self, backbone: Backbone, outputs: int, head: MakeHead = GlobalAverageHead):
         super().__init__()
         self.backbone = backbone
-        self.head = head(cast("tuple[int, ...]", backbone.channels)[-1], outputs)
+        self.head = head(backbone.channels[-1], outputs)
 
-    def features(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Float[Tensor, "B _ _ _"], ...]:
+    def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return the backbone's maps, finest first; the head does not run."""
         return self.backbone(images)
 
@@ -122,7 +123,7 @@ class ClassificationDecode:
 
 
 def supervised_classifier(
-    backbone: nn.Module,
+    backbone: Backbone,
     categories: int | tuple[str | None, ...],
     preprocess: Preprocess,
     *,
@@ -132,7 +133,7 @@ def supervised_classifier(
     """Put a backbone, a head, the loss and the decoder together.
 
     Args:
-        backbone: images to a tuple of maps, with an attribute `channels`.
+        backbone: from images to maps.
         categories: the number of classes or their names; None in the place of a name marks an unused output.
         preprocess: how an image becomes input.
         head: makes the head.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.near_zero_head import near_zero_head
-from vidi.backbones.resnet import Maps, Stem, initialise
+from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.model import Supervised, builder
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
@@ -42,7 +42,7 @@ class DarkBlock(nn.Module):
         return x + self.conv2(self.conv1(x))
 
 
-class DarkNet(nn.Module):
+class DarkNet(Backbone):
     """Images to one map per stage, finest first.
 
     Attributes:
@@ -89,9 +89,6 @@ class DarkNet(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return tuple(maps[1:])
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ from torch import nn
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
 from vidi.backbones.inverted_residual import InvertedResidualTrunk, Stage
-from vidi.backbones.resnet import Stem, initialise
 from vidi.backbones.scaling import EFFICIENTNET, CompoundConstants, round_channels, round_repeats
+from vidi.backbones.trunk import Stem, initialise
 from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Supervised, builder
 from vidi.nn.convolution import Activation, ConvNorm, SamePaddedConv2d
 from vidi.nn.normalization import NormLayer, norm_layer

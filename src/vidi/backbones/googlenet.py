@@ -35,16 +35,15 @@ from vidi.backbones.classifier import (
     image_preprocess,
     supervised_classifier,
 )
+from vidi.backbones.trunk import Backbone, Maps, Stem
 from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, in_float32, widened
 from vidi.nn.branches import IMAGE_CHANNELS, Branches, ConvUnit
 from vidi.nn.normalization import norm_layer
-from vidi.results import category_names
+from vidi.results.categories import category_names
 
 Form = Literal["paper", "torchvision"]
 Normalisation = Literal["batch", "frozen", "response"]
 Pool = Literal["max", "l2"]
-Stem = Literal["imagenet", "small"]
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -199,13 +198,8 @@ class GoogLeNetStem(nn.Module):
         return self.pooled(self.convolved(images))
 
 
-class GoogLeNet(nn.Module):
-    """Images to four maps, finest first: of the stem's last convolution, and of modules 3b, 4e and 5b.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
-    """
+class GoogLeNet(Backbone):
+    """Images to four maps, finest first: of the stem's last convolution, and of modules 3b, 4e and 5b."""
 
     def __init__(self, variant: Variant, *, unit: ConvUnit, pool: Pool = "max", stem: Stem = "imagenet"):
         super().__init__()
@@ -238,9 +232,6 @@ class GoogLeNet(nn.Module):
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return the four maps."""
         return self.features_and_taps(images)[0]
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def variant_of(form: Form) -> Variant:

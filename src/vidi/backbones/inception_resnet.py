@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
-from vidi.backbones.googlenet import Maps, Stem
 from vidi.backbones.inception_v3 import FULL_WIDTH, MEAN, STD, InceptionStem, Normalisation, unit_of
+from vidi.backbones.trunk import Backbone, Maps, Stem
 from vidi.model import Supervised, builder
 from vidi.nn.branches import Branches, ConvUnit
 
@@ -142,13 +142,8 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class InceptionResNetV2(nn.Module):
-    """Images to four maps, finest first: of the stem's last convolution, of the last A and B, and the 1x1 after C.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
-    """
+class InceptionResNetV2(Backbone):
+    """Images to four maps, finest first: of the stem's last convolution, of the last A and B, and the 1x1 after C."""
 
     def __init__(
         self,
@@ -182,9 +177,6 @@ class InceptionResNetV2(nn.Module):
         middle = self.stage_b(self.mixed_6a(fine))
         coarse = self.conv_7b(self.last_c(self.stage_c(self.mixed_7a(middle))))
         return stem, fine, middle, coarse
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def trunk(

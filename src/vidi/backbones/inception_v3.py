@@ -27,7 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
-from vidi.backbones.googlenet import Maps, Stem, auxiliary_classifier, equal_windows
+from vidi.backbones.googlenet import auxiliary_classifier, equal_windows
+from vidi.backbones.trunk import Backbone, Maps, Stem
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.branches import IMAGE_CHANNELS, Branches, ConvUnit
 from vidi.nn.normalization import norm_layer
@@ -163,13 +164,8 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class InceptionV3(nn.Module):
-    """Images to four maps, finest first: of the stem's last convolution, and of the last A, B and C.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
-    """
+class InceptionV3(Backbone):
+    """Images to four maps, finest first: of the stem's last convolution, and of the last A, B and C."""
 
     def __init__(self, variant: Variant, *, unit: ConvUnit, stem: Stem = "imagenet"):
         super().__init__()
@@ -206,9 +202,6 @@ class InceptionV3(nn.Module):
     def pool_features(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Return the averages of the last map: the 2048 features of an image (FID, precision and recall)."""
         return self.features(images)[-1].mean((2, 3))
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 class AuxiliaryHead(nn.Module):

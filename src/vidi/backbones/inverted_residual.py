@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from vidi.backbones.resnet import Maps, Stem, initialise
+from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.nn.convolution import Activation, ConvNorm
 from vidi.nn.normalization import NormLayer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
@@ -74,14 +74,10 @@ class Stage(NamedTuple):
     kernel: int = 3  # k
 
 
-class InvertedResidualTrunk(nn.Module):
+class InvertedResidualTrunk(Backbone):
     """Stem and stages: images to the last map of each resolution, finest first, without those at half resolution.
 
     With the small stem, the stem and the first stage that has a stride keep the resolution: strides 1, 2, 4, 8.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
 
     Raises:
         ValueError: for another stem.
@@ -140,9 +136,6 @@ class InvertedResidualTrunk(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return tuple(maps[end + 1] for end in self.ends)
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def _strides(stages: Sequence[Stage], stem: Stem) -> list[int]:

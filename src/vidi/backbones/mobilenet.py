@@ -19,8 +19,8 @@ from torch import nn
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
 from vidi.backbones.inverted_residual import InvertedResidualTrunk, Stage
 from vidi.backbones.near_zero_head import near_zero_head
-from vidi.backbones.resnet import Stem, initialise
 from vidi.backbones.scaling import round_channels
+from vidi.backbones.trunk import Stem, initialise
 from vidi.model import Supervised, builder
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer

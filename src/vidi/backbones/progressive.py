@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from vidi.backbones.resnet import Stem, resnet18
+from vidi.backbones.resnet import resnet18
+from vidi.backbones.trunk import Stem
 from vidi.model import Batch, Stage, Staged, Supervised, builder
-from vidi.results import Classification
+from vidi.results.classification import Classification
 
 
 class Progressive(Staged):

@@ -30,8 +30,9 @@ from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.near_zero_head import near_zero_head
-from vidi.backbones.resnet import Maps, Projection, Stem, initialise
+from vidi.backbones.resnet import Projection
 from vidi.backbones.scaling import round_channels
+from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.model import Supervised, builder
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import NormLayer, norm_layer
@@ -78,7 +79,7 @@ class RegNetBlock(nn.Module):
         return F.relu(branch + self.skip(x), inplace=True)
 
 
-class AnyNet(nn.Module):
+class AnyNet(Backbone):
     """Stem and body of any network of the space: images to one map per stage, finest first; any number of stages.
 
     Attributes:
@@ -130,9 +131,6 @@ class AnyNet(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return tuple(maps[1:])
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def _check(stages: Stages) -> None:

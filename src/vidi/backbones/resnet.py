@@ -18,38 +18,17 @@ paper: that differs in seresnet18 only. `stem="small"`, a 3x3 convolution withou
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.trunk import Backbone, ImageStem, Maps, Stem, initialise
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
-
-Stem = Literal["imagenet", "small"]
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
-
-
-class ImageStem(nn.Module):
-    """Bring an image to the resolution of stage 1: a quarter of it, or all of it for images of 28 to 64 pixels."""
-
-    def __init__(self, stem: Stem, channels: int, norm: NormLayer):
-        super().__init__()
-        if stem not in ("imagenet", "small"):
-            raise ValueError(f"received stem={stem!r}, expected 'imagenet' or 'small'")
-        imagenet = stem == "imagenet"
-        self.stride = 4 if imagenet else 1
-        size, stride = (7, 2) if imagenet else (3, 1)
-        self.conv = nn.Conv2d(3, channels, size, stride, padding=size // 2, bias=False)
-        self.norm = norm(channels)
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1) if imagenet else nn.Identity()
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B C h w"]:
-        return self.pool(F.relu(self.norm(self.conv(images)), inplace=True))
-
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Residual blocks
@@ -186,13 +165,8 @@ def residual_stage(
     return nn.Sequential(first, *(later(skip=nn.Identity()) for _ in range(1, count)))
 
 
-class ResNet(nn.Module):
-    """Images to the four maps C2, C3, C4, C5, finest first; a classifier puts a head over the last.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
-    """
+class ResNet(Backbone):
+    """Images to the four maps C2, C3, C4, C5, finest first; a classifier puts a head over the last."""
 
     def __init__(
         self,
@@ -232,24 +206,17 @@ class ResNet(nn.Module):
         c5 = self.stage4(c4)
         return c2, c3, c4, c5
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
+def start_at_identity(network: nn.Module) -> None:
+    """Set the last scale of each residual branch to 0, so that blocks start at relu(identity).
 
-def initialise(network: nn.Module, *, zero_init_residual: bool = False) -> None:
-    """Draw convolutions from N(0, 2 / fan-out) (He et al. 2015); optionally start each block at relu(identity).
-
-    Args:
-        network: its convolutions are drawn from torch's global generator; norms start at scale 1 and shift 0 already.
-        zero_init_residual: set the last scale of each branch to 0 (Goyal et al. 2017, section 5.1; notes 2.2).
+    Goyal et al. 2017, section 5.1; notes 2.2.
 
     Raises:
-        ValueError: if a scale that shall start at 0 is frozen: it could never leave it.
+        ValueError: if such a scale is frozen: it could never leave 0.
     """
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if zero_init_residual and isinstance(module, BasicBlock | Bottleneck):
+        if isinstance(module, BasicBlock | Bottleneck):
             scale = module.last_norm.weight
             if not isinstance(scale, nn.Parameter):
                 raise ValueError("zero_init_residual needs norms that are trained, received norm='frozen'")
@@ -347,7 +314,9 @@ def trunk(
         width=width,
         dilated=dilated,
     )
-    initialise(network, zero_init_residual=zero_init_residual)
+    initialise(network)
+    if zero_init_residual:
+        start_at_identity(network)
     return network
 
 

@@ -22,7 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import supervised_classifier
-from vidi.backbones.resnet import BasicBlock, ImageStem, Maps, initialise
+from vidi.backbones.resnet import BasicBlock, start_at_identity
+from vidi.backbones.trunk import Backbone, ImageStem, Maps, initialise
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.normalization import norm_layer
 
@@ -40,7 +41,7 @@ class ZeroPadSkip(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
 
 
-class CifarResNet(nn.Module):
+class CifarResNet(Backbone):
     """ResNet-(6 n + 2) without its head: images to the maps of its three stages, finest first.
 
     Raises:
@@ -64,7 +65,9 @@ class CifarResNet(nn.Module):
             later = (block(channels, channels, skip=nn.Identity()) for _ in range(1, (depth - 2) // 6))
             stages.append(nn.Sequential(first, *later))
         self.stage1, self.stage2, self.stage3 = stages
-        initialise(self, zero_init_residual=zero_init_residual)
+        initialise(self)
+        if zero_init_residual:
+            start_at_identity(self)
 
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return the maps of the three stages."""
@@ -72,9 +75,6 @@ class CifarResNet(nn.Module):
         second = self.stage2(first)
         third = self.stage3(second)
         return first, second, third
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 @builder

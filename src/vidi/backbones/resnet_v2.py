@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.near_zero_head import near_zero_head
-from vidi.backbones.resnet import Maps, Stem, initialise
+from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import GROUPS, NormLayer, norm_layer
 
@@ -84,12 +84,8 @@ class PreActivationBottleneck(nn.Module):
         return self.conv3(branch) + skip
 
 
-class ResNetV2(nn.Module):
+class ResNetV2(Backbone):
     """Images to the four maps of the stages, finest first; the last one is normalised and rectified.
-
-    Attributes:
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
 
     Raises:
         ValueError: for another `stem`, or if the channels are not whole groups.
@@ -135,9 +131,6 @@ class ResNetV2(nn.Module):
         third = self.stage3(second)
         fourth = self.stage4(third)
         return first, second, third, F.relu(self.norm(fourth), inplace=True)
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ The arguments of the builders are explained there.
 """
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
-from vidi.backbones.resnet import Stem, trunk
+from vidi.backbones.resnet import trunk
+from vidi.backbones.trunk import Stem
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm
 

@@ -154,7 +154,7 @@ def grid_search(
 
     Args:
         candidates: such as `constrained_constants()`.
-        accuracy: scales the baseline, trains it and scores it, such as with `vidi.backbones.short_training`; of equally
+        accuracy: scales the baseline, trains it and scores it, such as with `vidi.search.short_training`; of equally
             accurate candidates the first one wins.
 
     Raises:

@@ -23,10 +23,9 @@ from torch import Tensor, nn
 
 from vidi.backbones.alexnet import FlattenedHead
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
+from vidi.backbones.trunk import Backbone, Maps
 from vidi.model import Supervised, builder
 from vidi.nn.normalization import NormLayer, norm_layer
-
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
 FULL_WIDTH = 64  # channels of the first stage
 MULTIPLES = (1, 2, 4, 8, 8)  # of it, in the stages
@@ -55,13 +54,11 @@ VARIANTS: dict[str, Variant] = {  # table 1
 }
 
 
-class Vgg(nn.Module):
+class Vgg(Backbone):
     """Images to six maps, finest first: of each stage before its pool, and the last one after it.
 
     Attributes:
         layers: convolutions, norms, ReLUs and pools in one row.
-        channels: of each map.
-        strides: pixels of the image per pixel of each map.
     """
 
     strides = (1, 2, 4, 8, 16, 32)
@@ -90,9 +87,6 @@ class Vgg(nn.Module):
                 maps.append(x)
             x = layer(x)
         return *maps, x
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def initialise(network: nn.Module, variant: Variant) -> None:

@@ -11,7 +11,7 @@ Sizes and patches are named ViT-<size>/<patch>, in builders `vit_<size>_<patch>`
 `vit_small` are timm's. The patch of all of them is an argument.
 
 Differs from the notes: ViT-L has 304.3 M parameters, 307 M is the rounding of the paper (C3.10); [CLS] is prepended
-(C3.7); what drives the cost at 224 pixels is not the attention matrix, see `vidi.backbones.vit_analysis` (C3.6).
+(C3.7); what drives the cost at 224 pixels is not the attention matrix, see `vidi.figures.vit_analysis` (C3.6).
 Differs from the paper: the fine-tuning head, one linear layer, is the only one; dropout is off unless asked for.
 """
 
@@ -33,16 +33,16 @@ from vidi.backbones.classifier import (
     Logits,
     image_preprocess,
 )
-from vidi.backbones.transformer import Encoder, Residual
+from vidi.backbones.trunk import Backbone, Maps
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.patches import PatchEmbedding, grid_of
 from vidi.nn.positional import LearnedPositions, resized_positions
-from vidi.results import category_names
+from vidi.nn.transformer import Encoder, Residual
+from vidi.results.categories import category_names
 
 Pool = Literal["token", "mean"]
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
 
 POSITIONS = "positions.table"  # how the names of tables of positions end
 
@@ -50,7 +50,7 @@ POSITIONS = "positions.table"  # how the names of tables of positions end
 # Network
 
 
-class VisionTransformer(nn.Module):
+class VisionTransformer(Backbone):
     """From images to the encoder's tokens, or to the map that the tokens of patches are.
 
     Args:
@@ -122,9 +122,6 @@ class VisionTransformer(nn.Module):
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return one map, of the resolution H/P x W/P."""
         return (self.map_of(self.tokens(images)),)
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 def leave_out(layer: nn.Module, drop_path: float) -> None:

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
-from vidi.backbones.resnet import Maps, Stem, initialise, trunk
+from vidi.backbones.resnet import trunk
+from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.normalization import Norm
 
@@ -45,7 +46,7 @@ class WideBlock(nn.Module):
         return self.conv2(self.dropout(branch)) + skip
 
 
-class WideResNet(nn.Module):
+class WideResNet(Backbone):
     """WRN-n-k without its head: images to the maps of its three stages, finest first.
 
     Raises:
@@ -76,9 +77,6 @@ class WideResNet(nn.Module):
         second = self.stage2(first)
         third = self.stage3(second)
         return first, second, F.relu(self.norm(third), inplace=True)
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
-        return self.features(images)
 
 
 @builder

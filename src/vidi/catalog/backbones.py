@@ -51,7 +51,6 @@ from vidi.backbones.resnet_v2 import (
     resnetv2_152x4_bit,
 )
 from vidi.backbones.resnext import resnext50_32x4d, resnext101_32x8d, resnext101_64x4d
-from vidi.backbones.search_space import searched_net
 from vidi.backbones.senet import (
     seresnet18,
     seresnet34,
@@ -103,6 +102,7 @@ from vidi.catalog.tiny import (
     SMALL_VGG,
 )
 from vidi.recipes.classification import HIGH_STAGE, LOW_STAGE, SMALL_PICTURES
+from vidi.search.search_space import searched_net
 from vidi.tasks.classification import CLASSIFICATION
 
 BACKBONES: dict[str, Entry] = {

@@ -56,16 +56,16 @@ from vidi.detection.efficientdet import (
     efficientdet_lite0,
     efficientdet_tiny,
 )
-from vidi.detection.fast_rcnn import fast_rcnn_resnet18
-from vidi.detection.faster_rcnn import (
+from vidi.detection.localizer import localizer_alexnet, localizer_resnet18, localizer_tiny
+from vidi.detection.regions.fast_rcnn import fast_rcnn_resnet18
+from vidi.detection.regions.faster_rcnn import (
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet50,
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet50_fpn_v2,
     fasterrcnn_tiny,
 )
-from vidi.detection.localizer import localizer_alexnet, localizer_resnet18, localizer_tiny
-from vidi.detection.rcnn import rcnn_alexnet, rcnn_svm_alexnet, rcnn_svm_tiny, rcnn_tiny
+from vidi.detection.regions.rcnn import rcnn_alexnet, rcnn_svm_alexnet, rcnn_svm_tiny, rcnn_tiny
 from vidi.detection.retinanet import (
     retinanet_resnet18_fpn,
     retinanet_resnet50_fpn,

@@ -1,6 +1,5 @@
 """Chapter 3: transformers, of sentences and of pictures."""
 
-from vidi.backbones.translation import recurrent_translator, transformer, transformer_tiny
 from vidi.backbones.vit import vit_b_16, vit_b_32, vit_h_14, vit_l_16, vit_l_32, vit_small, vit_tiny
 from vidi.catalog.entry import Entry
 from vidi.catalog.papers import ADDITIVE_ATTENTION, DEIT, TRANSFORMER, VIT
@@ -8,6 +7,7 @@ from vidi.catalog.tiny import SMALL_RECURRENT, SMALL_SENTENCES, SMALL_VIT
 from vidi.recipes.classification import VISION_TRANSFORMER
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.translation import TRANSLATION
+from vidi.translation.translator import recurrent_translator, transformer, transformer_tiny
 
 TRANSFORMERS: dict[str, Entry] = {
     "vit_tiny": Entry(vit_tiny, CLASSIFICATION, "3.2", DEIT, "timm", SMALL_VIT, recipe=VISION_TRANSFORMER),

@@ -14,7 +14,7 @@ from torch import Tensor
 from vidi.data.loading import size_of
 from vidi.model import Batch, Fitted, Preprocess, builder
 from vidi.ops.clustering import cluster_sizes
-from vidi.results import AnchorSizes
+from vidi.results.anchor_sizes import AnchorSizes
 
 
 class LearntAnchors(Fitted):

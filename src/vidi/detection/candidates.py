@@ -9,7 +9,8 @@ from torch import Tensor
 from vidi.detection.targets import named_categories
 from vidi.model import Placement
 from vidi.ops.suppression import suppress
-from vidi.results import Categories, Detections
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
 
 
 class Candidates(NamedTuple):

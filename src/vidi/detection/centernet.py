@@ -38,7 +38,8 @@ from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.ops.boxes import box_area, clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.heatmaps import gaussian_radius, local_peaks, splat_gaussians
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 BoxLoss = Literal["l1", "huber"]
 

@@ -45,7 +45,8 @@ from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, b
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes_3d import lift_boxes, observation_angles
 from vidi.ops.orientation import NUMBERS, decode_angles, encode_angles
-from vidi.results import Detections, category_names
+from vidi.results.categories import category_names
+from vidi.results.detections import Detections
 
 Camera = tuple[float, float, float]
 """Focal length, and how far right of and below the picture's middle the optical axis meets it, in its short sides."""

@@ -50,7 +50,8 @@ from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes import xyxy_to_cxcywh
 from vidi.ops.heatmaps import local_peaks, splat_gaussians
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
-from vidi.results import Detections, category_names
+from vidi.results.categories import category_names
+from vidi.results.detections import Detections
 
 Bones = tuple[tuple[int, int], ...]
 

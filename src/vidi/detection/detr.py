@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vidi.backbones.resnet import ResNet, trunk
-from vidi.backbones.transformer import Decoder, Encoder
 from vidi.detection.coco_outputs import COCO_IDS_FROM_ZERO
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
@@ -40,6 +39,7 @@ from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, b
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
+from vidi.nn.transformer import Decoder, Encoder
 from vidi.ops.assignment import Assignment, assign
 from vidi.ops.boxes import (
     box_iou,
@@ -48,7 +48,8 @@ from vidi.ops.boxes import (
     generalized_box_iou,
     xyxy_to_cxcywh_normalized,
 )
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 Positions = Literal["attention", "input"]
 BoxLoss = Literal["l1_giou", "huber_iou"]

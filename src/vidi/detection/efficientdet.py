@@ -4,7 +4,7 @@ Tan, Pang, Le 2020, "EfficientDet: Scalable and Efficient Object Detection", arX
 
     images     B 3 H W
     backbone   EfficientNet: C3, C4, C5
-    neck       BiFPN (vidi.backbones.bifpn): P3..P7, strides 8..128, each B D h w
+    neck       BiFPN (vidi.necks.bifpn): P3..P7, strides 8..128, each B D h w
     heads      separable convolutions, shared by the levels, with norms of each level's own; 9 anchors a cell
     outputs    class_logits B A K, box_deltas B A 4, anchors A 4, levels A: as RetinaNet's
     criterion  anchors to objects by IoU; focal loss of all anchors and classes + Huber loss of the positive ones' boxes
@@ -24,12 +24,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones.bifpn import BiFPN, Fusion, SeparableConv2d, Style
 from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD, STOCHASTIC_DEPTH, trunk
-from vidi.backbones.feature_pyramid import Extra
 from vidi.backbones.inverted_residual import InvertedResidualTrunk
-from vidi.backbones.nas_fpn import NASFPN
-from vidi.backbones.path_aggregation import PathAggregation
 from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.efficientdet_scaling import VARIANTS
 from vidi.detection.options import check_choice
@@ -49,11 +45,16 @@ from vidi.model import (
     builder,
     in_float32,
 )
+from vidi.necks.bifpn import BiFPN, Fusion, SeparableConv2d, Style
+from vidi.necks.feature_pyramid import Extra
+from vidi.necks.nas_fpn import NASFPN
+from vidi.necks.path_aggregation import PathAggregation
 from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid, octave_sizes
 from vidi.ops.boxes import Size, box_iou, encode_boxes, scale_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 Neck = Literal["bifpn", "panet", "nas_fpn"]
 

@@ -10,7 +10,7 @@ are multiples of 8 or 16 that suit the hardware, and from D5 on the memory sets 
 
 from dataclasses import dataclass
 
-from vidi.backbones.bifpn import Fusion
+from vidi.necks.bifpn import Fusion
 
 WIDTH, WIDTH_GROWTH = 64, 1.35
 CELLS = 3

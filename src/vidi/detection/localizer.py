@@ -16,7 +16,7 @@ the paper: one box for all classes. Images without object are no samples of this
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,12 +27,14 @@ from vidi.backbones import alexnet
 from vidi.backbones.alexnet import FEATURE_SIZE, FlattenedHead
 from vidi.backbones.classifier import GlobalAverageHead, MakeHead
 from vidi.backbones.resnet import trunk
+from vidi.backbones.trunk import Backbone
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.classification import cross_entropy
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import box_area, xyxy_normalized_to_xyxy, xyxy_to_xyxy_normalized
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 
 class LocalizerOutputs(NamedTuple):
@@ -45,9 +47,9 @@ class LocalizerOutputs(NamedTuple):
 class Localizer(nn.Module):
     """A backbone and two heads over its last map."""
 
-    def __init__(self, backbone: nn.Module, outputs: int, *, class_head: MakeHead, box_head: MakeHead):
+    def __init__(self, backbone: Backbone, outputs: int, *, class_head: MakeHead, box_head: MakeHead):
         super().__init__()
-        channels = cast("tuple[int, ...]", backbone.channels)[-1]
+        channels = backbone.channels[-1]
         self.backbone = backbone
         self.class_head = class_head(channels, outputs)
         self.box_head = box_head(channels, 4)
@@ -167,7 +169,7 @@ class LocalizerDecode:
 
 
 def _localizer(
-    backbone: nn.Module,
+    backbone: Backbone,
     categories: int | tuple[str | None, ...],
     size: tuple[int, int],
     *,

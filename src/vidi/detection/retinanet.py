@@ -24,8 +24,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones.feature_pyramid import Extra, FeaturePyramid
-from vidi.backbones.nas_fpn import NASFPN
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.candidates import Candidates
@@ -35,11 +33,14 @@ from vidi.detection.targets import Objects, Positives, checked_objects, mostly_i
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.necks.feature_pyramid import Extra, FeaturePyramid
+from vidi.necks.nas_fpn import NASFPN
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import octave_sizes
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 BoxLoss = Literal["smooth_l1", "l1", "giou"]
 Normalise = Literal["batch", "image"]

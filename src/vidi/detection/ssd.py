@@ -28,7 +28,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones import resnet, vgg
-from vidi.backbones.image_pyramid import CnnPyramid
+from vidi.backbones.trunk import Maps
 from vidi.detection.candidates import Candidates
 from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.hard_negatives import hard_negatives
@@ -43,13 +43,13 @@ from vidi.detection.targets import (
 )
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.necks.image_pyramid import CnnPyramid
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
-from vidi.results import Categories, Detections, category_names
-
-Maps = tuple[Float[Tensor, "B _ _ _"], ...]
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 VGG_MEAN = (0.48235, 0.45882, 0.40784)  # of the weights that SSD begins with
 VGG_STD = (1 / 255, 1 / 255, 1 / 255)

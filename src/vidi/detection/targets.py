@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vidi.ops.boxes import box_area
-from vidi.results import Categories
+from vidi.results.categories import Categories
 
 DELTA_WEIGHTS = (10, 10, 5, 5)  # that encoded deltas are multiplied by: one over the deviations 0.1, 0.1, 0.2, 0.2
 

@@ -38,7 +38,8 @@ from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import MAXIMAL_LOG_SCALE, Size, box_iou, clip_boxes_to_images, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.matching import BACKGROUND, IGNORED
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 # width, height in pixels, smallest first: k-means of COCO's boxes at 416 pixels (section 2.3 of the paper)
 COCO_ANCHORS = (10, 13, 16, 30, 33, 23, 30, 61, 62, 45, 59, 119, 116, 90, 156, 198, 373, 326)

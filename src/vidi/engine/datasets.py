@@ -12,7 +12,7 @@ from vidi.data.world.dataset import World
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.task import BuiltIn, Task
-from vidi.results import Categories, category_names
+from vidi.results.categories import Categories, category_names
 
 
 @dataclass(frozen=True)

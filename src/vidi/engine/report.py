@@ -11,7 +11,8 @@ from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.task import Task
 from vidi.model import Adversarial, Predicts
-from vidi.results import Categories, Detections
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
 
 SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps even good ones well below 1
 

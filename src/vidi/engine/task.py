@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from vidi.engine.recipe import AugmentChoice, Recipe
-from vidi.results import Categories
+from vidi.results.categories import Categories
 
 
 class Scorer(Protocol):

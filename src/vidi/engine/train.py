@@ -20,7 +20,7 @@ from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
 from vidi.engine.task import Scorer
 from vidi.model import Adversarial, Fitted, Predicts, Prepares, Preprocess, Saved, Staged, Trainable
-from vidi.results import Categories
+from vidi.results.categories import Categories
 
 
 @dataclass(frozen=True)

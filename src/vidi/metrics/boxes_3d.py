@@ -22,7 +22,7 @@ from torch import Tensor
 from vidi.metrics.detection import average_precision, match_detections, precision_recall_curve
 from vidi.ops.boxes import box_iou
 from vidi.ops.boxes_3d import wrap_angles
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 MIN_IOU = 0.5
 UNDEFINED = -1.0  # error of no pair

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vidi.metrics.coco_rows import Kind, Predictions, Truths, check_mask_sizes, checked, reordered, sizes_of
 from vidi.ops.masks import Rle, encode_masks, pack_runs
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 if TYPE_CHECKING:
     from vidi.metrics.coco_kernels import Candidates, Outcome

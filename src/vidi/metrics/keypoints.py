@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from torch import Tensor
 
 from vidi.metrics.coco import AREA_RANGES, IOU_THRESHOLDS, RECALL_LEVELS
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 if TYPE_CHECKING:
     from vidi.metrics.coco_kernels import Candidates

@@ -3,7 +3,7 @@
 from vidi.engine.datasets import WORLD
 from vidi.engine.task import Task
 from vidi.recipes.detection import ANCHORS as RECIPE
-from vidi.results import AnchorSizes
+from vidi.results.anchor_sizes import AnchorSizes
 from vidi.tasks.detection import MOVES_BOXES
 
 ANCHORS = Task(

@@ -12,7 +12,8 @@ from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.recipes.classification import FINE_TUNED, PHOTOS
-from vidi.results import Categories, Classification
+from vidi.results.categories import Categories
+from vidi.results.classification import Classification
 
 
 class ClassificationScorer:

@@ -13,7 +13,8 @@ from vidi.engine.recipe import AugmentChoice
 from vidi.engine.task import Task
 from vidi.metrics.coco import RECALL_LEVELS, CocoEvaluator, CocoScores
 from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
-from vidi.results import Categories, Detections
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
 
 MOVES_BOXES = tuple(augment for augment in get_args(AugmentChoice) if not augment.endswith("randaugment"))
 

@@ -8,7 +8,8 @@ from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.metrics.boxes_3d import Box3dEvaluator
 from vidi.recipes.detection import FINE_TUNED_3D, FROM_SCRATCH_3D
-from vidi.results import Categories, Detections
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
 from vidi.tasks.detection import DetectionScorer, box_truth
 
 

@@ -13,7 +13,8 @@ from vidi.engine.task import Task
 from vidi.metrics.keypoints import KeypointEvaluator, joint_sigmas
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
-from vidi.results import Categories, Detections
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
 from vidi.tasks.detection import MOVES_BOXES, DetectionScorer, box_truth
 
 SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}

@@ -10,7 +10,8 @@ from vidi.data.sentences import ReversedSentences, SentencePairs, VidianSentence
 from vidi.engine.recipe import Recipe
 from vidi.engine.task import BuiltIn, Task
 from vidi.recipes.translation import FINE_TUNED, SMALL_LANGUAGE
-from vidi.results import Categories, Translation
+from vidi.results.categories import Categories
+from vidi.results.translation import Translation
 
 
 class TranslationScorer:

@@ -3,7 +3,7 @@
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.recipes.detection import CASCADE
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 WINDOWS = Task(
     name="windows",

@@ -10,7 +10,7 @@ from vidi.catalog.entry import Entry
 from vidi.catalog.names import UnknownNameError, entry
 from vidi.engine.overrides import check_overrides
 from vidi.model import Saved
-from vidi.results import category_names
+from vidi.results.categories import category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.local_files import load_file, usual_arguments
 from vidi.weights.own_runs import OwnWeights, own_model

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.nn.convolution import ConvNorm
-from vidi.weights.loading import BATCH_COUNTER, load_strictly
+from vidi.weights.strict import BATCH_COUNTER, load_strictly
 
 TRANSPOSED = 1000  # versions above it have the matrices of connected layers transposed
 

@@ -17,11 +17,11 @@ from vidi.detection.detr import Detr
 from vidi.detection.yolo import Yolo
 from vidi.model import Saved
 from vidi.weights.darknet_files import load_darknet
-from vidi.weights.darknet_yolo import darknet_categories, load_yolo
 from vidi.weights.loading import load_tensors
 from vidi.weights.published import PUBLISHED
 from vidi.weights.sources import Source
-from vidi.weights.transformers_detr import load_detr
+from vidi.weights.tables.darknet_yolo import darknet_categories, load_yolo
+from vidi.weights.tables.transformers_detr import load_detr
 from vidi.weights.vit_files import load_vit
 
 WRAPPERS = ("model", "state_dict", "model_state_dict", "model_ema")  # keys under which trainings keep the tensors

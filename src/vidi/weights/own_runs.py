@@ -18,8 +18,8 @@ from vidi import files
 from vidi.backbones.vit import fitted_positions
 from vidi.engine.runs import WEIGHTS, Run, recorded_part
 from vidi.model import Fitted, Saved
-from vidi.results import category_names
-from vidi.weights.loading import load_strictly
+from vidi.results.categories import category_names
+from vidi.weights.strict import load_strictly
 
 WORDS = ("source_words", "target_words")
 """The arguments that give an embedding its rows: weights of other words mean nothing."""

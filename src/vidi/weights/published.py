@@ -1,6 +1,7 @@
 """The table of published weights: model/publisher/version -> source, the first of a model being its default."""
 
-from vidi.weights import (
+from vidi.weights.sources import Source
+from vidi.weights.tables import (
     cifar_resnet,
     effdet_efficientdet,
     efficientnet_lite,
@@ -25,7 +26,6 @@ from vidi.weights import (
     torchvision_vgg,
     torchvision_vit,
 )
-from vidi.weights.sources import Source
 
 PUBLISHED: dict[str, Source] = {
     **torchvision_alexnet.SOURCES,

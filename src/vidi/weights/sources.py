@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from torch import Tensor, nn
 
 from vidi.model import Preprocess
-from vidi.results import Categories
+from vidi.results.categories import Categories
 from vidi.weights.renaming import Names
 
 Tensors = dict[str, Tensor]

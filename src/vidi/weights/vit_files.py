@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from vidi import files
 from vidi.backbones.vit import fitted_positions
 from vidi.model import Saved
-from vidi.weights import timm_vit, torchvision_vit, transformers_vit
-from vidi.weights.loading import load_strictly
 from vidi.weights.packed_projections import unpacked
 from vidi.weights.renaming import Names, renamed
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables import timm_vit, torchvision_vit, transformers_vit
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from vidi.detection.viola_jones.detector import ViolaJones, viola_jones
 from vidi.detection.viola_jones.opencv_xml import read_cascade
 from vidi.detection.viola_jones.samples import Jitter, gather, is_background, object_classes
 from vidi.ops.boxes import box_iou
-from vidi.results import Detections
+from vidi.results.detections import Detections
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 CATEGORIES = ("backgrounds", "faces")

@@ -22,7 +22,8 @@ from vidi.detection.viola_jones.samples import Jitter, gather, object_classes
 from vidi.detection.viola_jones.scanning import grey, scan
 from vidi.detection.viola_jones.training import Plan, Training, train_cascade
 from vidi.model import Batch, Fitted, Placement, Preprocess, builder
-from vidi.results import Categories, Detections, category_names
+from vidi.results.categories import Categories, category_names
+from vidi.results.detections import Detections
 
 COLUMNS = tuple(f.name for f in fields(Cascade) if f.name not in ("window", "features"))
 FEATURE_COLUMNS = tuple(f.name for f in fields(HaarFeatures))

@@ -1,0 +1,50 @@
+"""What is common to all results: typed values on the CPU, in the pixels of the original image.
+
+Each one draws itself on the image (small images are enlarged until text is legible), turns itself into plain values
+for JSON, and is one line on a terminal.
+"""
+
+from typing import Any, Protocol
+
+import PIL.Image
+from torch import Tensor
+
+from vidi.ops.drawing import Picture
+from vidi.results.categories import Categories
+
+
+class Result(Protocol):
+    """What is common to all results."""
+
+    def draw(self, image: Picture) -> PIL.Image.Image: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def __str__(self) -> str: ...
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Consistency
+
+
+def settle(result: Any, **fields: Any) -> None:
+    """Give fields of a frozen dataclass their final value during its construction."""
+    for name, value in fields.items():
+        object.__setattr__(result, name, value)
+
+
+def check_finite(**tensors: Tensor) -> None:
+    for name, values in tensors.items():
+        if not values.isfinite().all():
+            raise ValueError(f"received {name} that are not finite")
+
+
+def check_labels(labels: Tensor, categories: Categories) -> None:
+    wrong = labels[(labels < 0) | (labels >= len(categories))]
+    if len(wrong):
+        raise ValueError(f"received label {int(wrong[0])}, expected 0..{len(categories) - 1}")
+
+
+def check_size(what: str, pixels: Tensor, image: PIL.Image.Image) -> None:
+    if tuple(pixels.shape) != (image.height, image.width):
+        raise ValueError(f"received {what} of size {tuple(pixels.shape)}, expected {(image.height, image.width)}")

@@ -1,0 +1,78 @@
+"""DETR weights of its authors (facebookresearch/detr): COCO 2017, 500 epochs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vidi.model import Preprocess
+from vidi.weights.packed_projections import unpacked
+from vidi.weights.renaming import under
+from vidi.weights.sources import Source, Tensors, by_name
+from vidi.weights.tables.torchvision_resnet import TRUNK
+from vidi.weights.tables.torchvision_retinanet import coco_categories
+
+FEED_FORWARD = {"linear1.*": "feed_forward.widen.*", "linear2.*": "feed_forward.narrow.*"}
+ENCODER_LAYER = {
+    "self_attn.in_proj_*": "attention.query_key_value.*",
+    "self_attn.out_proj.*": "attention.output.*",
+    "norm1.*": "attention_residual.norm.*",
+    "norm2.*": "feed_forward_residual.norm.*",
+} | FEED_FORWARD
+DECODER_LAYER = {
+    "self_attn.in_proj_*": "self_attention.query_key_value.*",
+    "self_attn.out_proj.*": "self_attention.output.*",
+    "norm1.*": "self_attention_residual.norm.*",
+    "multihead_attn.in_proj_*": "cross_attention.query_key_value.*",
+    "multihead_attn.out_proj.*": "cross_attention.output.*",
+    "norm2.*": "cross_attention_residual.norm.*",
+    "norm3.*": "feed_forward_residual.norm.*",
+} | FEED_FORWARD
+DETR = (
+    under(TRUNK, "backbone.0.body.", "backbone.")
+    | under(ENCODER_LAYER, "transformer.encoder.layers.*.", "encoder.layers.*.")
+    | under(DECODER_LAYER, "transformer.decoder.layers.*.", "decoder.layers.*.")
+    | {
+        "input_proj.*": "projection.*",
+        "query_embed.weight": "queries",
+        "transformer.decoder.norm.*": "decoder.norm.*",
+        "class_embed.*": "class_head.*",
+        "bbox_embed.layers.0.*": "box_head.0.*",
+        "bbox_embed.layers.1.*": "box_head.2.*",
+        "bbox_embed.layers.2.*": "box_head.4.*",
+    }
+)
+
+BY_CATEGORY = ("class_head.weight", "class_head.bias")
+
+# model, file, box AP
+ROWS = (
+    ("detr_resnet50", "detr-r50-e632da11.pth", 42.0),
+    ("detr_resnet50_dc5", "detr-r50-dc5-f0fb7ef5.pth", 43.3),
+    ("detr_resnet101", "detr-r101-2c7b67e5.pth", 43.5),
+)
+
+
+def of_the_model(checkpoint: Mapping[str, Any]) -> Tensors:
+    """Return the network's tensors out of what a training kept."""
+    return checkpoint["model"]
+
+
+SOURCES = by_name(
+    *(
+        Source(
+            model=model,
+            version="facebook/coco",
+            url=f"https://dl.fbaipublicfiles.com/detr/{file}",
+            sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+            licence="Apache-2.0",
+            preprocess=Preprocess(shorter=800, longest=1333),
+            score={"ap": ap},
+            names=DETR,
+            categories=coco_categories,
+            arguments={"norm": "frozen"},
+            unpack=of_the_model,
+            convert=unpacked,
+            by_category=BY_CATEGORY,
+        )
+        for model, file, ap in ROWS
+    )
+)

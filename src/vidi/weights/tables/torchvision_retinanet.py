@@ -1,0 +1,71 @@
+"""RetinaNet weights that torchvision publishes: COCO 2017, first (V1) and improved (V2) version."""
+
+from vidi.model import Preprocess
+from vidi.results.categories import Categories
+from vidi.weights.renaming import under
+from vidi.weights.sources import Source, by_name
+from vidi.weights.tables.torchvision_fpn import PYRAMID
+from vidi.weights.tables.torchvision_resnet import TRUNK
+
+RETINANET = (
+    under(TRUNK, "backbone.body.", "backbone.")
+    | under(PYRAMID, "backbone.fpn.", "pyramid.")
+    | {
+        "head.classification_head.conv.*.*.*": "class_head.tower.*.*.*",
+        "head.classification_head.cls_logits.*": "class_head.predict.*",
+        "head.regression_head.conv.*.*.*": "box_head.tower.*.*.*",
+        "head.regression_head.bbox_reg.*": "box_head.predict.*",
+    }
+    # in files of torchvision before 0.13, where convolutions and ReLUs took turns
+    | {
+        "head.classification_head.conv.0.*": "class_head.tower.0.0.*",
+        "head.classification_head.conv.2.*": "class_head.tower.1.0.*",
+        "head.classification_head.conv.4.*": "class_head.tower.2.0.*",
+        "head.classification_head.conv.6.*": "class_head.tower.3.0.*",
+        "head.regression_head.conv.0.*": "box_head.tower.0.0.*",
+        "head.regression_head.conv.2.*": "box_head.tower.1.0.*",
+        "head.regression_head.conv.4.*": "box_head.tower.2.0.*",
+        "head.regression_head.conv.6.*": "box_head.tower.3.0.*",
+    }
+)
+
+DETECTION = Preprocess(shorter=800, longest=1333, stride=32, antialias=False)
+
+
+def coco_categories() -> Categories:
+    """Return the names of COCO's ids 0 to 90; None for the background at 0 and the ten ids that are not used."""
+    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
+
+    names = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
+    return tuple(None if name in ("__background__", "N/A") else name for name in names)
+
+
+SOURCES = by_name(
+    Source(
+        model="retinanet_resnet50_fpn",
+        version="torchvision/coco_v1",
+        url="https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth",
+        sha256="eeacb38b",
+        licence="BSD-3-Clause",
+        preprocess=DETECTION,
+        score={"ap": 36.4},
+        names=RETINANET,
+        by_category=("class_head.predict.weight", "class_head.predict.bias"),
+        categories=coco_categories,
+        # frozen norms of that time added nothing to the variance
+        arguments={"anchor_style": "torchvision", "norm": "frozen", "norm_eps": 0.0},
+    ),
+    Source(
+        model="retinanet_resnet50_fpn_v2",
+        version="torchvision/coco_v1",
+        url="https://download.pytorch.org/models/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
+        sha256="5905b1c5",
+        licence="BSD-3-Clause",
+        preprocess=DETECTION,
+        score={"ap": 41.5},
+        names=RETINANET,
+        by_category=("class_head.predict.weight", "class_head.predict.bias"),
+        categories=coco_categories,
+        arguments={"anchor_style": "torchvision"},
+    ),
+)

@@ -1,0 +1,79 @@
+"""DETR from files of transformers: `DetrForObjectDetection`, such as `model.safetensors` of facebook/detr-resnet-50.
+
+No published file carries a digest in its name, so that none is a source; one on this machine is loaded by `load_detr`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from vidi import files
+from vidi.model import Saved
+from vidi.weights.renaming import renamed, under
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.facebook_detr import BY_CATEGORY
+from vidi.weights.tables.torchvision_resnet import TRUNK
+
+ATTENTION = {
+    "q_proj.*": "query.*",
+    "k_proj.*": "key.*",
+    "v_proj.*": "value.*",
+    "o_proj.*": "output.*",
+    "out_proj.*": "output.*",  # in files; the module's name since version 5 is the one above
+}
+FEED_FORWARD = {
+    "mlp.fc1.*": "feed_forward.widen.*",
+    "mlp.fc2.*": "feed_forward.narrow.*",
+    "fc1.*": "feed_forward.widen.*",
+    "fc2.*": "feed_forward.narrow.*",
+    "final_layer_norm.*": "feed_forward_residual.norm.*",
+}
+ENCODER_LAYER = (
+    under(ATTENTION, "self_attn.", "attention.")
+    | {"self_attn_layer_norm.*": "attention_residual.norm.*"}
+    | FEED_FORWARD
+)
+DECODER_LAYER = (
+    under(ATTENTION, "self_attn.", "self_attention.")
+    | under(ATTENTION, "encoder_attn.", "cross_attention.")
+    | {
+        "self_attn_layer_norm.*": "self_attention_residual.norm.*",
+        "encoder_attn_layer_norm.*": "cross_attention_residual.norm.*",
+    }
+    | FEED_FORWARD
+)
+DETR = (
+    under(TRUNK, "model.backbone.model.", "backbone.")
+    | under(TRUNK, "model.backbone.conv_encoder.model.", "backbone.")  # in files
+    | under(ENCODER_LAYER, "model.encoder.layers.*.", "encoder.layers.*.")
+    | under(DECODER_LAYER, "model.decoder.layers.*.", "decoder.layers.*.")
+    | {
+        "model.input_projection.*": "projection.*",
+        "model.query_position_embeddings.weight": "queries",
+        "model.decoder.layernorm.*": "decoder.norm.*",
+        "class_labels_classifier.*": "class_head.*",
+        "bbox_predictor.layers.0.*": "box_head.0.*",
+        "bbox_predictor.layers.1.*": "box_head.2.*",
+        "bbox_predictor.layers.2.*": "box_head.4.*",
+    }
+)
+
+
+def load_detr(model: Saved, path: str | Path, *, new_head: bool = False) -> None:
+    """Load a file that transformers saved into what `detr_resnet50` or another builder made, with `norm="frozen"`.
+
+    Args:
+        model: with the file's backbone, widths, depths and queries.
+        path: named tensors, as safetensors or as torch saves them.
+        new_head: leave the class head as it is: it is for other categories.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, or its tensors do not fit; the model is then as it was.
+    """
+    tensors: Any = files.read_tensors(path) if Path(path).suffix == ".safetensors" else files.read_state(path)
+    network = model.get_submodule("network")
+    ours = renamed(tensors, DETR)
+    if new_head:
+        present = network.state_dict()
+        ours |= {key: present[key] for key in BY_CATEGORY}
+    load_strictly(network, ours)
