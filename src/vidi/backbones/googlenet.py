@@ -18,7 +18,7 @@ adaptive windows in the auxiliary heads. `stem="small"`, a 3x3 convolution witho
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -198,7 +198,15 @@ class GoogLeNetStem(nn.Module):
         return self.pooled(self.convolved(images))
 
 
-class GoogLeNet(Backbone):
+class TappedBackbone(Backbone):
+    """A backbone that also gives maps of its middle, for auxiliary heads."""
+
+    def features_and_taps(self, images: Float[Tensor, "B 3 H W"]) -> tuple[Maps, Maps]:
+        """Return the maps, and those for the heads, nearest to the image first."""
+        raise NotImplementedError
+
+
+class GoogLeNet(TappedBackbone):
     """Images to four maps, finest first: of the stem's last convolution, and of modules 3b, 4e and 5b."""
 
     def __init__(self, variant: Variant, *, unit: ConvUnit, pool: Pool = "max", stem: Stem = "imagenet"):
@@ -338,18 +346,17 @@ class AuxiliaryLogits(NamedTuple):
 
 
 class AuxiliaryClassifier(Classifier):
-    """A classifier with further heads on maps of its middle, which only training runs.
+    """A classifier with further heads on maps of its middle, which only training runs."""
 
-    The backbone has, besides what a classifier needs, `features_and_taps(images)`: its maps, and those for the heads.
-    """
+    backbone: TappedBackbone
 
-    def __init__(self, backbone: nn.Module, outputs: int, head: MakeHead, auxiliary: Iterable[nn.Module]):
+    def __init__(self, backbone: TappedBackbone, outputs: int, head: MakeHead, auxiliary: Iterable[nn.Module]):
         super().__init__(backbone, outputs, head)
         self.auxiliary = nn.ModuleList(auxiliary)
 
     def with_auxiliary(self, images: Float[Tensor, "B 3 H W"]) -> AuxiliaryLogits:
         """Return the scores of all heads."""
-        maps, taps = cast(Any, self.backbone).features_and_taps(images)
+        maps, taps = self.backbone.features_and_taps(images)
         auxiliary = tuple(head(tap) for head, tap in zip(self.auxiliary, taps, strict=True))
         return AuxiliaryLogits(self.head(maps[-1]), auxiliary)
 
@@ -380,7 +387,7 @@ class AuxiliaryCriterion:
 
 
 def auxiliary_classifier(
-    backbone: nn.Module,
+    backbone: TappedBackbone,
     categories: int | tuple[str | None, ...],
     preprocess: Preprocess,
     *,
@@ -392,7 +399,7 @@ def auxiliary_classifier(
     """Put a backbone, its heads, the loss and the decoder together; see `supervised_classifier`.
 
     Args:
-        backbone: as `AuxiliaryClassifier` needs it.
+        backbone: whose middle the auxiliary heads look at.
         categories: the number of classes or their names; None in the place of a name marks an unused output.
         preprocess: how an image becomes input.
         head: makes the main head.

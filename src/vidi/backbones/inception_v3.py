@@ -27,8 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
-from vidi.backbones.googlenet import auxiliary_classifier, equal_windows
-from vidi.backbones.trunk import Backbone, Maps, Stem
+from vidi.backbones.googlenet import TappedBackbone, auxiliary_classifier, equal_windows
+from vidi.backbones.trunk import Maps, Stem
 from vidi.model import Preprocess, Supervised, builder
 from vidi.nn.branches import IMAGE_CHANNELS, Branches, ConvUnit
 from vidi.nn.normalization import norm_layer
@@ -164,7 +164,7 @@ VARIANTS: dict[str, Variant] = {
 }
 
 
-class InceptionV3(Backbone):
+class InceptionV3(TappedBackbone):
     """Images to four maps, finest first: of the stem's last convolution, and of the last A, B and C."""
 
     def __init__(self, variant: Variant, *, unit: ConvUnit, stem: Stem = "imagenet"):

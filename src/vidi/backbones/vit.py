@@ -148,11 +148,13 @@ class TokenHead(nn.Module):
 class TokenClassifier(Classifier):
     """A vision transformer and a head over its tokens."""
 
+    backbone: VisionTransformer
+
     def __init__(self, backbone: VisionTransformer, outputs: int):
         super().__init__(backbone, outputs, partial(TokenHead, pool="token" if backbone.prefix else "mean"))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Logits:
-        return Logits(self.head(cast(VisionTransformer, self.backbone).tokens(images)))
+        return Logits(self.head(self.backbone.tokens(images)))
 
 
 def token_classifier(
