@@ -27,8 +27,9 @@ from vidi.engine.fit import NonFiniteLossError, Training
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
 from vidi.losses.classification import prior_bias
-from vidi.model import Preprocess, Supervised
+from vidi.model import Supervised
 from vidi.necks.nas_fpn import NASFPN, MergingSpace
+from vidi.preprocess import Preprocess
 from vidi.search.architecture_search import Child, Controller, policy_search, random_search
 from vidi.search.search_space import Tokens
 from vidi.search.short_training import Samples

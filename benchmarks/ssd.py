@@ -14,8 +14,8 @@ from torchvision.models.detection import ssd300_vgg16
 
 from benchmarks.timing import compare
 from vidi.detection.ssd import END, SSD300, SsdDecode, SsdOutputs, default_boxes_of
-from vidi.model import Placement
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Placement
 
 CLASSES, SIZE, BAR = 90, (300, 300), 1.5
 CELLS = (38, 19, 10, 5, 3, 1)

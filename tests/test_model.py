@@ -15,7 +15,8 @@ from torchvision import tv_tensors
 
 from tests.engine.tiny import Logits, PositivesCriterion, tiny
 from vidi.backbones.resnet_cifar import resnet20
-from vidi.model import Placement, Preprocess, Supervised, as_images, builder, evaluating, typed, widened
+from vidi.model import Supervised, builder, evaluating, widened
+from vidi.preprocess import Placement, Preprocess, as_images, typed
 
 
 def boxes_on(size: tuple[int, int], *rows: list[float]) -> Any:

@@ -24,9 +24,10 @@ from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
-from vidi.model import Adversarial, Predicts, Preprocess, Saved, Supervised
+from vidi.model import Adversarial, Predicts, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
+from vidi.preprocess import Preprocess
 from vidi.recorded import (
     begun_again,
     check_same,

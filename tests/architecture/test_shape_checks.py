@@ -103,7 +103,7 @@ def test_kernels_compile_and_are_cached(checked):
 
 @pytest.mark.skipif(os.environ.get("VIDI_NO_HOOK") == "1", reason="the hook is switched off")
 def test_the_package_itself_is_checked():
-    from vidi.model import Placement
+    from vidi.preprocess import Placement
 
     with pytest.raises(TypeCheckError):
         Placement((4, 4), (4, 4)).boxes_to_original(torch.zeros(2, 3))

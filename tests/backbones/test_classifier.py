@@ -21,7 +21,8 @@ from vidi.backbones.classifier import (
     supervised_classifier,
 )
 from vidi.backbones.resnet import resnet18, trunk
-from vidi.model import Batch, Placement, Preprocess, Step, Supervised
+from vidi.model import Step, Supervised
+from vidi.preprocess import Batch, Placement, Preprocess
 
 
 def small_model(**options: Any) -> Supervised:

@@ -29,9 +29,10 @@ from vidi.backbones.googlenet import (
     googlenet,
     trunk,
 )
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.nn.branches import ConvUnit
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.tables import torchvision_googlenet
 

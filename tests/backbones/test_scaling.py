@@ -25,9 +25,10 @@ from vidi.backbones.scaling import (
 )
 from vidi.data.shapes import ShapeImages
 from vidi.engine.recipe import Recipe
-from vidi.model import Preprocess, Supervised
+from vidi.model import Supervised
 from vidi.nn.cost import count_cost
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Preprocess
 from vidi.search.short_training import Samples, Scores, ShortTraining
 
 NORM = norm_layer("batch")

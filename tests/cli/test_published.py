@@ -11,7 +11,8 @@ from tests.closeness import assert_close
 from tests.weights.publishing import publish
 from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
-from vidi.model import IMAGENET_MEAN, Supervised
+from vidi.model import Supervised
+from vidi.preprocess import IMAGENET_MEAN
 from vidi.weights.tables.cifar_resnet import cifar10_categories
 
 WEIGHTS = ("--weights", "akamaster/cifar10")

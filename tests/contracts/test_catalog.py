@@ -17,7 +17,8 @@ from vidi.api import load
 from vidi.catalog.table import CATALOG
 from vidi.data.sentences import VidianSentences
 from vidi.engine.recipe import Recipe
-from vidi.model import Adversarial, Batch, Fitted, Preprocess, Saved, Staged, Step, Supervised
+from vidi.model import Adversarial, Fitted, Saved, Staged, Step, Supervised
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.classification import Classification
 from vidi.results.detections import Detections
 from vidi.tasks.table import TASKS

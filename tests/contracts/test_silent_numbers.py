@@ -20,8 +20,8 @@ from transformers import DetrConfig
 
 from vidi.catalog.table import CATALOG
 from vidi.detection import efficientdet_scaling, ssd, yolo
-from vidi.model import Preprocess
 from vidi.nn.attention import MultiHeadAttention
+from vidi.preprocess import Preprocess
 
 NAMES = list(CATALOG)
 

@@ -18,7 +18,7 @@ from vidi.data.loading import (
     size_of,
     training_loader,
 )
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 
 
 def test_an_epoch_holds_every_sample_once_and_keeps_the_short_batch() -> None:

@@ -9,8 +9,8 @@ from torchvision import tv_tensors
 from vidi.data.loading import seeded_draws
 from vidi.data.transforms import Augmentation, cutmix, mixup
 from vidi.data.world.dataset import World
-from vidi.model import Batch, Placement
 from vidi.ops.boxes_3d import box_3d_corners, project_points
+from vidi.preprocess import Batch, Placement
 
 
 def scene() -> tuple[Any, dict[str, Any]]:

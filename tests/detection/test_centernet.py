@@ -25,9 +25,10 @@ from vidi.detection.centernet import (
     centernet_tiny,
 )
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.nn.normalization import norm_layer
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.tables.torchvision_resnet import TRUNK
 

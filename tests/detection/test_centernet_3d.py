@@ -20,9 +20,10 @@ from vidi.detection.centernet_3d import (
     centernet_3d_tiny,
     depth_of,
 )
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.ops.boxes_3d import box_3d_corners, mirror_boxes_3d, observation_angles, project_points, wrap_angles
 from vidi.ops.orientation import decode_angles, encode_angles
+from vidi.preprocess import Batch, Placement
 
 K, R = 2, 4
 SIZE, MAP = (48, 64), (12, 16)

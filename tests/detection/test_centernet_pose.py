@@ -21,8 +21,9 @@ from vidi.detection.centernet_pose import (
     joints_of,
 )
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.ops.skeletons import Skeleton
+from vidi.preprocess import Batch, Placement
 
 K, J, R = 2, 3, 4
 SIZE, MAP = (48, 64), (12, 16)

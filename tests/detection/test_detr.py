@@ -22,13 +22,14 @@ from vidi.detection.detr import (
 )
 from vidi.figures.detr_maps import KINDS, box_kinds, object_attention, pixel_attention, query_boxes
 from vidi.losses.box import huber_loss
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.ops.boxes import (
     box_iou,
     cxcywh_to_xyxy,
     paired_generalized_box_iou,
     xyxy_to_cxcywh_normalized,
 )
+from vidi.preprocess import Batch, Placement
 
 K, Q = 3, 6
 SIZE = (64, 96)

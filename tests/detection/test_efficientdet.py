@@ -21,11 +21,12 @@ from vidi.detection.efficientdet import (
 from vidi.detection.efficientdet_scaling import VARIANTS, compound_scale
 from vidi.detection.retinanet import RetinaOutputs
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.necks.bifpn import BiFPN
 from vidi.necks.nas_fpn import NASFPN
 from vidi.necks.path_aggregation import PathAggregation
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Batch, Placement
 
 K = 3
 SIZE = (64, 96)

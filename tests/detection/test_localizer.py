@@ -18,7 +18,8 @@ from vidi.detection.localizer import (
     main_object,
 )
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
+from vidi.preprocess import Batch, Placement
 
 SIZE = (64, 96)
 K = 3

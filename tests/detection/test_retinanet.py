@@ -23,8 +23,9 @@ from vidi.detection.retinanet import (
     retinanet_resnet50_fpn,
     retinanet_tiny,
 )
-from vidi.model import Batch, Placement, Step, evaluating
+from vidi.model import Step, evaluating
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Batch, Placement
 
 K = 3
 SIZE = (64, 96)

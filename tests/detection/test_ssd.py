@@ -24,8 +24,9 @@ from vidi.detection.ssd import (
     ssd_tiny,
 )
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Batch, Placement
 
 K = 3
 SIZE = (64, 96)

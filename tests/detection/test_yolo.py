@@ -25,10 +25,11 @@ from vidi.detection.yolo import (
     yolov3,
     yolov3_small,
 )
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.nn.convolution import ConvNorm
 from vidi.ops.boxes import box_iou
 from vidi.ops.matching import BACKGROUND, IGNORED
+from vidi.preprocess import Batch, Placement
 
 K = 3
 SIZE = (64, 96)

@@ -26,7 +26,8 @@ from vidi.engine.fit import Interrupted, NonFiniteLossError, Processes, Training
 from vidi.engine.progress import Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
-from vidi.model import Batch, Losses, Preprocess, Step, Supervised
+from vidi.model import Losses, Step, Supervised
+from vidi.preprocess import Batch, Preprocess
 
 pytestmark = pytest.mark.system("0-TRAIN")
 

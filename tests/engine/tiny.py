@@ -16,7 +16,8 @@ from vidi.engine.fit import Processes, Training
 from vidi.engine.overrides import check_overrides, split_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
-from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.categories import category_names
 from vidi.results.classification import Classification
 

@@ -25,9 +25,10 @@ from tests.parity.networks import randomise
 from vidi.detection import detr
 from vidi.detection.detr import Detr, DetrCriterion, DetrDecode, DetrOutputs, PaddedObjects, residual_trunk
 from vidi.figures.detr_maps import object_attention, pixel_attention
-from vidi.model import Batch, Placement, Preprocess, Step, Supervised
+from vidi.model import Step, Supervised
 from vidi.nn.positional import sinusoids_2d
 from vidi.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh_normalized
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.weights.renaming import renamed
 from vidi.weights.tables.transformers_detr import DETR
 

@@ -23,7 +23,8 @@ from tests.parity.networks import assert_same_training, randomise
 from vidi.detection import efficientdet
 from vidi.detection.efficientdet import EfficientDetDecode
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.effdet_efficientdet import NAMES, xy_first

@@ -40,10 +40,11 @@ from vidi.detection.regions.fast_rcnn import (
 from vidi.detection.regions.faster_rcnn import FasterCriterion, NormedPyramid, SingleMapFasterRCNN, pyramid_network
 from vidi.detection.regions.region_proposals import ProposalCriterion, ProposalHead, ProposalSelection
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Preprocess, Step, Supervised
+from vidi.model import Step, Supervised
 from vidi.necks.feature_pyramid import FeaturePyramid
 from vidi.nn.cost import count_cost
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.weights.renaming import renamed, under
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.torchvision_faster_rcnn import FASTER_RCNN, FASTER_RCNN_V2, STAGES, background_last

@@ -10,7 +10,8 @@ from torchvision.models.detection.image_list import ImageList
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.detection import retinanet
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.torchvision_retinanet import RETINANET

@@ -18,8 +18,9 @@ from torchvision.ops import box_iou
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.detection import ssd
 from vidi.detection.targets import Objects
-from vidi.model import Batch, Placement, Step
+from vidi.model import Step
 from vidi.nn.cost import count_cost
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.torchvision_ssd import SSD300, background_last

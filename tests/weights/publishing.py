@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from vidi import files
-from vidi.model import Preprocess, Supervised
+from vidi.model import Supervised
+from vidi.preprocess import Preprocess
 from vidi.weights import published
 from vidi.weights.renaming import renamed
 from vidi.weights.sources import Source

@@ -14,8 +14,9 @@ from tests.contracts.test_catalog import NAMES, build, marked, shape_of
 from vidi import files
 from vidi.catalog.table import CATALOG
 from vidi.engine.runs import NotARunError, Run
-from vidi.model import IMAGENET_MEAN, Fitted
+from vidi.model import Fitted
 from vidi.nn.positional import resized_positions
+from vidi.preprocess import IMAGENET_MEAN
 from vidi.weights.creation import create
 from vidi.weights.own_runs import OtherModelError, by_category
 from vidi.weights.published import PUBLISHED

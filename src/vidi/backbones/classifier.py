@@ -19,18 +19,8 @@ from torch import Tensor, nn
 
 from vidi.backbones.trunk import Backbone, Maps
 from vidi.losses.classification import cross_entropy
-from vidi.model import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Batch,
-    Losses,
-    Placement,
-    Preprocess,
-    Step,
-    Supervised,
-    in_float32,
-    widened,
-)
+from vidi.model import Losses, Step, Supervised, in_float32, widened
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.classification import Classification
 

@@ -26,9 +26,10 @@ from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, super
 from vidi.backbones.inverted_residual import InvertedResidualTrunk, Stage
 from vidi.backbones.scaling import EFFICIENTNET, CompoundConstants, round_channels, round_repeats
 from vidi.backbones.trunk import Stem, initialise
-from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.convolution import Activation, ConvNorm, SamePaddedConv2d
 from vidi.nn.normalization import NormLayer, norm_layer
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 STEM_WIDTH = 32
 HEAD_WIDTH = 1280

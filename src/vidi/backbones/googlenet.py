@@ -36,9 +36,10 @@ from vidi.backbones.classifier import (
     supervised_classifier,
 )
 from vidi.backbones.trunk import Backbone, Maps, Stem
-from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, in_float32, widened
+from vidi.model import Losses, Step, Supervised, builder, in_float32, widened
 from vidi.nn.branches import IMAGE_CHANNELS, Branches, ConvUnit
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.categories import category_names
 
 Form = Literal["paper", "torchvision"]

@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, supervised_classifier
 from vidi.backbones.googlenet import TappedBackbone, auxiliary_classifier, equal_windows
 from vidi.backbones.trunk import Maps, Stem
-from vidi.model import Preprocess, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.branches import IMAGE_CHANNELS, Branches, ConvUnit
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Preprocess
 
 Normalisation = Literal["batch", "frozen"]
 

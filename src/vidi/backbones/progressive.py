@@ -13,7 +13,8 @@ from torch import nn
 
 from vidi.backbones.resnet import resnet18
 from vidi.backbones.trunk import Stem
-from vidi.model import Batch, Stage, Staged, Supervised, builder
+from vidi.model import Stage, Staged, Supervised, builder
+from vidi.preprocess import Batch
 from vidi.results.classification import Classification
 
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import supervised_classifier
 from vidi.backbones.resnet import BasicBlock, start_at_identity
 from vidi.backbones.trunk import Backbone, ImageStem, Maps, initialise
-from vidi.model import Preprocess, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Preprocess
 
 
 class ZeroPadSkip(nn.Module):

@@ -34,12 +34,13 @@ from vidi.backbones.classifier import (
     image_preprocess,
 )
 from vidi.backbones.trunk import Backbone, Maps
-from vidi.model import Preprocess, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.patches import PatchEmbedding, grid_of
 from vidi.nn.positional import LearnedPositions, resized_positions
 from vidi.nn.transformer import Encoder, Residual
+from vidi.preprocess import Preprocess
 from vidi.results.categories import category_names
 
 Pool = Literal["token", "mean"]

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.resnet import trunk
 from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
-from vidi.model import Preprocess, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.normalization import Norm
+from vidi.preprocess import Preprocess
 
 
 class WideBlock(nn.Module):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from vidi.model import AnyBatch, Prepares, Sample, equal_canvases
+from vidi.preprocess import AnyBatch, Prepares, Sample, equal_canvases
 
 Augment = Callable[[Sample], Sample]
 

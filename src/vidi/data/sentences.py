@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from vidi.data.translation import ENGLISH, PAD, VIDIAN, TranslationPairs, Vocabulary, write_english, write_vidian
-from vidi.model import AnyBatch
+from vidi.preprocess import AnyBatch
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Data sets

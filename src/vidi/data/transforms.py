@@ -17,9 +17,9 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from vidi.model import Batch, Sample
 from vidi.ops.boxes_3d import mirror_boxes_3d
 from vidi.ops.skeletons import Skeleton
+from vidi.preprocess import Batch, Sample
 
 PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from vidi.data.loading import size_of
-from vidi.model import Batch, Fitted, Preprocess, builder
+from vidi.model import Fitted, builder
 from vidi.ops.clustering import cluster_sizes
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.anchor_sizes import AnchorSizes
 
 

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vidi.detection.targets import named_categories
-from vidi.model import Placement
 from vidi.ops.suppression import suppress
+from vidi.preprocess import Placement
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
 

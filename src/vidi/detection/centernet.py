@@ -33,11 +33,12 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs, with_category
 from vidi.losses.box import huber_loss, l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.ops.boxes import box_area, clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.heatmaps import gaussian_radius, local_peaks, splat_gaussians
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

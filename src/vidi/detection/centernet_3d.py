@@ -41,10 +41,11 @@ from vidi.detection.centernet import (
 from vidi.detection.options import frozen_below
 from vidi.detection.targets import Objects, named_outputs
 from vidi.losses.box import l1_loss
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes_3d import lift_boxes, observation_angles
 from vidi.ops.orientation import NUMBERS, decode_angles, encode_angles
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import category_names
 from vidi.results.detections import Detections
 

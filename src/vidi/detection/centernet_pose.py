@@ -45,11 +45,12 @@ from vidi.detection.options import frozen_below
 from vidi.detection.targets import Objects, named_categories, named_outputs
 from vidi.losses.box import l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes import xyxy_to_cxcywh
 from vidi.ops.heatmaps import local_peaks, splat_gaussians
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import category_names
 from vidi.results.detections import Detections
 

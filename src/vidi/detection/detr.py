@@ -35,7 +35,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
@@ -48,6 +48,7 @@ from vidi.ops.boxes import (
     generalized_box_iou,
     xyxy_to_cxcywh_normalized,
 )
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

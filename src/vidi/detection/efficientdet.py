@@ -33,18 +33,7 @@ from vidi.detection.retinanet import RetinaDecode, RetinaOutputs
 from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import huber_loss
 from vidi.losses.classification import focal_loss, prior_bias
-from vidi.model import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Batch,
-    Losses,
-    Placement,
-    Preprocess,
-    Step,
-    Supervised,
-    builder,
-    in_float32,
-)
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.necks.bifpn import BiFPN, Fusion, SeparableConv2d, Style
 from vidi.necks.feature_pyramid import Extra
 from vidi.necks.nas_fpn import NASFPN
@@ -53,6 +42,7 @@ from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid, octave_sizes
 from vidi.ops.boxes import Size, box_iou, encode_boxes, scale_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

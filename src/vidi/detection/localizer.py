@@ -30,9 +30,10 @@ from vidi.backbones.resnet import trunk
 from vidi.backbones.trunk import Backbone
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.classification import cross_entropy
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import box_area, xyxy_normalized_to_xyxy, xyxy_to_xyxy_normalized
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -32,13 +32,14 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.necks.feature_pyramid import Extra, FeaturePyramid
 from vidi.necks.nas_fpn import NASFPN
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import octave_sizes
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -31,11 +31,12 @@ from vidi.detection.localizer import localization_losses
 from vidi.detection.regions.fast_rcnn import RegionDecode, TwoStageOutputs
 from vidi.detection.regions.region_proposals import image_sizes
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
-from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, widened
+from vidi.model import Losses, Step, Supervised, builder, widened
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes import Size, box_iou, encode_boxes, xyxy_to_cxcywh
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.categories import Categories, category_names
 
 WINDOW = 40  # pixels of a window's sides when the network sees it

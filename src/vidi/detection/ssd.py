@@ -42,12 +42,13 @@ from vidi.detection.targets import (
     with_category,
 )
 from vidi.losses.box import smooth_l1_loss
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.necks.image_pyramid import CnnPyramid
 from vidi.nn.normalization import Norm
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import Size, box_iou, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -32,12 +32,13 @@ from vidi.detection.candidates import Candidates
 from vidi.detection.coco_outputs import COCO_CLASSES
 from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.classification import binary_cross_entropy, multi_label_cross_entropy, prior_bias
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid
 from vidi.ops.boxes import MAXIMAL_LOG_SCALE, Size, box_iou, clip_boxes_to_images, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.matching import BACKGROUND, IGNORED
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -11,7 +11,8 @@ from vidi.data.loading import derived_seed, evaluation_loader, size_of
 from vidi.engine.fit import NonFiniteLossError, Processes
 from vidi.engine.runs import Row
 from vidi.engine.task import Scorer
-from vidi.model import AnyBatch, Losses, Predicts, Step, Supervised, evaluating
+from vidi.model import Losses, Predicts, Step, Supervised, evaluating
+from vidi.preprocess import AnyBatch
 
 Scored = tuple[Any, Mapping[str, Any]]
 """One image's result and its target in the pixels of the original."""

@@ -31,7 +31,8 @@ from vidi.engine.optimizers import learning_rate, make_optimizer
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
-from vidi.model import AnyBatch, Losses, Saved, Step, Trainable
+from vidi.model import Losses, Saved, Step, Trainable
+from vidi.preprocess import AnyBatch
 
 Validate = Callable[[Trainable, "Processes"], Row]
 """Scores a model: metric and validation losses by name."""

@@ -19,7 +19,8 @@ from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
 from vidi.engine.task import Scorer
-from vidi.model import Adversarial, Fitted, Predicts, Prepares, Preprocess, Saved, Staged, Trainable
+from vidi.model import Adversarial, Fitted, Predicts, Saved, Staged, Trainable
+from vidi.preprocess import Prepares, Preprocess
 from vidi.results.categories import Categories
 
 

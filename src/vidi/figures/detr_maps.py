@@ -17,8 +17,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vidi.detection.detr import Detr, DetrDecode, DetrOutputs
-from vidi.model import Batch, Placement, Supervised, evaluating
+from vidi.model import Supervised, evaluating
 from vidi.nn.attention import recorded_attention
+from vidi.preprocess import Batch, Placement
 from vidi.results.detections import Detections
 
 SMALL = 0.03  # of the image's area: 96^2 pixels of 640 x 480, from where COCO calls objects large

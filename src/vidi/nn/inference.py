@@ -24,9 +24,10 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vidi.model import Batch, Predicts, Supervised
+from vidi.model import Predicts, Supervised
 from vidi.nn.convolution import SamePaddedConv2d
 from vidi.nn.normalization import FrozenBatchNorm2d
+from vidi.preprocess import Batch
 
 FOLDABLE = (nn.Conv2d, nn.ConvTranspose2d, SamePaddedConv2d)  # these and no subclass: it may change its weights
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)

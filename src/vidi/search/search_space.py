@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import supervised_classifier
 from vidi.backbones.inverted_residual import InvertedResidual
 from vidi.backbones.trunk import Backbone, Maps, initialise
-from vidi.model import Preprocess, Supervised, builder
+from vidi.model import Supervised, builder
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
+from vidi.preprocess import Preprocess
 
 Tokens = tuple[int, ...]
 """Which option was taken, decision after decision."""

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from torch import Tensor, nn
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.renaming import Names
 

@@ -27,9 +27,10 @@ from vidi.detection.regions.fast_rcnn import (
 )
 from vidi.detection.regions.selective_search import selective_search
 from vidi.detection.targets import Objects
-from vidi.model import Placement, Step
+from vidi.model import Step
 from vidi.ops.boxes import box_iou, decode_boxes
 from vidi.ops.roi import roi_pool
+from vidi.preprocess import Placement
 
 K = 3
 SIZE = (64, 96)

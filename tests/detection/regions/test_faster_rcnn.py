@@ -14,8 +14,9 @@ from vidi.detection.regions.faster_rcnn import (
     fasterrcnn_resnet50_fpn_v2,
     fasterrcnn_tiny,
 )
-from vidi.model import Batch, Placement, Step, evaluating
+from vidi.model import Step, evaluating
 from vidi.ops.boxes import box_iou
+from vidi.preprocess import Batch, Placement
 
 K = 3
 SIZE = (64, 96)

@@ -23,10 +23,11 @@ from vidi.detection.regions.rcnn import (
 )
 from vidi.detection.regions.region_classifiers import HardNegatives, MarginOutputs, RegionFitting, RegionPlan, SVMDecode
 from vidi.detection.targets import Objects
-from vidi.model import Placement, Step
+from vidi.model import Step
 from vidi.ops.boxes import box_iou, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED
 from vidi.ops.roi import crop_and_warp
+from vidi.preprocess import Placement
 
 SIZE = (48, 64)
 K = 3

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.closeness import FLOAT32, OUTPUTS, assert_close
 from vidi.backbones.efficientnet import efficientnet_lite0
-from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Supervised
+from vidi.model import Supervised
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.weights.loading import checked_tensors, load_tensors, located
 from vidi.weights.renaming import renamed
 from vidi.weights.tables import timm_efficientnet

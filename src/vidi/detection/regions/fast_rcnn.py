@@ -38,7 +38,7 @@ from vidi.detection.targets import (
     named_outputs,
 )
 from vidi.losses.box import smooth_l1_loss
-from vidi.model import Batch, Losses, Placement, Preprocess, Step, Supervised, as_images, builder, evaluating, widened
+from vidi.model import Losses, Step, Supervised, builder, evaluating, widened
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer
 from vidi.ops.anchors import anchor_grid, base_anchors
@@ -46,6 +46,7 @@ from vidi.ops.boxes import Size, box_iou, boxes_at_least, clip_boxes, clip_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
 from vidi.ops.roi import CANONICAL_LEVEL, CANONICAL_SIZE, box_levels, roi_align_levels, roi_pool
 from vidi.ops.suppression import suppress
+from vidi.preprocess import Batch, Placement, Preprocess, as_images
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -51,10 +51,11 @@ from vidi.detection.regions.region_proposals import (
     image_sizes,
 )
 from vidi.detection.targets import Objects, named_outputs
-from vidi.model import Batch, Losses, Preprocess, Step, Supervised, builder, widened
+from vidi.model import Losses, Step, Supervised, builder, widened
 from vidi.necks.feature_pyramid import FeaturePyramid
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.categories import category_names
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vidi.detection.regions.region_proposals import image_sizes
 from vidi.detection.regions.selective_search import selective_search
-from vidi.model import Preprocess
 from vidi.ops.boxes import boxes_at_least
+from vidi.preprocess import Preprocess
 
 REMEMBERED = 20_000  # images whose proposals are kept
 

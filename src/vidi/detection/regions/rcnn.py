@@ -40,11 +40,12 @@ from vidi.detection.regions.fast_rcnn import (
 from vidi.detection.regions.proposal_search import ProposalSearch
 from vidi.detection.regions.region_classifiers import RegionClassifiers, RegionFitting, SVMDecode
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
-from vidi.model import Batch, Losses, Preprocess, Stage, Staged, Step, Supervised, builder, widened
+from vidi.model import Losses, Stage, Staged, Step, Supervised, builder, widened
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import Weights, box_iou, boxes_at_least, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
 from vidi.ops.roi import crop_and_warp
+from vidi.preprocess import Batch, Preprocess
 from vidi.results.categories import category_names
 from vidi.results.detections import Detections
 

@@ -23,8 +23,9 @@ from vidi.detection.candidates import Candidates
 from vidi.detection.regions.fast_rcnn import SMALLEST
 from vidi.detection.regions.linear_models import RidgeSums, linear_svm
 from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
-from vidi.model import Batch, Fitted, Placement, Preprocess, evaluating
+from vidi.model import Fitted, evaluating
 from vidi.ops.boxes import box_iou, boxes_at_least, clip_boxes_to_images, decode_boxes, encode_boxes
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
 

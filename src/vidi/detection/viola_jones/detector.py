@@ -21,7 +21,8 @@ from vidi.detection.viola_jones.haar import HaarFeatures, haar_features
 from vidi.detection.viola_jones.samples import Jitter, gather, object_classes
 from vidi.detection.viola_jones.scanning import grey, scan
 from vidi.detection.viola_jones.training import Plan, Training, train_cascade
-from vidi.model import Batch, Fitted, Placement, Preprocess, builder
+from vidi.model import Fitted, builder
+from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
 

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.losses.adversarial import discriminator_loss, generator_loss, saturating_generator_loss
-from vidi.model import Adversarial, Batch, Losses, Preprocess, Step, builder
+from vidi.model import Adversarial, Losses, Step, builder
+from vidi.preprocess import Batch, Preprocess
 
 
 class Generator(nn.Module):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, Tensors, by_name

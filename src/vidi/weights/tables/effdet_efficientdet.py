@@ -6,7 +6,7 @@ puts images in the top left of a square canvas. Their first classes are COCO's i
 
 from torch import Tensor
 
-from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.renaming import Names, under
 from vidi.weights.sources import Source, Tensors, by_name

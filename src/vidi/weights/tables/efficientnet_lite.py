@@ -6,7 +6,7 @@ says nothing of the resizing; bicubic is what timm has found to be best for the 
 """
 
 from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import Source, by_name, imagenet_categories
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # n of each stage; the publisher numbers the blocks through

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.packed_projections import unpacked
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, Tensors, by_name

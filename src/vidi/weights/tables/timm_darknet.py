@@ -3,7 +3,7 @@
 Trained with a slope of 0.01 and on images normalised as for other networks, unlike the authors' own.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import Source, by_name, imagenet_categories
 
 NAMES = {

@@ -5,7 +5,7 @@ tf_efficientnet, begin with `tf_` and need TensorFlow's padding. The files are t
 their names carry a digest.
 """
 
-from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.weights.sources import Source, by_name, imagenet_categories
 
 RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"

@@ -7,7 +7,7 @@ table of results.
 
 from dataclasses import replace
 
-from vidi.model import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, Tensors, by_name, imagenet_categories

@@ -6,7 +6,7 @@ Versions as in timm (Hugging Face ids timm/resnet50.a1_in1k and so on): a1, a2, 
 hands on as well. The preprocessing is that of timm's tests; their results are not part of its package.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import Source, by_name, imagenet_categories
 from vidi.weights.tables.timm_senet import NAMES
 

@@ -4,7 +4,7 @@ The files are those of timm's releases on GitHub, because their names carry a di
 table of results, which was measured at 288 pixels.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import Source, by_name, imagenet_categories
 from vidi.weights.tables.torchvision_resnet import CLASSIFIER
 

@@ -1,6 +1,6 @@
 """Weights of AlexNet that torchvision publishes: ImageNet-1k."""
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.renaming import under
 from vidi.weights.sources import by_name, torchvision_imagenet
 

@@ -4,7 +4,7 @@ Those of B0 to B4 were trained by R. Wightman, those of B5 to B7 converted from 
 L. Melas-Kyriazi.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import by_name, torchvision_imagenet
 
 NAMES = {

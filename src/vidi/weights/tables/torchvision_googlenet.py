@@ -1,6 +1,6 @@
 """Weights of GoogLeNet that torchvision publishes: ImageNet-1k, ported from TensorFlow."""
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.renaming import under
 from vidi.weights.sources import by_name, torchvision_imagenet
 

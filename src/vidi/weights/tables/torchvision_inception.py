@@ -1,6 +1,6 @@
 """Weights of Inception-v3 that torchvision publishes (ImageNet-1k), and those of FID, which have the same names."""
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, by_name, torchvision_imagenet

@@ -3,7 +3,7 @@
 The publisher numbers the blocks through; the first of them has no expansion, so that its layers have other numbers.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import by_name, torchvision_imagenet
 
 REPEATS = (1, 2, 3, 4, 3, 3, 1)  # n of each stage

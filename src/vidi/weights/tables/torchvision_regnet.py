@@ -6,7 +6,7 @@ ImageNet-1k (`e2e`), or a linear layer on top of it only. Its licence forbids co
 
 from dataclasses import replace
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.sources import by_name, torchvision_imagenet
 
 NAMES = {

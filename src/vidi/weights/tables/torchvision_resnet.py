@@ -1,6 +1,6 @@
 """Weights of the ResNet family that torchvision publishes: ImageNet-1k, its first (V1) and its longer (V2) training."""
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.renaming import under
 from vidi.weights.sources import by_name, torchvision_imagenet
 

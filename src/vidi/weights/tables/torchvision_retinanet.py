@@ -1,6 +1,6 @@
 """RetinaNet weights that torchvision publishes: COCO 2017, first (V1) and improved (V2) version."""
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, by_name

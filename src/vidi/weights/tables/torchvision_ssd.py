@@ -5,7 +5,7 @@ with. The numbers of their classifier, which the file has for its shape's sake, 
 """
 
 from vidi.detection.ssd import VGG_MEAN, VGG_STD
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, Tensors, by_name
 from vidi.weights.tables.torchvision_faster_rcnn import coco_ids

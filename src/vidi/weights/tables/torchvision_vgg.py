@@ -4,7 +4,7 @@ Left out are `vgg16`'s IMAGENET1K_FEATURES: they are for other inputs and come w
 classifier.
 """
 
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.renaming import under
 from vidi.weights.sources import by_name, torchvision_imagenet
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from vidi.backbones.vit import fitted_positions
-from vidi.model import Preprocess
+from vidi.preprocess import Preprocess
 from vidi.weights.packed_projections import unpacked
 from vidi.weights.renaming import under
 from vidi.weights.sources import Source, by_name, torchvision_imagenet

@@ -1,0 +1,293 @@
+"""From a picture to a batch, and back: sizes, padding, pixel statistics, and where each picture lies on the canvas.
+
+picture  C H W      `Preprocess.place`    resize, crop; boxes, masks and points follow the pixels
+placed   C h w      `Preprocess.collate`  normalise, pad to one canvas
+Batch    B C H W    `Batch.inputs`        what goes into the network
+outputs             `Placement`           from the canvas to the pixels of the original
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import numpy as np
+import PIL.Image
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as geometry
+
+from vidi import files
+
+Sample = tuple[Tensor, Mapping[str, Any]]
+"""An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
+
+MAPS = ("masks", "semantic", "panoptic", "parts", "depth", "depth_valid", "disparity", "disparity_valid")
+"""The keys of a target that hold a value for every pixel."""
+
+IMAGE_TYPES = (torch.uint8, torch.float32, torch.float16, torch.bfloat16)
+ROUNDING = 2**-7
+"""How far a float image may leave [0, 1], as resizing can leave it: the last bit of bfloat16 at 1."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Prepares(Protocol):
+    """Numbers that turn samples into a batch: `Preprocess` for images, another frozen dataclass for other inputs."""
+
+    def place(self, image: Tensor, target: Mapping[str, Any], /) -> tuple[Tensor, Mapping[str, Tensor], Any]: ...
+
+    def collate(self, placed: Any, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one original image lies on the canvas of a batch, in pixels."""
+
+    original: tuple[int, int]  # H, W of the file
+    resized: tuple[int, int]  # h, w on the canvas
+    offset: tuple[int, int] = (0, 0)  # top, left of the resized image on the canvas; negative after a centre crop
+
+    def _scale(self, like: Tensor) -> Tensor:
+        (H, W), (h, w) = self.original, self.resized
+        return like.new_tensor([W / w, H / h])
+
+    def points_to_original(self, points: Float[Tensor, "*N 2"]) -> Float[Tensor, "*N 2"]:
+        """Map points (x, y) from the canvas to the original image."""
+        return (points - points.new_tensor([self.offset[1], self.offset[0]])) * self._scale(points)
+
+    def boxes_to_original(self, boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 4"]:
+        """Map boxes xyxy from the canvas to the original image, and clip them to it."""
+        H, W = self.original
+        corners = self.points_to_original(boxes.unflatten(-1, (2, 2)))  # N 2 2
+        return corners.minimum(corners.new_tensor([W, H])).clamp(min=0).flatten(-2)
+
+    def map_to_original(self, maps: Float[Tensor, "C h w"], *, nearest: bool = False) -> Float[Tensor, "C H W"]:
+        """Cut the image's part out of maps on the canvas and resize it to the original image.
+
+        Raises:
+            ValueError: if the image was cropped, so that the maps do not cover it.
+        """
+        (top, left), (h, w) = self.offset, self.resized
+        if top < 0 or left < 0:
+            raise ValueError("the image was cropped to the canvas, so that no map covers all of it")
+        part = maps[:, top : top + h, left : left + w]
+        if nearest:
+            return F.interpolate(part[None], self.original, mode="nearest-exact")[0]
+        return F.interpolate(part[None], self.original, mode="bilinear", align_corners=False)[0]
+
+
+class AnyBatch(ABC):
+    """What a network and a criterion get; images in nearly every system."""
+
+    placements: Sequence[Any]  # B, for `decode`
+    targets: Sequence[Mapping[str, Tensor]]  # B; empty mappings at prediction
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Tensor:
+        """What goes into the network."""
+
+    @abstractmethod
+    def to(self, device: torch.device, *, channels_last: bool = False) -> "AnyBatch":
+        """Copy the tensors to a device; images optionally in the layout that convolutions like best."""
+
+    def only(self, row: int) -> "AnyBatch":
+        """Return a batch of one: all that the fields, which have a row for each image, hold of it."""
+        batch = cast(Any, self)
+        return replace(batch, **{field.name: getattr(batch, field.name)[row : row + 1] for field in fields(batch)})
+
+
+@dataclass(frozen=True)
+class Batch(AnyBatch):
+    """Images."""
+
+    images: Float[Tensor, "B C H W"]  # resized, normalised, padded with 0 at the bottom and the right
+    mask: Bool[Tensor, "B H W"]  # True on real pixels
+    placements: Sequence[Placement]  # B
+    targets: Sequence[Mapping[str, Tensor]]  # B, on the canvas; empty mappings at prediction
+
+    @property
+    def inputs(self) -> Tensor:
+        return self.images
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return Batch(
+            self.images.to(device, non_blocking=True, memory_format=layout),
+            self.mask.to(device, non_blocking=True),
+            self.placements,
+            [{name: value.to(device, non_blocking=True) for name, value in t.items()} for t in self.targets],
+        )
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The numbers that turn an image into network input; saved with the weights.
+
+    Sizes: `exact` (H, W) wins; else `shorter` is the length the shorter side gets, unless the longer one would exceed
+    `longest`; `longest` alone bounds the longer side; none of them keeps the image as it is. `crop` (H, W) then cuts
+    the centre (image classifiers only). The canvas of a batch has sides that are multiples of `stride`.
+    """
+
+    shorter: int | None = None
+    longest: int | None = None
+    exact: tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    stride: int = 1
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    antialias: bool = True
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+    def __post_init__(self) -> None:
+        sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
+        for name, value in sizes.items():
+            sides = value if isinstance(value, tuple) else () if value is None else (value,)
+            if any(side < 1 for side in sides):
+                raise ValueError(f"received {name}={value}, expected at least 1 pixel")
+
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size (h, w) that an image of `size` (H, W) is resized to."""
+        if self.exact is not None:
+            return self.exact
+        scale = self.shorter / min(size) if self.shorter is not None else 1.0
+        if self.longest is not None:
+            limit = self.longest / max(size)
+            scale = min(scale, limit) if self.shorter is not None else limit
+        # rounded down as in torchvision, but 97 * (800 / 97) is 800 here, where a last bit makes it 799 there
+        return max(1, int(size[0] * scale + 1e-6)), max(1, int(size[1] * scale + 1e-6))
+
+    def place(self, image: Tensor, target: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor], Placement]:
+        """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
+
+        Raises:
+            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1].
+        """
+        _check_image(image, channels=len(self.mean))
+        original = (image.shape[1], image.shape[2])
+        resized = self.resized(original)
+        sample = {"": tv_tensors.Image(image)} | {k: v for k, v in target.items() if isinstance(v, Tensor)}
+        if resized != original:
+            mode = InterpolationMode(self.interpolation)
+            sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
+        offset = (0, 0)
+        if self.crop is not None:
+            offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
+            sample = {k: _cropped(v, self.crop) for k, v in sample.items()}
+        plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
+        return plain.pop(""), plain, Placement(original, resized, offset)
+
+    def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
+        """Normalise placed images and pad them to one canvas."""
+        images = [image for image, _, _ in placed]
+        H, W = (max(image.shape[axis] for image in images) for axis in (1, 2))
+        H, W = (-(-side // self.stride) * self.stride for side in (H, W))
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        canvas = torch.zeros(len(images), images[0].shape[0], H, W)
+        mask = torch.zeros(len(images), H, W, dtype=torch.bool)
+        for row, image in enumerate(images):
+            h, w = image.shape[1:]
+            pixels = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
+            torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
+            mask[row, :h, :w] = True
+        return Batch(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
+
+
+def _check_image(image: Tensor, *, channels: int) -> None:
+    """Refuse what is no image of so many channels, uint8 or float in [0, 1], with a ValueError."""
+    expected = f"an image of shape ({channels}, H, W), uint8 or float32 (float16, bfloat16) in [0, 1]"
+    if image.ndim != 3 or image.shape[0] != channels or image.dtype not in IMAGE_TYPES:
+        raise ValueError(f"received a tensor of {image.dtype} {tuple(image.shape)}, expected {expected}")
+    if image.dtype != torch.uint8 and image.numel():
+        low, high = (bound.item() for bound in image.aminmax())
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # NaN is not either
+            raise ValueError(f"received a tensor with values from {low:.4g} to {high:.4g}, expected {expected}")
+
+
+def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
+    """Resize a picture, and maps, boxes and points with it; counts, labels and matrices pass through."""
+    if not isinstance(value, tv_tensors.TVTensor):
+        return value
+    if isinstance(value, tv_tensors.Mask) and value.numel() == 0:  # torchvision resizes no empty stack of masks
+        return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
+    mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST
+    return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
+
+
+def typed(target: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """Give the plain tensors of a target the types by which they follow the pixels of an image of `size` (H, W)."""
+    typed_target = dict(target)
+    for name, value in target.items():
+        if isinstance(value, Tensor) and not isinstance(value, tv_tensors.TVTensor):
+            if name == "boxes":
+                typed_target[name] = tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=tuple(size))  # type: ignore[call-overload]
+            elif name == "keypoints":
+                typed_target[name] = tv_tensors.KeyPoints(value, canvas_size=tuple(size))  # type: ignore[call-arg]
+            elif name in MAPS:
+                typed_target[name] = tv_tensors.Mask(value)
+    return typed_target
+
+
+def _crop_offset(crop: int, side: int) -> int:
+    """Return where torchvision's centre crop puts a side: it rounds what it cuts off, and floors what it pads."""
+    return (crop - side) // 2 if crop > side else -round((side - crop) / 2)
+
+
+def _cropped(value: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut the centre out of a picture, and of its maps, boxes and points."""
+    return geometry.center_crop(value, list(size)) if isinstance(value, tv_tensors.TVTensor) else value
+
+
+def as_images(images: Any) -> Iterator[Tensor]:
+    """Yield image tensors C H W (uint8, or float in [0, 1]) from paths, PIL images, arrays and tensors.
+
+    A file gives the same pixels by its path, as PIL image and, but for its EXIF orientation, as array of that.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: for files that cannot be decoded, and arrays and tensors of another shape or type.
+    """
+    if isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3):
+        images = [images]
+    for image in images:
+        if isinstance(image, str | Path):
+            yield files.read_image(image)
+        elif isinstance(image, PIL.Image.Image):
+            yield files.image_pixels(image)
+        elif isinstance(image, np.ndarray):
+            yield _array_pixels(image)
+        elif isinstance(image, Tensor):
+            if image.ndim != 3:
+                raise ValueError(f"received a tensor of shape {tuple(image.shape)}, expected (C, H, W)")
+            yield image
+        else:
+            expected = "a path, PIL image, array H W 3 or tensor C H W"
+            raise TypeError(f"received a {type(image).__name__}, expected {expected}")
+
+
+def _array_pixels(array: np.ndarray) -> Tensor:
+    """Return an array as the PIL image that it comes from: grey is repeated, transparency laid over white."""
+    form = (array.dtype.name, *array.shape[2:]) if array.ndim in (2, 3) else ()
+    if form == ("uint8", 3):
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+    if form not in (("uint8",), ("uint8", 4), ("uint16",)) or not array.size:
+        expected = "uint8 of shape (H, W), (H, W, 3) or (H, W, 4), or uint16 of shape (H, W)"
+        raise ValueError(f"received an array of {array.dtype} {array.shape}, expected {expected}")
+    return files.image_pixels(PIL.Image.fromarray(array))
+
+
+def equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Any], Any]], batch_size: int) -> Iterator[list[int]]:
+    """Group rows of resized images of one size, or sentences of one length; at most `batch_size` in a group."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, (image, _, _) in enumerate(placed):
+        groups.setdefault(tuple(image.shape), []).append(row)
+    for rows in groups.values():
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]
