@@ -23,7 +23,8 @@ from vidi.data.world.dataset import World
 from vidi.detection.retinanet import Anchors, Head, RetinaCriterion, RetinaDecode, RetinaNet
 from vidi.detection.targets import named_outputs
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import NonFiniteLossError, Training
+from vidi.engine.fit import Training
+from vidi.engine.loss_window import NonFiniteLossError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
 from vidi.losses.classification import prior_bias

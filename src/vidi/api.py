@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import PIL.Image
 import torch
@@ -24,7 +24,7 @@ from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
-from vidi.model import Adversarial, Predicts, Saved, Supervised
+from vidi.model import Predicts, Samples, Saved
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
 from vidi.preprocess import Preprocess
@@ -61,10 +61,11 @@ def cost(name: str, *, image: tuple[int, int] | None = None, **arguments: Any) -
     """
     with torch.device("meta"):
         model = create(name, **arguments)
-    if not isinstance(model, Supervised) or not isinstance(model.preprocess, Preprocess):
+    network = getattr(model, "network", None)
+    if network is None or not isinstance(model.preprocess, Preprocess):
         raise UsageError(f"{name} is a {type(model).__name__}; the cost of networks from images to outputs is counted")
     usual = model.preprocess.crop or model.preprocess.resized((224, 224))
-    return count_cost(model.network, image or usual)
+    return count_cost(network, image or usual)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -359,7 +360,7 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
     """
     if not isinstance(model, Predicts):
         raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
-    model = fuse_for_inference(model) if isinstance(model, Supervised) else model
+    model = fuse_for_inference(model) if model.by_one_network else model
     for start in range(0, len(paths), ahead):
         images, errors = {}, {}
         for path in paths[start : start + ahead]:
@@ -377,8 +378,22 @@ def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:
     return result.draw(image, threshold=threshold) if isinstance(result, Detections) else result.draw(image)
 
 
-def sample(model: Saved, count: int, *, seed: int = 0) -> torch.Tensor:
-    """Draw images (N C H W in [0, 1]) from a generative model; equal seeds give equal images."""
-    if not isinstance(model, Adversarial):
+def sample(model: Saved, count: int, *, seed: int = 0, **condition: Any) -> torch.Tensor:
+    """Draw images (N C H W in [0, 1]) from a generative model; equal seeds give equal images.
+
+    Args:
+        model: that samples.
+        count: how many images, N.
+        seed: of all draws.
+        condition: what the model's own `sample` takes besides, such as guidance, steps or a prompt.
+
+    Raises:
+        OverrideError: naming all conditions that the model does not take.
+        ValueError: if the model makes no images.
+    """
+    if not isinstance(model, Samples):
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
-    return model.sample(count, generator=torch.Generator(model.device).manual_seed(seed)).cpu()
+    hints = get_type_hints(model.sample)
+    known = {key: kind for key, kind in hints.items() if key not in ("count", "generator", "return")}
+    generator = torch.Generator(model.device).manual_seed(seed)
+    return model.sample(count, generator=generator, **check_overrides(condition, known)).cpu()

@@ -1,10 +1,11 @@
-"""The four shapes of a trainable system: supervised, adversarial, staged, fitted.
+"""What a system is made of: how it is trained (shapes) and what it can do (verbs), two questions answered apart.
 
-A system is a composition of parts. A supervised one holds four: a `network` (tensors to tensors), a `criterion`
-(runs the network as training needs it and compares), a `decode` (outputs to typed results in the pixels of the
-original) and a `Preprocess` (numbers only, travels with the weights):
+Shapes: `OneLoss` (most systems), `Adversarial`, `Staged`, `Fitted`. Verbs: `Predicts`, `Samples`, `Embeds`.
+`Supervised` is one loss and predicts, by four parts: a `network` (tensors to tensors), a `criterion` (runs the network
+as training needs it and compares), a `decode` (outputs to typed results in the pixels of the original) and a
+`Preprocess` (numbers only, travels with the weights):
 
-    files -> Preprocess.place -> Preprocess.collate -> Batch -> network -> outputs -> decode -> results
+    files -> Preprocess.place -> Preprocess.collate -> Batch -> network(*batch.inputs) -> outputs -> decode -> results
                                                          `-> criterion(network, batch, step) -> {name: scalar}
 """
 
@@ -15,14 +16,14 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi import files
-from vidi.preprocess import AnyBatch, Batch, Prepares, Preprocess, as_images, equal_canvases, typed
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, equal_canvases, typed
 
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""
@@ -71,7 +72,7 @@ class Decode(Protocol):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# The shapes
+# What every system is, and what it can do
 
 
 class Saved(nn.Module):
@@ -79,6 +80,7 @@ class Saved(nn.Module):
 
     origin: tuple[str, dict[str, Any]] | None = None
     preprocess: Any  # a `Prepares`; `Preprocess` wherever images come in
+    begins_anywhere: bool = True  # whether weights can begin its training
 
     def description(self) -> dict[str, Any]:
         """Return what a later process needs to build this model again: name, arguments, preprocessing.
@@ -102,36 +104,19 @@ class Saved(nn.Module):
         files.write_tensors(Path(folder) / "weights.safetensors", self.state_dict())
         files.write_json(Path(folder) / "config.json", description)
 
+    def stages(self) -> "list[Stage]":
+        """Return the trainings that it takes, in order; one by default, of the model itself."""
+        return [Stage("", self)]
 
-class Trainable(Saved):
-    """One or several players that take turns: all that training knows of a model."""
-
-    turns: tuple[str, ...] = ("network",)
-    averaged: tuple[str, ...] = ("network",)  # names of the sub-modules kept as an exponential moving average
-
-    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
-        """Return the parameters that the turn's optimizer updates."""
-        raise NotImplementedError
-
-    def backbone_parameters(self) -> Iterable[nn.Parameter]:
-        """Return the parameters that may have a learning rate of their own; none by default."""
-        return ()
-
-    def undecayed_parameters(self) -> Iterator[nn.Parameter]:
-        """Yield the parameters, besides vectors, that weight decay spares: what modules name in `no_weight_decay`."""
-        for module in self.modules():
-            yield from (module.get_parameter(name) for name in getattr(module, "no_weight_decay", ()))
-
-    def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
-        """Return the named losses of one turn on one batch."""
-        raise NotImplementedError
-
-    def after_step(self, turn: str, step: Step) -> None:
-        """Do what follows an update (weight clipping, momentum encoders); nothing by default."""
+    def learnt_numbers(self) -> dict[str, float]:
+        """Return single numbers that it learnt and that say how well, by name; none by default."""
+        return {}
 
 
 class Predicts(Saved):
     """Gives one typed result per image."""
+
+    by_one_network: bool = False  # whether its results are `decode` of what one `network` makes of a batch's inputs
 
     def predict(self, images: Any, *, batch_size: int = 16) -> list[Any]:
         """Return one result per image, in input order.
@@ -161,30 +146,83 @@ class Predicts(Saved):
         """Return one result per image of a batch, in the pixels of the originals."""
         raise NotImplementedError
 
+    def judge_batch(
+        self, batch: AnyBatch, steps: Sequence[Step], note: Callable[[Sequence[Losses]], None]
+    ) -> list[Any]:
+        """Return the results of a batch; before, note the losses of each image alone, if it has any.
 
-class Supervised(Trainable, Predicts):
-    """One loss and one optimizer: a network, its criterion, its decoder and its preprocessing."""
+        Args:
+            batch: on the model's device.
+            steps: one for each image's losses.
+            note: hears the losses, one set for each image.
+        """
+        return self.predict_batch(batch)
 
-    def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Prepares):
+
+class Samples(Saved):
+    """Makes images. A system's own `sample` has the keyword arguments that it takes as conditions, with their types."""
+
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
+        """Return images in [0, 1]; equal generators give equal images."""
+        raise NotImplementedError
+
+
+class Embeds(Saved):
+    """Turns images into vectors that are near each other for what is alike."""
+
+    def embed(self, images: Any, *, batch_size: int = 16) -> Float[Tensor, "N D"]:
+        """Return one vector per image, in input order; images as for `Predicts.predict`."""
+        raise NotImplementedError
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The shapes: how it is trained
+
+
+class Trainable(Saved):
+    """One or several players that take turns: all that training by gradients knows of a model."""
+
+    turns: tuple[str, ...] = ("network",)
+    averaged: tuple[str, ...] = ("network",)  # names of the sub-modules kept as an exponential moving average
+
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        """Return the parameters that the turn's optimizer updates."""
+        raise NotImplementedError
+
+    def backbone_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters that may have a learning rate of their own; none by default."""
+        return ()
+
+    def undecayed_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters, besides vectors, that weight decay spares: what modules name in `no_weight_decay`."""
+        for module in self.modules():
+            yield from (module.get_parameter(name) for name in getattr(module, "no_weight_decay", ()))
+
+    def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
+        """Return the named losses of one turn on one batch."""
+        raise NotImplementedError
+
+    def after_step(self, turn: str, step: Step) -> None:
+        """Do what follows an update (weight clipping, momentum encoders); nothing by default."""
+
+
+class OneLoss(Trainable):
+    """One loss and one optimizer: a network, its criterion and its preprocessing."""
+
+    def __init__(self, network: nn.Module, criterion: Criterion, preprocess: Prepares):
         super().__init__()
         self.network = network
         self.criterion = criterion
-        self.decode = decode
         self.preprocess = preprocess
 
-    def forward(self, images: Float[Tensor, "B C H W"], mask: Bool[Tensor, "B H W"] | None = None) -> Any:
-        """Return the network's raw outputs for normalised images; a NamedTuple of tensors, half precision widened.
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return the network's raw outputs for a batch's inputs; a NamedTuple of tensors, half precision widened.
 
-        `mask` is True on pixels of the images, for networks that tell them from padding.
+        Usually the inputs are normalised images B C H W; for networks that tell images from padding also a mask B H W,
+        True on pixels of images, which may be left away where there is no padding.
         """
-        outputs = self.network(images) if mask is None else self.network(images, mask)
+        outputs = self.network(*inputs)
         return type(outputs)(*(widened(value) for value in outputs))
-
-    def run(self, batch: AnyBatch) -> Any:
-        """Return `forward`'s outputs for a batch; a network with `takes_mask` is told what is padding."""
-        if isinstance(batch, Batch) and getattr(self.network, "takes_mask", False):
-            return self(batch.images, batch.mask)
-        return self(batch.inputs)
 
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
         return self.parameters()
@@ -196,6 +234,16 @@ class Supervised(Trainable, Predicts):
     def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         return self.criterion(self.network, batch, step)
 
+
+class Supervised(OneLoss, Predicts):
+    """One loss against the truth of an image, and one result for it: also a decoder."""
+
+    by_one_network = True
+
+    def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Prepares):
+        super().__init__(network, criterion, preprocess)
+        self.decode = decode
+
     def loss(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> Losses:
         """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""
         samples = zip(self.read(images), targets, strict=True)
@@ -204,13 +252,30 @@ class Supervised(Trainable, Predicts):
         return self.losses("network", batch.to(self.device), Step())
 
     def predict_batch(self, batch: AnyBatch) -> list[Any]:
-        return self.decode(self.run(batch.to(self.device)), batch.placements)
+        return self.decode(self(*batch.to(self.device).inputs), batch.placements)
+
+    def judge_batch(
+        self, batch: AnyBatch, steps: Sequence[Step], note: Callable[[Sequence[Losses]], None]
+    ) -> list[Any]:
+        outputs = self(*batch.inputs)
+        note([self._losses_alone(outputs, batch, row, step) for row, step in enumerate(steps)])
+        return self.decode(outputs, batch.placements)
+
+    def _losses_alone(self, outputs: Any, batch: AnyBatch, row: int, step: Step) -> Losses:
+        """Return the losses of one image of a batch, as if it were alone.
+
+        They are those of the batch's outputs where criterion and outputs allow it, else the network runs on it again.
+        """
+        compare = getattr(self.criterion, "compare", None)
+        alone = None if compare is None else outputs_alone(outputs, row)
+        if compare is None or alone is None:
+            return self.losses("network", batch.only(row), step)
+        return compare(alone, batch.only(row), step)
 
 
 class Adversarial(Trainable):
     """A generator and a discriminator that take turns; each has its own loss.
 
-    The generator has `draw(count, generator) -> Tensor` (latent vectors) and maps them to images in [-1, 1].
     A generator turn reuses the batch of the discriminator turn before it.
     """
 
@@ -227,24 +292,22 @@ class Adversarial(Trainable):
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
         return self.get_submodule(turn).parameters()
 
-    def losses(self, turn: str, batch: Batch, step: Step) -> Losses:
+    def losses(self, turn: str, batch: AnyBatch, step: Step) -> Losses:
         compare = self.criterion.of_discriminator if turn == "discriminator" else self.criterion.of_generator
         return compare(self.generator, self.discriminator, batch, step)
 
-    @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
-        """Draw images in [0, 1]; equal generators give equal images."""
-        with evaluating(self):
-            network = cast(Any, self.generator)
-            return ((network(network.draw(count, generator)) + 1) / 2).clamp(0, 1)
 
-
-class Fitted(Predicts):
+class Fitted(Saved):
     """A system that is fitted, not trained by gradients; what it learns are buffers, loaded strictly by name."""
+
+    begins_anywhere = False
 
     def fit(self, dataset: Any, *, generator: torch.Generator | None = None) -> None:
         """Learn from a data set of samples (image, target)."""
         raise NotImplementedError
+
+    def learnt_numbers(self) -> dict[str, float]:
+        return {name: value.item() for name, value in self.named_buffers() if value.ndim == 0}
 
     def register_learnt(self, name: str, value: Tensor) -> None:
         """Make a buffer that `fit` fills; a saved model may hold another number of rows than an empty one."""
@@ -258,23 +321,22 @@ class Fitted(Predicts):
         super()._load_from_state_dict(state_dict, prefix, *arguments)  # type: ignore[arg-type]
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One training of a staged system; recipe keys are `name.key`."""
-
-    name: str
-    model: Trainable | Fitted  # shares modules with the other stages by reference
-    prepare: Callable[[Any], Any] = identity  # the data set as this stage sees it: proposals, latents, hard negatives
-
-
-class Staged(Predicts):
+class Staged(Saved):
     """A system trained in stages: it owns the parts once, `stages()` builds the trainables around them."""
 
     parts: nn.ModuleDict
 
-    def stages(self) -> list[Stage]:
-        """Return the stages in the order of training."""
+    def stages(self) -> "list[Stage]":
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a system; recipe keys of a staged one are `name.key`."""
+
+    name: str  # "" for the only one
+    model: Saved  # trainable or fitted; shares modules with the other stages by reference
+    prepare: Callable[[Any], Any] = identity  # the data set as this stage sees it: proposals, latents, hard negatives
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -306,11 +368,27 @@ def in_float32(compare: Callable[..., Losses]) -> Callable[..., Losses]:
     """Run a comparison of outputs with targets outside autocast, on widened outputs: half precision ruins losses."""
 
     @functools.wraps(compare)
-    def run(self: Any, outputs: Any, batch: Batch, step: Step) -> Losses:
-        with torch.autocast(batch.images.device.type, enabled=False):
+    def run(self: Any, outputs: Any, batch: AnyBatch, step: Step) -> Losses:
+        with torch.autocast(batch.inputs[0].device.type, enabled=False):
             return compare(self, type(outputs)(*(widened(value) for value in outputs)), batch, step)
 
     return run
+
+
+def outputs_alone(outputs: Any, row: int) -> Any | None:
+    """Cut one image out of outputs by their declared axes: B is cut, what has none (anchors) is of every image.
+
+    None for outputs that declare no axes.
+    """
+    fields = []
+    for value, declared in zip(outputs, get_type_hints(type(outputs)).values(), strict=True):
+        several = isinstance(value, tuple)
+        axes = getattr(get_args(declared)[0] if several else declared, "dim_str", None)
+        if axes is None:
+            return None
+        cut = [part[row : row + 1] if axes.split()[0] == "B" else part for part in (value if several else (value,))]
+        fields.append(tuple(cut) if several else cut[0])
+    return type(outputs)(*fields)
 
 
 def widened(value: Any) -> Any:

@@ -91,8 +91,8 @@ class AnyBatch(ABC):
 
     @property
     @abstractmethod
-    def inputs(self) -> Tensor:
-        """What goes into the network."""
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What goes into the network, as `network(*inputs)`."""
 
     @abstractmethod
     def to(self, device: torch.device, *, channels_last: bool = False) -> "AnyBatch":
@@ -114,17 +114,26 @@ class Batch(AnyBatch):
     targets: Sequence[Mapping[str, Tensor]]  # B, on the canvas; empty mappings at prediction
 
     @property
-    def inputs(self) -> Tensor:
-        return self.images
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.images,)
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        return Batch(
-            self.images.to(device, non_blocking=True, memory_format=layout),
-            self.mask.to(device, non_blocking=True),
-            self.placements,
-            [{name: value.to(device, non_blocking=True) for name, value in t.items()} for t in self.targets],
+        return replace(
+            self,
+            images=self.images.to(device, non_blocking=True, memory_format=layout),
+            mask=self.mask.to(device, non_blocking=True),
+            targets=[{name: value.to(device, non_blocking=True) for name, value in t.items()} for t in self.targets],
         )
+
+
+@dataclass(frozen=True)
+class MaskedBatch(Batch):
+    """Images for a network that is told what is image and what padding."""
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.images, self.mask)
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ class Preprocess:
     std: tuple[float, ...] = IMAGENET_STD
     antialias: bool = True
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    masked: bool = False  # whether the network is told what is padding
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
@@ -197,7 +207,8 @@ class Preprocess:
             pixels = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
             torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
             mask[row, :h, :w] = True
-        return Batch(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
+        kind = MaskedBatch if self.masked else Batch
+        return kind(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
 
 
 def _check_image(image: Tensor, *, channels: int) -> None:

@@ -38,7 +38,8 @@ def task_of(name: str | Path) -> Task:
 
 def recorded_task(config: Mapping[str, Any]) -> Task:
     """Return the task that a model was trained for; that of the catalogue for one that was only saved."""
-    return TASKS[config["task"]] if "task" in config else entry(config["model"]).task
+    row = entry(config["model"])
+    return TASKS[config["task"]] if "task" in config else row.task
 
 
 def recorded_model(config: Mapping[str, Any]) -> Saved:
@@ -64,7 +65,9 @@ def begun_again(config: Mapping[str, Any]) -> Saved:
 
 
 def _with_preprocess(model: Saved, config: Mapping[str, Any]) -> Saved:
-    model.preprocess = recorded_part("preprocess", type(model.preprocess), config["preprocess"])
+    """Give a model the recorded preprocessing; what an older version did not record is as its builder says."""
+    usual = asdict(model.preprocess)
+    model.preprocess = recorded_part("preprocess", type(model.preprocess), usual | config["preprocess"])
     return model
 
 

@@ -93,7 +93,7 @@ def test_networks_know_no_task():
 
 
 def test_the_import_rule_finds_what_it_forbids():
-    allowed = ["from vidi import files", "from vidi.model import Batch", "import torch"]
+    allowed = ["from vidi import files", "from vidi.model import Step", "import torch"]
     forbidden = ["import vidi.ops", "from vidi.ops import box_iou", "from . import model", "from vidi.model import nn"]
     text = "\n".join(allowed + forbidden)
     sample = Source(Path("sample.py"), "vidi.sample", text, ast.parse(text))

@@ -13,5 +13,5 @@ def test_the_report_covers_the_package():
 
 def test_a_closure_follows_imports_through_files():
     files = closure("vidi.data.loading")
-    assert {"vidi.data.loading", "vidi.model", "vidi.files"} <= files
+    assert {"vidi.data.loading", "vidi.preprocess", "vidi.files"} <= files
     assert "vidi.data" not in files

@@ -11,7 +11,7 @@ from tests.cli.command import vidi
 from vidi import files
 from vidi.cli import listing
 from vidi.cli.failures import DATA, FINDINGS, INTERNAL, INTERRUPTED, USAGE, exit_code, told
-from vidi.engine.fit import NonFiniteLossError
+from vidi.engine.loss_window import NonFiniteLossError
 from vidi.engine.overrides import OverrideError
 
 

@@ -21,7 +21,7 @@ EXACT = ("weights.safetensors", "last.safetensors", "metrics.csv", "scores.json"
 INTERRUPTED = """
 import os, signal, sys
 from vidi.cli.app import main
-from vidi.engine.fit import Training
+from vidi.engine.fit import (Training)
 
 advance = Training._one_step
 

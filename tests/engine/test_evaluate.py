@@ -102,7 +102,7 @@ from accelerate import Accelerator
 from tests.engine.test_evaluate import Recorder
 from tests.engine.tiny import Blobs, tiny
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import Processes
+from vidi.engine.processes import (Processes)
 torch.set_num_threads(1)
 accelerator = Accelerator(cpu=True)
 found = []

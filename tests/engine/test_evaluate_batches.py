@@ -14,9 +14,10 @@ from tests.engine.tiny import Blobs, tiny
 from vidi.catalog.table import CATALOG
 from vidi.data.loading import derived_seed, evaluation_loader
 from vidi.data.sentences import VidianSentences
-from vidi.engine.evaluate import evaluate, outputs_alone
-from vidi.engine.fit import NonFiniteLossError, Processes
-from vidi.model import Step
+from vidi.engine.evaluate import evaluate
+from vidi.engine.loss_window import NonFiniteLossError
+from vidi.engine.processes import Processes
+from vidi.model import Step, outputs_alone
 
 SIZES = [(64, 96), (96, 64), (48, 128), (64, 96), (128, 48), (96, 64), (64, 96)]
 

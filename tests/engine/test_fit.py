@@ -22,7 +22,9 @@ from vidi import files
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.data.loading import Plan, epoch_order
 from vidi.engine.averaging import Averages
-from vidi.engine.fit import Interrupted, NonFiniteLossError, Processes, Training, turns_by_batch
+from vidi.engine.fit import Interrupted, Training, turns_by_batch
+from vidi.engine.loss_window import NonFiniteLossError
+from vidi.engine.processes import Processes
 from vidi.engine.progress import Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run

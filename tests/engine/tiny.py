@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torchvision import tv_tensors
 
 from vidi.data.transforms import Augmentation
-from vidi.engine.fit import Processes, Training
+from vidi.engine.fit import Training
 from vidi.engine.overrides import check_overrides, split_overrides
+from vidi.engine.processes import Processes
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
 from vidi.model import Losses, Step, Supervised, builder, in_float32

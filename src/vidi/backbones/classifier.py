@@ -85,7 +85,7 @@ class ClassificationCriterion:
     smoothing: float = 0.0  # share of the target spread evenly over all classes, in [0, 1)
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: Logits, batch: Batch, step: Step) -> Losses:

@@ -13,12 +13,12 @@ from torch import nn
 
 from vidi.backbones.resnet import resnet18
 from vidi.backbones.trunk import Stem
-from vidi.model import Stage, Staged, Supervised, builder
+from vidi.model import Predicts, Stage, Staged, Supervised, builder
 from vidi.preprocess import Batch
 from vidi.results.classification import Classification
 
 
-class Progressive(Staged):
+class Progressive(Staged, Predicts):
     """One classifier, trained at a low and then at a high resolution."""
 
     def __init__(self, classifier: Supervised, low: tuple[int, int], high: tuple[int, int]):

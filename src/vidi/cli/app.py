@@ -349,6 +349,9 @@ def drawn_paths(folder: Path, paths: Sequence[Path], photos: Sequence[Path]) -> 
 @tells
 def sample(
     run: RunFolder,
+    conditions: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What the model can be asked for.")
+    ] = None,
     count: Annotated[int, typer.Option(help="How many pictures.", min=1)] = 64,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal pictures.", min=0)] = 0,
     out_file: Annotated[Path | None, typer.Option("--out", help="The PNG to write; RUN/samples-SEED.png.")] = None,
@@ -361,8 +364,10 @@ def sample(
     Run(run).config()
     from vidi import api
     from vidi.engine import plots
+    from vidi.engine.overrides import split_overrides
 
-    images = api.sample(api.load(run, weights=weights.value), count, seed=seed)
+    asked = split_overrides(conditions or [])
+    images = api.sample(api.load(run, weights=weights.value), count, seed=seed, **asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
     plots.image_grid(path, images, columns=max(1, round(count**0.5)))
     out.print(str(path), markup=False, highlight=False)

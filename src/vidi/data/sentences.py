@@ -74,8 +74,8 @@ class TokenBatch(AnyBatch):
     targets: Sequence[Mapping[str, Tensor]]  # B; empty mappings at prediction
 
     @property
-    def inputs(self) -> Tensor:
-        return self.tokens
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.tokens,)
 
     def to(self, device: torch.device, *, channels_last: bool = False) -> "TokenBatch":
         targets = [{name: value.to(device) for name, value in target.items()} for target in self.targets]

@@ -9,6 +9,7 @@ ones, and boxes in space and their camera are mirrored too. No other movement le
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -233,4 +234,4 @@ def _one_hot(batch: Batch, classes: int) -> Tensor:
 
 def _with_soft_labels(batch: Batch, images: Tensor, soft: Tensor) -> Batch:
     targets = [{**target, "label": row} for target, row in zip(batch.targets, soft, strict=True)]
-    return Batch(images, batch.mask, batch.placements, targets)
+    return replace(batch, images=images, targets=targets)

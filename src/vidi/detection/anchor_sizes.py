@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from vidi.data.loading import size_of
-from vidi.model import Fitted, builder
+from vidi.model import Fitted, Predicts, builder
 from vidi.ops.clustering import cluster_sizes
 from vidi.preprocess import Batch, Preprocess
 from vidi.results.anchor_sizes import AnchorSizes
 
 
-class LearntAnchors(Fitted):
+class LearntAnchors(Fitted, Predicts):
     """k anchor sizes, in pixels of the canvas that `preprocess` gives."""
 
     def __init__(self, count: int, preprocess: Preprocess):

@@ -249,7 +249,7 @@ class CenterCriterion:
         check_choice("box_loss", self.box_loss, BoxLoss)
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: CenterOutputs, batch: Batch, step: Step) -> Losses:

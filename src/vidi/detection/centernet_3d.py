@@ -127,7 +127,7 @@ class SpaceCriterion:
     orientation_weight: float = 1.0
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: SpaceOutputs, batch: Batch, step: Step) -> Losses:

@@ -163,7 +163,7 @@ class PoseCriterion:
     residual_weight: float = 1.0
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: PoseOutputs, batch: Batch, step: Step) -> Losses:

@@ -102,8 +102,6 @@ class Detr(nn.Module):
         ValueError: for a width that is no multiple of 4 and of the heads, or unknown positions.
     """
 
-    takes_mask = True
-
     def __init__(
         self,
         backbone: ResNet,
@@ -205,7 +203,7 @@ class DetrCriterion:
         check_choice("box_loss", self.box_loss, BoxLoss)
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images, batch.mask), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: DetrOutputs, batch: Batch, step: Step) -> Losses:
@@ -380,7 +378,7 @@ def detr_resnet50(
     shape = {"queries": queries, "width": width, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
@@ -408,7 +406,7 @@ def detr_resnet50_dc5(
     shape = {"queries": queries, "width": width, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
@@ -436,7 +434,7 @@ def detr_resnet101(
     shape = {"queries": queries, "width": width, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
@@ -467,7 +465,7 @@ def detr_resnet18(
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
@@ -498,5 +496,5 @@ def detr_tiny(
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)

@@ -158,7 +158,7 @@ class EfficientDetCriterion:
     positive_iou: float = 0.5
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: RetinaOutputs, batch: Batch, step: Step) -> Losses:

@@ -110,7 +110,7 @@ class LocalizerCriterion:
     box_weight: float  # lambda
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: LocalizerOutputs, batch: Batch, step: Step) -> Losses:

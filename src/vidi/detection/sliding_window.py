@@ -201,8 +201,6 @@ class SlidingWindows(nn.Module):
     On a larger picture the same layers give a vector for each window in it, `STEP` pixels apart (section 3.5).
     """
 
-    takes_mask = True
-
     def __init__(self, grid: WindowGrid, outputs: int, *, width: int, hidden: int, norm: Norm = "batch"):
         super().__init__()
         self.grid = grid
@@ -399,7 +397,7 @@ def sliding_window(
     """Build the sliding-window detector for photographs: 0.7 M parameters, some 19,000 windows of 480 x 640 pixels."""
     decoding = (score_threshold, nms_threshold, detections_per_image)
     sampling = (sampled, positive_share, box_weight)
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     options: dict[str, Any] = {"width": width, "hidden": hidden, "norm": norm}
     return _sliding_window(categories, window_sizes, preprocess, sampling, decoding, **options)
 
@@ -423,6 +421,6 @@ def sliding_window_tiny(
 ) -> Supervised:
     """Build a sliding-window detector that a CPU trains in minutes on images of 128 pixels."""
     sampling, decoding = (sampled, positive_share, box_weight), (score_threshold, nms_threshold, 100)
-    preprocess = Preprocess(shorter, longest, size)
+    preprocess = Preprocess(shorter, longest, size, masked=True)
     options: dict[str, Any] = {"width": width, "hidden": hidden, "norm": norm}
     return _sliding_window(categories, window_sizes, preprocess, sampling, decoding, **options)

@@ -204,7 +204,7 @@ class MultiBoxCriterion:
     box_weight: float = 1.0  # alpha
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: SsdOutputs, batch: Batch, step: Step) -> Losses:

@@ -204,7 +204,7 @@ class YoloCriterion:
             raise ValueError(f"received ignore={self.ignore}, expected an IoU in [0, 1]")
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        return self.compare(network(batch.images), batch, step)
+        return self.compare(network(*batch.inputs), batch, step)
 
     @in_float32
     def compare(self, outputs: YoloOutputs, batch: Batch, step: Step) -> Losses:

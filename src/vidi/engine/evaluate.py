@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 import torch.distributed
 
 from vidi.data.loading import derived_seed, evaluation_loader, size_of
-from vidi.engine.fit import NonFiniteLossError, Processes
+from vidi.engine.loss_window import NonFiniteLossError
+from vidi.engine.processes import Processes
 from vidi.engine.runs import Row
 from vidi.engine.task import Scorer
-from vidi.model import Losses, Predicts, Step, Supervised, evaluating
+from vidi.model import Losses, Predicts, Step, evaluating
 from vidi.preprocess import AnyBatch
 
 Scored = tuple[Any, Mapping[str, Any]]
@@ -75,42 +76,12 @@ def _update(scorer: Scorer, scored: Sequence[Scored], processes: Processes) -> N
 def run_batch(
     model: Predicts, batch: AnyBatch, images: Sequence[int], losses: "LossMeans", *, channels_last: bool = False
 ) -> list[Any]:
-    """Return the results of a batch of equal canvases, and add the losses of its images; `images` are their numbers."""
-    if not isinstance(model, Supervised):
-        return model.predict_batch(batch)
-    batch = batch.to(model.device, channels_last=channels_last)
-    outputs = model.run(batch)
-    losses.add([losses_alone(model, outputs, batch, row, image) for row, image in enumerate(images)])
-    return model.decode(outputs, batch.placements)
+    """Return the results of a batch of equal canvases, and add the losses of its images; `images` are their numbers.
 
-
-def losses_alone(model: Supervised, outputs: Any, batch: AnyBatch, row: int, image: int) -> Losses:
-    """Return the losses of one image of a batch, as if it were alone, drawing from a seed of its number.
-
-    They are those of the batch's outputs where criterion and outputs allow it, else the network runs on it again.
+    Each loss draws from a seed of its image's number.
     """
-    step = Step(generator=torch.Generator(model.device).manual_seed(derived_seed(image)))
-    compare = getattr(model.criterion, "compare", None)
-    alone = None if compare is None else outputs_alone(outputs, row)
-    if compare is None or alone is None:
-        return model.losses("network", batch.only(row), step)
-    return compare(alone, batch.only(row), step)
-
-
-def outputs_alone(outputs: Any, row: int) -> Any | None:
-    """Cut one image out of outputs by their declared axes: B is cut, what has none (anchors) is of every image.
-
-    None for outputs that declare no axes.
-    """
-    fields = []
-    for value, declared in zip(outputs, get_type_hints(type(outputs)).values(), strict=True):
-        several = isinstance(value, tuple)
-        axes = getattr(get_args(declared)[0] if several else declared, "dim_str", None)
-        if axes is None:
-            return None
-        cut = [part[row : row + 1] if axes.split()[0] == "B" else part for part in (value if several else (value,))]
-        fields.append(tuple(cut) if several else cut[0])
-    return type(outputs)(*fields)
+    steps = [Step(generator=torch.Generator(model.device).manual_seed(derived_seed(image))) for image in images]
+    return model.judge_batch(batch.to(model.device, channels_last=channels_last), steps, losses.add)
 
 
 def in_order_of_images(scored: Sequence[Scored], processes: Processes) -> Iterator[Scored]:

@@ -5,14 +5,11 @@ from them, so a state holds tensors and plain numbers only. Accelerate brings de
 processes; it wraps the whole loss, because stages of a network called outside the DDP module get no averaged gradients.
 """
 
-import atexit
-import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -26,20 +23,18 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.data.loading import Augment, Plan, derived_seed, size_of, training_loader
-from vidi.engine.averaging import Averages, without_gradient
+from vidi.engine.averaging import Averages
+from vidi.engine.loss_window import Clock, LossWindow
 from vidi.engine.optimizers import learning_rate, make_optimizer
+from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
-from vidi.model import Losses, Saved, Step, Trainable
+from vidi.model import Fitted, Losses, Saved, Step, Trainable
 from vidi.preprocess import AnyBatch
 
-Validate = Callable[[Trainable, "Processes"], Row]
+Validate = Callable[[Trainable, Processes], Row]
 """Scores a model: metric and validation losses by name."""
-
-
-class NonFiniteLossError(FloatingPointError):
-    """A loss term is NaN or infinite."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -50,16 +45,6 @@ UNEQUAL_CALLS = (
     "the criterion calls Step.mean on some micro-batches of a step only; expected equally many calls on each, "
     "so that they can be added up"
 )
-
-
-@dataclass(frozen=True)
-class Processes:
-    """The processes that train together, as a criterion and an evaluation see them."""
-
-    index: int = 0
-    count: int = 1
-    mean: Callable[[Tensor], Tensor] = field(default=lambda value: value)
-    gather: Callable[[Tensor], Tensor] = field(default=lambda value: value)
 
 
 def noted(counts: list[Tensor], count: Tensor) -> Tensor:
@@ -106,14 +91,24 @@ def turns_by_batch(turns: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(group) for group in groups]
 
 
-@atexit.register
-def leave_the_group() -> None:
-    """End the process group, if there is one, while Python is whole.
+def trained_by_gradients(model: Saved) -> Trainable | None:
+    """Return the model if it is trained by gradients, None if it is fitted at once.
 
-    Its threads may still hold tensors of the last exchange, and letting go of them later aborts the process.
+    Raises:
+        TypeError: if it is neither.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if isinstance(model, Fitted):
+        return None
+    if isinstance(model, Trainable):
+        return model
+    raise TypeError(f"received a {type(model).__name__}, expected one of the shapes of vidi.model")
+
+
+def fit_at_once(model: Saved, dataset: Any, *, seed: int) -> None:
+    """Fit a system that is not trained by gradients; its draws come from the seed."""
+    if not isinstance(model, Fitted):
+        raise TypeError(f"received a {type(model).__name__}, expected a Fitted")
+    model.fit(dataset, generator=torch.Generator().manual_seed(derived_seed(seed)))
 
 
 def make_accelerator(recipe: Recipe, model: Trainable) -> Accelerator:
@@ -169,7 +164,7 @@ class Training:
         self.progress = progress or Silent()
 
         self.accelerator = make_accelerator(recipe, model)
-        self.processes = self._processes()
+        self.processes = Processes.of(self.accelerator)
         model.train()
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self.plan = Plan(
@@ -215,17 +210,6 @@ class Training:
         self.interrupted = False
         if run.state_path.is_file():
             self.load_state(files.read_state(run.state_path))
-
-    def _processes(self) -> Processes:
-        accelerator = self.accelerator
-        if accelerator.num_processes == 1:
-            return Processes()
-        return Processes(
-            accelerator.process_index,
-            accelerator.num_processes,
-            mean=lambda value: accelerator.reduce(without_gradient(value), "mean"),  # type: ignore[arg-type]
-            gather=gather_with_gradient,
-        )
 
     # --- the loop
 
@@ -486,59 +470,3 @@ class Training:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-class LossWindow:
-    """The sums of the loss terms since the last log."""
-
-    def __init__(self, sums: dict[str, float] | None = None, counts: dict[str, int] | None = None):
-        self.sums, self.counts = dict(sums or {}), dict(counts or {})
-
-    def add(self, prefix: str, losses: Losses, step: int) -> None:
-        """Add one batch's terms.
-
-        Raises:
-            NonFiniteLossError: if a term is NaN or infinite.
-        """
-        values = torch.stack([value.detach() for value in losses.values()]).tolist()
-        for name, value in zip(losses, values, strict=True):
-            if not math.isfinite(value):
-                raise NonFiniteLossError(
-                    f"the loss term {name!r} is {value} at step {step}. "
-                    "A smaller learning_rate, clip=1 or a look at the data (`vidi data check`) usually helps"
-                )
-            key = f"{prefix}/{name}" if prefix else name
-            self.sums[key] = self.sums.get(key, 0.0) + value
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    def take(self, processes: Processes) -> dict[str, float]:
-        """Return the means over the window and over processes, and start over."""
-        values = torch.tensor([total / self.counts[name] for name, total in self.sums.items()], dtype=torch.float64)
-        means = dict(zip(self.sums, processes.mean(values).tolist(), strict=True))
-        self.sums, self.counts = {}, {}
-        return means
-
-    def state(self) -> tuple[dict[str, float], dict[str, int]]:
-        """Return what the constructor takes."""
-        return self.sums, self.counts
-
-
-class Clock:
-    """Steps per second since the last question."""
-
-    def __init__(self, step: int):
-        self.step, self.time = step, time.monotonic()
-
-    def rate(self, step: int) -> float:
-        """Return steps per second since the last call."""
-        now = time.monotonic()
-        rate = (step - self.step) / max(now - self.time, 1e-9)
-        self.step, self.time = step, now
-        return rate
-
-
-def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Concatenate the rows of all processes; the gradient flows back to each process's own rows."""
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(rows))

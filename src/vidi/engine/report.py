@@ -10,7 +10,7 @@ from vidi.engine import plots
 from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.task import Task
-from vidi.model import Adversarial, Predicts
+from vidi.model import Predicts, Samples
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
 
@@ -39,8 +39,8 @@ def _drawn(result: Any, image: Any) -> Any:
     return result.draw(image, threshold=SHOWN_FROM) if isinstance(result, Detections) else result.draw(image)
 
 
-def write_samples(run: Run, model: Adversarial, *, seed: int, count: int = 64) -> None:
-    """Write `samples.png`: what a generator makes of the same latent vectors at every validation."""
+def write_samples(run: Run, model: Samples, *, seed: int, count: int = 64) -> None:
+    """Write `samples.png`: what a generator makes from the same draws at every validation."""
     images = model.sample(count, generator=torch.Generator(model.device).manual_seed(seed))
     plots.image_grid(run.folder / "samples.png", images.cpu(), columns=8)
 

@@ -1,4 +1,4 @@
-"""One way to train each shape: supervised and adversarial by gradients, staged in order, fitted at once."""
+"""A training from its data to its report: its stages in order, each by gradients or at once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,17 +9,18 @@ import torch
 import torch.distributed
 
 from vidi import files
-from vidi.data.loading import derived_seed, size_of
+from vidi.data.loading import size_of
 from vidi.data.transforms import Augmentation, cutmix, mixup
 from vidi.engine import report
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import Processes, Training
+from vidi.engine.fit import Training, fit_at_once, trained_by_gradients
+from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
 from vidi.engine.task import Scorer
-from vidi.model import Adversarial, Fitted, Predicts, Saved, Staged, Trainable
+from vidi.model import Predicts, Samples, Saved, Stage, Trainable
 from vidi.preprocess import Prepares, Preprocess
 from vidi.results.categories import Categories
 
@@ -52,21 +53,33 @@ def train(job: Job) -> Row:
     """Train, score the best weights on the validation split, and write plots and report; return the scores."""
     if is_main_process():
         files.remove_temporaries(job.run.folder)
-    training = job.dataset("train")
-    if isinstance(job.model, Fitted):
-        _fit(job, job.model, training)
-        rows: list[Row] = []
-    elif isinstance(job.model, Staged):
-        rows = _train_stages(job, job.model, training)
-    elif isinstance(job.model, Trainable):
-        rows = _train_stage(job, job.model, training, job.run, list(job.recipes)[-1])
-    else:
-        raise TypeError(f"received a {type(job.model).__name__}, expected one of the four shapes of vidi.model")
+    dataset = job.dataset("train")
+    rows: list[Row] = []
+    stages = job.model.stages()
+    for stage in stages:
+        done = _train_stage(job, stage, stage.prepare(dataset))
+        first = max((int(row["step"]) for row in rows), default=0)
+        named = {"stage": stage.name} if stage.name else {}
+        rows += [{**row, "step": int(row["step"]) + first, **named} for row in done]
+    if any(stage.name for stage in stages) and is_main_process():
+        _write_weights(job)
+        job.run.write_metrics(rows)
     return _finish(job, rows)
 
 
-def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, stage: str) -> list[Row]:
-    scorer, recipe = job.source.task.scorer, job.recipes[stage]
+def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
+    """Train one stage, or load its weights where it has ended; the whole model then holds its best."""
+    run = Run(job.run.folder / stage.name)
+    if stage.name:
+        job.progress.say(f"stage {stage.name}")
+    model = trained_by_gradients(stage.model)
+    if model is None:
+        job.progress.say(f"fitting to {len(dataset)} samples")
+        fit_at_once(stage.model, dataset, seed=job.recipe().seed)
+        if is_main_process():
+            _write_weights(job)
+        return []
+    scorer, recipe = job.source.task.scorer, job.recipes[stage.name]
     training = Training(
         model,
         recipe,
@@ -79,38 +92,12 @@ def _train_stage(job: Job, model: Trainable, dataset: Any, run: Run, stage: str)
         headline=scorer(job.categories).headline if scorer else None,
         after_validation=partial(_draw_progress, run, recipe),
         progress=job.progress,
-        former=job.former.get(stage, ()),
+        former=job.former.get(stage.name, ()),
     )
-    return training.fit()
-
-
-def _train_stages(job: Job, model: Staged, dataset: Any) -> list[Row]:
-    """Train the stages in order; a stage that has ended is not trained again, its weights are loaded."""
-    rows: list[Row] = []
-    for stage in model.stages():
-        run = Run(job.run.folder / stage.name)
-        job.progress.say(f"stage {stage.name}")
-        prepared = stage.prepare(dataset)
-        if isinstance(stage.model, Fitted):
-            _fit(job, stage.model, prepared)
-            continue
-        done = _train_stage(job, stage.model, prepared, run, stage.name)
-        _wait_for_all()
-        model.load_state_dict(files.read_tensors(run.weights_path("best")))
-        first = max((int(row["step"]) for row in rows), default=0)
-        rows += [{**row, "step": int(row["step"]) + first, "stage": stage.name} for row in done]
-    if is_main_process():
-        _write_weights(job)
-        job.run.write_metrics(rows)
+    rows = training.fit()
+    _wait_for_all()
+    job.model.load_state_dict(files.read_tensors(run.weights_path("best")))
     return rows
-
-
-def _fit(job: Job, model: Fitted, dataset: Any) -> None:
-    seed = derived_seed(job.recipe().seed)
-    job.progress.say(f"fitting to {len(dataset)} samples")
-    model.fit(dataset, generator=torch.Generator().manual_seed(seed))
-    if is_main_process():
-        _write_weights(job)
 
 
 def _write_weights(job: Job) -> None:
@@ -167,7 +154,7 @@ def _no_scores(model: Trainable, processes: Processes) -> Row:
 
 
 def _draw_progress(run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
-    if isinstance(model, Adversarial):
+    if isinstance(model, Samples):
         report.write_samples(run, model, seed=recipe.seed)
 
 
@@ -191,10 +178,9 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         scores = scored_on("val", validation, "best", job.source) | numbers
         scorer.write_plots(job.run.folder)
         report.write_mosaic(job.run, model, validation, job.source.task, job.categories, split="val")
-    elif isinstance(model, Fitted):
-        numbers = {name: value.item() for name, value in model.named_buffers() if value.ndim == 0}
+    elif numbers := model.learnt_numbers():
         scores = scored_on("train", job.dataset("train"), "best", job.source) | numbers
-    if isinstance(model, Adversarial):
+    if isinstance(model, Samples):
         report.write_samples(job.run, model, seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
     report.write_report(job.run, job.source.task, job.run.config(), rows, scores)

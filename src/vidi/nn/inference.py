@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vidi.model import Predicts, Supervised
+from vidi.model import Predicts
 from vidi.nn.convolution import SamePaddedConv2d
 from vidi.nn.normalization import FrozenBatchNorm2d
 from vidi.preprocess import Batch
@@ -36,25 +36,24 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Hardswish)  # they h
 
 
 class FusedModel(Predicts):
-    """What a supervised model becomes by `fuse_for_inference`: it predicts as before, but is neither trained nor saved.
+    """What a model becomes by `fuse_for_inference`: it predicts as before, but is neither trained nor saved.
 
     Attributes:
         model: the fused copy.
     """
 
-    def __init__(self, model: Supervised):
+    def __init__(self, model: Any):
         super().__init__()
         self.model = model
         self.preprocess = model.preprocess
         self.eval()
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> Any:
+    def forward(self, images: Float[Tensor, "B C H W"], *others: Tensor) -> Any:
         """Return the network's raw outputs for normalised images, as the model it was made from does."""
-        return self.model(images.contiguous(memory_format=torch.channels_last))
+        return self.model(images.contiguous(memory_format=torch.channels_last), *others)
 
     def predict_batch(self, batch: Batch) -> list[Any]:
-        outputs = self.model.run(batch.to(self.device, channels_last=True))
-        return self.model.decode(outputs, batch.placements)
+        return self.model.decode(self(*batch.to(self.device).inputs), batch.placements)
 
     def train(self, mode: bool = True) -> "FusedModel":
         """Stay in evaluation.
@@ -77,18 +76,18 @@ class FusedModel(Predicts):
         )
 
 
-def fuse_for_inference(model: Supervised) -> FusedModel:
+def fuse_for_inference(model: Predicts) -> FusedModel:
     """Return a copy of a model that gives the same results faster; the model itself stays as it is.
 
     Args:
         model: in any mode, with or without batch norms; the copy keeps its device and its precision.
 
     Raises:
-        TypeError: if the model is not a supervised one.
+        TypeError: if its results do not come from one network alone.
     """
-    if not isinstance(model, Supervised):
-        raise TypeError(f"received a {type(model).__name__}, expected a Supervised model")
-    fused = copy.deepcopy(model).eval().requires_grad_(False)
+    if not model.by_one_network:
+        raise TypeError(f"received a {type(model).__name__}, expected a model whose results come from one network")
+    fused: Any = copy.deepcopy(model).eval().requires_grad_(False)
     settle_weights(fused.network)
     fuse_layers(fused.network)
     for module in fused.network.modules():

@@ -21,7 +21,8 @@ from torch.utils.data import Dataset
 from vidi import files
 from vidi.data.loading import seeded_draws
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import NonFiniteLossError, Training
+from vidi.engine.fit import Training
+from vidi.engine.loss_window import NonFiniteLossError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
 from vidi.model import Supervised

@@ -128,9 +128,9 @@ class SentenceModel(Supervised):
         other.origin, other.preprocess = self.origin, self.preprocess
         return other.train(self.training)
 
-    def forward(self, images: Int[Tensor, "B S"]) -> Generated:
-        """Return the chosen words for sentences of ids."""
-        return self.network(images)
+    def forward(self, *inputs: Tensor) -> Generated:
+        """Return the chosen words for sentences of ids B S."""
+        return self.network(*inputs)
 
     def predict(self, images: Any, *, batch_size: int = 16) -> list[Translation]:
         """Return a translation for each sentence; where words are drawn, a function of the seed and the sentence."""

@@ -61,7 +61,7 @@ def load_published(
     pixels = replace(
         ours, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation, antialias=theirs.antialias
     )
-    model.preprocess = pixels if own_size or part is not None else theirs
+    model.preprocess = pixels if own_size or part is not None else replace(theirs, masked=ours.masked)
 
 
 def published(name: str) -> Source:

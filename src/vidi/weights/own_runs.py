@@ -8,7 +8,7 @@ the preprocessing only what the given arguments change is not the run's.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from vidi import files
 from vidi.backbones.vit import fitted_positions
 from vidi.engine.runs import WEIGHTS, Run, recorded_part
-from vidi.model import Fitted, Saved
+from vidi.model import Saved
 from vidi.results.categories import category_names
 from vidi.weights.strict import load_strictly
 
@@ -80,7 +80,7 @@ def own_model(
                 f"{own.path} knows other {key.replace('_', ' ')} than the data set, or than were given"
             )
     model = build(**{**known, **given})
-    if isinstance(model, Fitted):
+    if not model.begins_anywhere:
         raise OtherModelError(f"{own.config['model']} is fitted at once to a data set: no weights can begin it")
     with torch.device("meta"):
         before = build(**known)
@@ -107,4 +107,5 @@ def _preprocess(model: Saved, before: Saved, config: Mapping[str, Any]) -> Any:
     ours, usual = model.preprocess, before.preprocess
     names = [field.name for field in fields(ours)]
     changed = {name: getattr(ours, name) for name in names if getattr(ours, name) != getattr(usual, name)}
-    return replace(recorded_part("preprocess", type(ours), config["preprocess"]), **changed)
+    recorded = recorded_part("preprocess", type(ours), asdict(usual) | config["preprocess"])
+    return replace(recorded, **changed)

@@ -327,7 +327,6 @@ class FastRCNN(nn.Module):
     some sizes and three shapes, half a side apart (sections 5.5 and 5.6 of the paper look at such dense proposals).
     """
 
-    takes_mask = True
     windows: Tensor
 
     def __init__(
@@ -458,7 +457,7 @@ def fast_rcnn_resnet18(
     if pool < 1 or found < 1:
         raise ValueError(f"received pool={pool} and found={found}, expected at least 1 of both")
     names = category_names(categories)
-    preprocess = Preprocess(shorter, longest, size, stride=32)
+    preprocess = Preprocess(shorter, longest, size, stride=32, masked=True)
     backbone = trunk("resnet18", norm=norm, width=width, dilated=(False, False, True))
     head = LinearHead(backbone.channels[-1], len(names), size=(pool, pool), hidden=hidden)
     regions = RegionPooling((backbone.strides[-1],), (pool, pool), pooling)

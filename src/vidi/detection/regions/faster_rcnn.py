@@ -73,8 +73,6 @@ class FirstStage(NamedTuple):
 class TwoStage(nn.Module):
     """What all detectors of two stages share; a sub-class says what the features are."""
 
-    takes_mask = True
-
     def __init__(
         self,
         anchors: LevelAnchors,
@@ -274,7 +272,9 @@ def fasterrcnn_resnet50_fpn(
         ProposalSelection(TRAINING_PROPOSALS, TRAINING_PROPOSALS),
     )
     decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
+    return Supervised(
+        network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False, masked=True)
+    )
 
 
 @builder
@@ -324,7 +324,9 @@ def fasterrcnn_resnet50_fpn_v2(
         ProposalSelection(TRAINING_PROPOSALS, TRAINING_PROPOSALS),
     )
     decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
+    return Supervised(
+        network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False, masked=True)
+    )
 
 
 @builder
@@ -371,7 +373,7 @@ def fasterrcnn_resnet50(
         ProposalSelection(6 * TRAINING_PROPOSALS, TRAINING_PROPOSALS),
     )
     decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, masked=True))
 
 
 @builder
@@ -411,7 +413,7 @@ def fasterrcnn_resnet18_fpn(
         ProposalSelection(TRAINING_PROPOSALS, TRAINING_PROPOSALS),
     )
     decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, masked=True))
 
 
 @builder
@@ -448,5 +450,8 @@ def fasterrcnn_tiny(
         ProposalSelection(2 * proposals, 2 * proposals),
     )
     return Supervised(
-        network, criterion, RegionDecode(names, score_threshold), Preprocess(shorter, longest, size, stride=32)
+        network,
+        criterion,
+        RegionDecode(names, score_threshold),
+        Preprocess(shorter, longest, size, stride=32, masked=True),
     )

@@ -40,7 +40,7 @@ from vidi.detection.regions.fast_rcnn import (
 from vidi.detection.regions.proposal_search import ProposalSearch
 from vidi.detection.regions.region_classifiers import RegionClassifiers, RegionFitting, SVMDecode
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
-from vidi.model import Losses, Stage, Staged, Step, Supervised, builder, widened
+from vidi.model import Losses, Predicts, Stage, Staged, Step, Supervised, builder, widened
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import Weights, box_iou, boxes_at_least, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
@@ -60,8 +60,6 @@ CROPS_AT_ONCE = 256
 
 class RCNN(nn.Module):
     """A classifier of warped proposals: backbone, vector, and two linear layers side by side."""
-
-    takes_mask = True
 
     def __init__(
         self,
@@ -255,7 +253,7 @@ class RCNNCriterion:
 # With support vector machines
 
 
-class StagedRCNN(Staged):
+class StagedRCNN(Staged, Predicts):
     """The network, fine-tuned as a softmax classifier, then SVMs and regressors that are fitted to its vectors."""
 
     def __init__(self, detector: Supervised, regions: RegionClassifiers, decode: SVMDecode):
@@ -324,7 +322,7 @@ def rcnn_alexnet(
 ) -> FastDetector:
     """Build the paper's R-CNN with AlexNet in one tower, classes by softmax: 58.7 M parameters for 20 classes."""
     names = category_names(categories)
-    preprocess = Preprocess(longest=longest, exact=size)
+    preprocess = Preprocess(longest=longest, exact=size, masked=True)
     backbone = alexnet.trunk("alexnet_ungrouped", width=width)
     network = RCNN(
         ProposalSearch(search, proposals, smallest, preprocess),
@@ -358,7 +356,7 @@ def rcnn_tiny(
 ) -> FastDetector:
     """Build an R-CNN over a narrow ResNet-18, classes by softmax, that a CPU trains on images of 128 pixels."""
     names = category_names(categories)
-    preprocess = Preprocess(longest=longest, exact=size)
+    preprocess = Preprocess(longest=longest, exact=size, masked=True)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = RCNN(
         ProposalSearch(search, proposals, smallest, preprocess),

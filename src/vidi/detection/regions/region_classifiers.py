@@ -23,7 +23,7 @@ from vidi.detection.candidates import Candidates
 from vidi.detection.regions.fast_rcnn import SMALLEST
 from vidi.detection.regions.linear_models import RidgeSums, linear_svm
 from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs
-from vidi.model import Fitted, evaluating
+from vidi.model import Fitted, Predicts, evaluating
 from vidi.ops.boxes import box_iou, boxes_at_least, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories
@@ -147,7 +147,7 @@ class HardNegatives:
         self.negative = self.negative[self.margins(self.negative) >= EASY]
 
 
-class RegionFitting(Fitted):
+class RegionFitting(Fitted, Predicts):
     """A trained network, and the linear models that are fitted to its vectors."""
 
     def __init__(

@@ -21,7 +21,7 @@ from vidi.detection.viola_jones.haar import HaarFeatures, haar_features
 from vidi.detection.viola_jones.samples import Jitter, gather, object_classes
 from vidi.detection.viola_jones.scanning import grey, scan
 from vidi.detection.viola_jones.training import Plan, Training, train_cascade
-from vidi.model import Fitted, builder
+from vidi.model import Fitted, Predicts, builder
 from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
@@ -30,7 +30,7 @@ COLUMNS = tuple(f.name for f in fields(Cascade) if f.name not in ("window", "fea
 FEATURE_COLUMNS = tuple(f.name for f in fields(HaarFeatures))
 
 
-class ViolaJones(Fitted):
+class ViolaJones(Fitted, Predicts):
     """A cascade with the settings of its scan; the cascade's arrays are buffers.
 
     Args:

@@ -9,14 +9,14 @@ Differs from the paper: standard normal latents in place of uniform ones, leaky 
 maxout, Adam in place of SGD with momentum; the generator's loss is the non-saturating one of the paper's section 3.
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.losses.adversarial import discriminator_loss, generator_loss, saturating_generator_loss
-from vidi.model import Adversarial, Losses, Step, builder
+from vidi.model import Adversarial, Losses, Samples, Step, builder, evaluating
 from vidi.preprocess import Batch, Preprocess
 
 
@@ -85,6 +85,16 @@ class AdversarialCriterion:
         return {"adversarial": self.generator_loss(discriminator(generated))}
 
 
+class Gan(Adversarial, Samples):
+    """Images from noise; the generator has `draw(count, generator)` and maps what it draws to images in [-1, 1]."""
+
+    @torch.no_grad()
+    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
+        with evaluating(self):
+            network = cast(Generator, self.generator)
+            return ((network(network.draw(count, generator)) + 1) / 2).clamp(0, 1)
+
+
 @builder
 def gan(
     *,
@@ -93,7 +103,7 @@ def gan(
     hidden: int = 128,
     dropout: float = 0.3,
     form: Literal["non_saturating", "minimax"] = "non_saturating",
-) -> Adversarial:
+) -> Gan:
     """Build the fully connected GAN.
 
     Args:
@@ -105,6 +115,6 @@ def gan(
     """
     image = (3, *size)
     preprocess = Preprocess(exact=size, mean=(0.5,) * 3, std=(0.5,) * 3)  # [0, 1] to [-1, 1]
-    return Adversarial(
+    return Gan(
         Generator(latent, hidden, image), Discriminator(hidden, image, dropout), AdversarialCriterion(form), preprocess
     )
