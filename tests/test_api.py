@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import vidi
 from tests.cli.tiny_sets import coco, write_classes, write_coco, write_picture
+from tests.closeness import FLOAT32, assert_close
 from vidi import api, files
 from vidi.catalog.names import entry
 from vidi.catalog.table import CATALOG
@@ -20,6 +22,7 @@ from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import NotARunError, Run
+from vidi.model import Samples
 
 SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small", "epochs": 1, "batch_size": 8}
 
@@ -202,3 +205,43 @@ def test_the_default_recipes_pass_their_own_limits() -> None:
 def test_scores_are_those_on_the_disk(run: Run, tmp_path: Path) -> None:
     assert api.scores_of(run) == json.loads(run.scores_path.read_text())
     assert api.scores_of(Run(tmp_path)) == {}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Samples
+
+
+class Guided(Samples):
+    """Pictures of one grey: the guidance over the steps, and what is drawn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def sample(
+        self,
+        count: int,
+        *,
+        generator: torch.Generator | None = None,
+        guidance: float = 1.0,
+        steps: int = 10,
+        label: int | None = None,
+    ) -> Tensor:
+        assert label is None or isinstance(label, int)
+        noise = torch.rand(count, 3, 2, 2, generator=generator)
+        return (self.scale.detach() * guidance / steps + noise / 100).clamp(0, 1)
+
+
+def test_a_model_samples_under_the_conditions_of_its_own_signature() -> None:
+    plain = api.sample(Guided(), 2, seed=3)
+    guided = api.sample(Guided(), 2, seed=3, condition={"guidance": "5", "steps": "10", "label": "none"})
+    assert plain.shape == (2, 3, 2, 2)
+    assert_close(guided - plain, torch.full_like(plain, 0.4), FLOAT32)
+    with pytest.raises(OverrideError) as told:
+        api.sample(Guided(), 1, condition={"guidence": "5", "steps": "many", "count": "3", "generator": "1"})
+    assert str(told.value).splitlines() == [
+        "guidence: no such key; did you mean guidance?",
+        "steps: received 'many', expected int",
+        "count: no such key; choices: guidance, label, steps",
+        "generator: no such key; choices: guidance, label, steps",
+    ]

@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 
 import PIL.Image
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vidi import files
 from vidi.catalog.entry import Entry
@@ -114,7 +116,7 @@ def load_or_create(name: str | Path, *, weights: str | None = None, download: bo
     return create(str(name), weights=weights or known[0], download=download)
 
 
-def _differences(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
     """Say how two sets of weights differ, with the first names of each kind."""
     rows = {
         "missing": [name for name in expected if name not in found],
@@ -378,14 +380,16 @@ def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:
     return result.draw(image, threshold=threshold) if isinstance(result, Detections) else result.draw(image)
 
 
-def sample(model: Saved, count: int, *, seed: int = 0, **condition: Any) -> torch.Tensor:
+def sample(
+    model: Saved, count: int, *, seed: int = 0, condition: Mapping[str, Any] | None = None
+) -> Float[Tensor, "N C H W"]:
     """Draw images (N C H W in [0, 1]) from a generative model; equal seeds give equal images.
 
     Args:
         model: that samples.
         count: how many images, N.
         seed: of all draws.
-        condition: what the model's own `sample` takes besides, such as guidance, steps or a prompt.
+        condition: what the model's own `sample` takes besides, such as guidance, steps or a prompt; also as text.
 
     Raises:
         OverrideError: naming all conditions that the model does not take.
@@ -396,4 +400,4 @@ def sample(model: Saved, count: int, *, seed: int = 0, **condition: Any) -> torc
     hints = get_type_hints(model.sample)
     known = {key: kind for key, kind in hints.items() if key not in ("count", "generator", "return")}
     generator = torch.Generator(model.device).manual_seed(seed)
-    return model.sample(count, generator=generator, **check_overrides(condition, known)).cpu()
+    return model.sample(count, generator=generator, **check_overrides(condition or {}, known)).cpu()

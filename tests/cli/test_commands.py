@@ -197,6 +197,11 @@ def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
     first = Path(done.out.strip())
     assert first == generator / "samples-0.png"
     again = vidi("sample", generator, "--count", "64", "--seed", "0", "--out", "again.png")
+    told = vidi("sample", generator, "guidance=3", "words")
+    assert (told.code, told.err) == (
+        2,
+        "vidi: guidance: no such key; there is none to give\n'words': expected key=value\n",
+    )
     other = vidi("sample", generator, "--count", "64", "--seed", "1", "--out", "folder")
     assert again.out.strip() == "again.png"
     assert other.out.strip() == "folder/samples-1.png"

@@ -367,7 +367,7 @@ def sample(
     from vidi.engine.overrides import split_overrides
 
     asked = split_overrides(conditions or [])
-    images = api.sample(api.load(run, weights=weights.value), count, seed=seed, **asked)
+    images = api.sample(api.load(run, weights=weights.value), count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
     plots.image_grid(path, images, columns=max(1, round(count**0.5)))
     out.print(str(path), markup=False, highlight=False)

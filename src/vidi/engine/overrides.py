@@ -50,8 +50,9 @@ def check_overrides(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict
             continue
         if key not in types:
             near = difflib.get_close_matches(key, types, 1)
-            meant = f"; did you mean {near[0]}?" if near else f"; choices: {', '.join(sorted(types))}"
-            faults.append(f"{key}: no such key{meant}")
+            known = f"choices: {', '.join(sorted(types))}" if types else "there is none to give"
+            meant = f"did you mean {near[0]}?" if near else known
+            faults.append(f"{key}: no such key; {meant}")
             continue
         try:
             checked[key] = pydantic.TypeAdapter(types[key]).validate_python(_from_text(value, types[key]))
