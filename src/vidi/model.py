@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_type_hints
 
 import torch
 from jaxtyping import Float
@@ -343,9 +343,10 @@ class Stage:
 # Small things the shapes share
 
 Model = TypeVar("Model", bound=Saved)
+Arguments = ParamSpec("Arguments")
 
 
-def builder(function: Callable[..., Model]) -> Callable[..., Model]:
+def builder(function: Callable[Arguments, Model]) -> Callable[Arguments, Model]:
     """Record a model's name and arguments on the model, so that `save` can write them, and put it into evaluation mode.
 
     The function's name is the model's name in the catalogue; its arguments must be plain values (numbers, strings,
@@ -354,7 +355,7 @@ def builder(function: Callable[..., Model]) -> Callable[..., Model]:
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def build(*args: Any, **kwargs: Any) -> Model:
+    def build(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Model:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         model = function(*args, **kwargs)
@@ -362,6 +363,36 @@ def builder(function: Callable[..., Model]) -> Callable[..., Model]:
         return model.eval()  # only training switches, so that predictions never have to
 
     return build
+
+
+def of_family(
+    build: Callable[Concatenate[str, Arguments], Model],
+    name: str,
+    says: str,
+    module: str | None = None,
+    **defaults: Any,
+) -> Callable[Arguments, Model]:
+    """Return the `builder` of one member of a family: signature, types and docstring are the family's, less the name.
+
+    Args:
+        build: makes any member from its name; below the first line its docstring explains the other arguments.
+        name: of the member, in the catalogue and for `build`.
+        says: what the first line of the docstring says of it, such as the number of parameters.
+        module: in which the member stands; None: that of the family.
+        defaults: of the member, where they differ from the family's.
+
+    Raises:
+        ValueError: if the family has no argument of such a default.
+    """
+    _, _, explained = (build.__doc__ or "").partition("\n")
+    member: Any = functools.partial(build, name, **defaults)  # its signature is what is left to say
+    member.__name__ = member.__qualname__ = name
+    member.__module__ = module or build.__module__
+    member.__doc__ = f"Build {name}: {says}.\n{explained}"
+    left = {*inspect.signature(member).parameters, "return"}
+    made: Any = builder(member)
+    made.__annotations__ = {key: kind for key, kind in build.__annotations__.items() if key in left}
+    return made
 
 
 def in_float32(compare: Callable[..., Losses]) -> Callable[..., Losses]:

@@ -254,7 +254,7 @@ def largest_allocation(network: nn.Module, x: Tensor) -> int:
 
 @pytest.mark.system("3.2-VIT")
 def test_memory_is_linear_in_the_tokens_unless_weights_are_asked_for() -> None:
-    sizes = {"patch": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8}
+    sizes: dict[str, Any] = {"patch": 2, "width": 8, "depth": 1, "heads": 2, "hidden": 8}
     bytes_of = {}
     for side in (64, 128):
         network = vit.vit_tiny(categories=2, size=(side, side), **sizes).network

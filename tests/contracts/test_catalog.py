@@ -1,7 +1,9 @@
 """What every system of the catalogue promises, whatever it is: written once, run on each entry's tiny variant."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def families() -> dict[str, list[str]]:
     """Return the names by the file that defines them."""
     files: dict[str, list[str]] = {}
     for name, entry in CATALOG.items():
-        files.setdefault(inspect.unwrap(entry.builder).__module__, []).append(name)
+        files.setdefault(entry.builder.__module__, []).append(name)
     return files
 
 
@@ -38,9 +40,17 @@ SIZES = [(40, 48), (33, 57), (64, 40)]  # H, W: even, odd, upright
 JOINTS = torch.tensor([[9.0, 9], [6, 20], [20, 21]])  # x, y
 
 
+def explained(builder: Callable[..., Any]) -> list[str]:
+    """Return the arguments that a docstring explains, in its order."""
+    _, _, arguments = (inspect.getdoc(builder) or "").partition("\nArgs:\n")
+    return [
+        name for line in re.findall(r"^    (\w+(?:, \w+)*): ", arguments, re.MULTILINE) for name in line.split(", ")
+    ]
+
+
 def shape_of(name: str) -> type:
     """Return the shape of a system without building it."""
-    annotation = inspect.signature(inspect.unwrap(CATALOG[name].builder)).return_annotation
+    annotation = inspect.signature(CATALOG[name].builder).return_annotation
     return next(kind for kind in (Supervised, Adversarial, Staged, Fitted) if issubclass(annotation, kind))
 
 
@@ -123,13 +133,14 @@ def tensors_of(value: Any) -> list[Tensor]:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_entry_is_complete(name: str) -> None:
     entry = CATALOG[name]
-    assert inspect.unwrap(entry.builder).__name__ == name
+    assert entry.name == name
+    assert getattr(sys.modules[entry.builder.__module__], name) is entry.builder
     assert entry.task is TASKS[entry.task.name]
     assert entry.section
     assert entry.paper
-    assert entry.builder.__doc__
-    parameters = inspect.signature(inspect.unwrap(entry.builder)).parameters.values()
-    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters)
+    parameters = inspect.signature(entry.builder).parameters
+    assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in parameters.values())
+    assert explained(entry.builder) == [*parameters]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,12 +19,12 @@ from vidi.catalog.table import CATALOG
 from vidi.model import Supervised
 from vidi.nn.convolution import SamePaddedConv2d
 from vidi.nn.inference import FusedModel, fuse_for_inference, fuse_layers
-from vidi.nn.normalization import FrozenBatchNorm2d
+from vidi.nn.normalization import FrozenBatchNorm2d, Norm
 
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 SUPERVISED = {n: e for n, e in CATALOG.items() if inspect.signature(e.builder).return_annotation is Supervised}
 USUAL = ("resnet18", "resnet20", "resnext50_32x4d", "seresnet18", "wide_resnet16_4", "retinanet_tiny")
-FIRST_OF_FILE = {inspect.unwrap(entry.builder).__module__: name for name, entry in reversed(SUPERVISED.items())}
+FIRST_OF_FILE = {entry.builder.__module__: name for name, entry in reversed(SUPERVISED.items())}
 BLOCKS = ("resnet50", "retinanet_resnet50_fpn_v2")  # bottlenecks; group norms in the heads
 
 
@@ -106,7 +106,7 @@ def test_norms_after_convolutions_are_gone(name: str, left: int) -> None:
 
 
 @pytest.mark.parametrize("norm", ["frozen", "group"])
-def test_other_norms(norm: str) -> None:
+def test_other_norms(norm: Norm) -> None:
     model = resnet18(categories=3, size=(32, 32), stem="small", norm=norm, width=64 if norm == "group" else 16)
     randomise(model.network)
     fused = fuse_for_inference(model)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.trunk import Backbone, Maps, Stem
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 
 FULL_WIDTH = 64  # channels of the first convolution of `alexnet`; the wide networks have 96 for it
 FEATURE_SIZE = (6, 6)  # H, W of the last map of 224 or 227 pixels, which the head flattens
@@ -165,16 +165,31 @@ def trunk(name: str = "alexnet", *, stem: Stem = "imagenet", width: int = FULL_W
     return network
 
 
-def _classifier(
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+def classifier(
     name: str,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
     *,
-    stem: Stem,
-    width: int,
-    hidden: int,
-    smoothing: float,
+    categories: int | tuple[str | None, ...] = 1000,
+    size: tuple[int, int] | None = None,
+    stem: Stem = "imagenet",
+    width: int = FULL_WIDTH,
+    hidden: int = 4096,
+    smoothing: float = 0.0,
 ) -> Supervised:
+    """Build a network of the family by its name in `VARIANTS`.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224, or
+            227 x 227 without a border.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: 64; fewer (at least 8) make all layers narrower in proportion.
+        hidden: units of each of the two hidden layers of the head.
+        smoothing: of the labels, in [0, 1).
+    """
     variant = VARIANTS[name]
     head = partial(FlattenedHead, size=FEATURE_SIZE, hidden=hidden, dropout=variant.dropout)
     backbone = AlexNet(variant, stem=stem, width=width)
@@ -184,54 +199,12 @@ def _classifier(
     return model
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224 or 227 x 227
-#   stem, width: see `trunk`
-#   hidden: units of each of the two hidden layers of the head
-#   smoothing: of the labels, in [0, 1)
-
-
-@builder
-def alexnet(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build the AlexNet of 2014: 61.1 M parameters, ImageNet top-1 56.5 % with torchvision's weights."""
-    return _classifier("alexnet", categories, size, stem=stem, width=width, hidden=hidden, smoothing=smoothing)
-
-
-@builder
-def alexnet_2012(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build the AlexNet of 2012, with two groups and response norms: 61.0 M parameters, top-1 59.3 % (paper)."""
-    return _classifier("alexnet_2012", categories, size, stem=stem, width=width, hidden=hidden, smoothing=smoothing)
-
-
-@builder
-def alexnet_ungrouped(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build the AlexNet of 2012 in one tower, for 227 pixels: 62.4 M parameters."""
-    return _classifier(
-        "alexnet_ungrouped", categories, size, stem=stem, width=width, hidden=hidden, smoothing=smoothing
-    )
+alexnet = of_family(
+    classifier, "alexnet", "the network of 2014, 61.1 M parameters, ImageNet top-1 56.5 % with torchvision's weights"
+)
+alexnet_2012 = of_family(
+    classifier, "alexnet_2012", "with two groups and response norms, 61.0 M parameters, ImageNet top-1 59.3 % (paper)"
+)
+alexnet_ungrouped = of_family(
+    classifier, "alexnet_ungrouped", "the network of 2012 in one tower, for 227 pixels, 62.4 M parameters"
+)

@@ -150,7 +150,9 @@ def darknet53(
     Args:
         categories: the number of classes, or their names.
         size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 256 x 256.
-        stem, width, slope: see `trunk`.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: channels of the stem, 32 in the paper; less makes the whole network narrower.
+        slope: of the leaky ReLU.
         smoothing: of the labels, in [0, 1).
     """
     # the authors' networks take pixels in [0, 1]

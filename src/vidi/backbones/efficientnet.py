@@ -26,7 +26,7 @@ from vidi.backbones.classifier import GlobalAverageHead, image_preprocess, super
 from vidi.backbones.inverted_residual import InvertedResidualTrunk, Stage
 from vidi.backbones.scaling import EFFICIENTNET, CompoundConstants, round_channels, round_repeats
 from vidi.backbones.trunk import Stem, initialise
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, builder, of_family
 from vidi.nn.convolution import Activation, ConvNorm, SamePaddedConv2d
 from vidi.nn.normalization import NormLayer, norm_layer
 from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -133,22 +133,6 @@ def trunk_of(variant: Variant, *, stem: Stem, tensorflow: bool, drop: float | in
     )
 
 
-def efficientnet(
-    name: str,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
-    stem: Stem,
-    width: float | int,
-    tensorflow: bool,
-    drop: float | int,
-    dropout: float | int | None,
-    smoothing: float | int,
-) -> Supervised:
-    """Return a classifier of the family; see the builders."""
-    variant = _variant(name, width)
-    return classifier_of(variant, categories, size, stem, tensorflow, drop, dropout, smoothing)
-
-
 def classifier_of(
     variant: Variant,
     categories: int | tuple[str | None, ...],
@@ -199,12 +183,7 @@ def _activation(variant: Variant) -> Activation:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the resolution of the paper, cut out of the centre
-#   stem, width, tensorflow, drop: see `trunk`
-#   dropout: of the averages; None: the paper's
-#   smoothing: of the labels, in [0, 1)
+# Builders
 
 
 @builder
@@ -223,14 +202,28 @@ def efficientnet_compound(
     dropout: float | int | None = None,
     smoothing: float | int = 0.0,
 ) -> Supervised:
-    """Build B0 scaled by the paper's rule, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi."""
+    """Build B0 scaled by the paper's rule, equation 3: depth alpha^phi, width beta^phi, resolution gamma^phi.
+
+    Args:
+        phi: how far B0 is scaled; 0 leaves it.
+        alpha, beta, gamma: bases of depth, width and resolution.
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the resolution of the paper, cut out of the centre.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: multiplies all channels once more; 1 is the paper's.
+        tensorflow: pad and normalise as the authors' code does, which weights converted from it need.
+        drop: probability with which stochastic depth leaves out the last branch of an image in training; earlier ones
+            linearly less.
+        dropout: of the averages; None: the paper's.
+        smoothing: of the labels, in [0, 1).
+    """
     baseline, by = VARIANTS["efficientnet_b0"], CompoundConstants(alpha, beta, gamma).multipliers(phi)
     variant = replace(baseline, depth=by.depth, width=by.width * width, resolution=by.side(baseline.resolution))
     return classifier_of(variant, categories, size, stem, tensorflow, drop, dropout, smoothing)
 
 
-@builder
-def efficientnet_b0(
+def efficientnet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
     size: tuple[int, int] | None = None,
@@ -241,197 +234,44 @@ def efficientnet_b0(
     dropout: float | int | None = None,
     smoothing: float | int = 0.0,
 ) -> Supervised:
-    """Build EfficientNet-B0: 5.3 M parameters, ImageNet top-1 77.7 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b0", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
+    """Build a network of the family by its name in `VARIANTS`.
+
+    Scores on ImageNet are those of torchvision's first weights; of Lite, those of the authors' table.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the resolution of the paper, cut out of the centre.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: multiplies all channels once more; 1 is the paper's.
+        tensorflow: pad and normalise as the authors' code does, which weights converted from it need.
+        drop: probability with which stochastic depth leaves out the last branch of an image in training; earlier ones
+            linearly less.
+        dropout: of the averages; None: the paper's.
+        smoothing: of the labels, in [0, 1).
+    """
+    return classifier_of(_variant(name, width), categories, size, stem, tensorflow, drop, dropout, smoothing)
 
 
-@builder
-def efficientnet_b1(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B1: 7.8 M parameters, ImageNet top-1 78.6 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b1", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b2(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B2: 9.1 M parameters, ImageNet top-1 80.6 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b2", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b3(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B3: 12.2 M parameters, ImageNet top-1 82.0 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b3", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b4(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B4: 19.3 M parameters, ImageNet top-1 83.4 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b4", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b5(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B5: 30.4 M parameters, ImageNet top-1 83.4 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b5", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b6(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B6: 43.0 M parameters, ImageNet top-1 84.0 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b6", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_b7(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-B7: 66.3 M parameters, ImageNet top-1 84.1 % with torchvision's first weights."""
-    return efficientnet("efficientnet_b7", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_lite0(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = True,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-Lite0: 4.7 M parameters, ImageNet top-1 75.1 % (authors' table)."""
-    return efficientnet("efficientnet_lite0", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_lite1(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = True,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-Lite1: 5.4 M parameters, ImageNet top-1 76.7 % (authors' table)."""
-    return efficientnet("efficientnet_lite1", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_lite2(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = True,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-Lite2: 6.1 M parameters, ImageNet top-1 77.6 % (authors' table)."""
-    return efficientnet("efficientnet_lite2", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_lite3(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = True,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-Lite3: 8.2 M parameters, ImageNet top-1 79.8 % (authors' table)."""
-    return efficientnet("efficientnet_lite3", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
-
-
-@builder
-def efficientnet_lite4(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    tensorflow: bool = True,
-    drop: float | int = STOCHASTIC_DEPTH,
-    dropout: float | int | None = None,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientNet-Lite4: 13.0 M parameters, ImageNet top-1 81.5 % (authors' table)."""
-    return efficientnet("efficientnet_lite4", categories, size, stem, width, tensorflow, drop, dropout, smoothing)
+efficientnet_b0 = of_family(efficientnet, "efficientnet_b0", "5.3 M parameters, ImageNet top-1 77.7 %")
+efficientnet_b1 = of_family(efficientnet, "efficientnet_b1", "7.8 M parameters, ImageNet top-1 78.6 %")
+efficientnet_b2 = of_family(efficientnet, "efficientnet_b2", "9.1 M parameters, ImageNet top-1 80.6 %")
+efficientnet_b3 = of_family(efficientnet, "efficientnet_b3", "12.2 M parameters, ImageNet top-1 82.0 %")
+efficientnet_b4 = of_family(efficientnet, "efficientnet_b4", "19.3 M parameters, ImageNet top-1 83.4 %")
+efficientnet_b5 = of_family(efficientnet, "efficientnet_b5", "30.4 M parameters, ImageNet top-1 83.4 %")
+efficientnet_b6 = of_family(efficientnet, "efficientnet_b6", "43.0 M parameters, ImageNet top-1 84.0 %")
+efficientnet_b7 = of_family(efficientnet, "efficientnet_b7", "66.3 M parameters, ImageNet top-1 84.1 %")
+efficientnet_lite0 = of_family(
+    efficientnet, "efficientnet_lite0", "4.7 M parameters, ImageNet top-1 75.1 %", tensorflow=True
+)
+efficientnet_lite1 = of_family(
+    efficientnet, "efficientnet_lite1", "5.4 M parameters, ImageNet top-1 76.7 %", tensorflow=True
+)
+efficientnet_lite2 = of_family(
+    efficientnet, "efficientnet_lite2", "6.1 M parameters, ImageNet top-1 77.6 %", tensorflow=True
+)
+efficientnet_lite3 = of_family(
+    efficientnet, "efficientnet_lite3", "8.2 M parameters, ImageNet top-1 79.8 %", tensorflow=True
+)
+efficientnet_lite4 = of_family(
+    efficientnet, "efficientnet_lite4", "13.0 M parameters, ImageNet top-1 81.5 %", tensorflow=True
+)

@@ -227,7 +227,10 @@ def inception_resnet_v2(
     Args:
         categories: the number of classes, or their names.
         size: (H, W) that every image is resized to; None: the shorter side to 333, then the central 299 x 299.
-        stem, blocks, norm, width: see `trunk`.
+        stem: "imagenet", or "small" for images of 28 to 75 pixels.
+        blocks: of A, B and C; None: the paper's.
+        norm: "batch" or "frozen".
+        width: channels of the first convolution, 32 in the paper; fewer (at least 8) make the whole network narrower.
         dropout: of the averages before the last layer.
         smoothing: of the labels, in [0, 1).
     """

@@ -273,11 +273,7 @@ def trunk(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of both:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: 299 pixels
-#   norm, stem, width: see `trunk`
-#   smoothing: of the labels, in [0, 1); the paper has 0.1
+# Builders
 
 
 @builder
@@ -295,9 +291,14 @@ def inception_v3(
     """Build Inception-v3: 23.8 M parameters, 27.2 M with its auxiliary head, ImageNet top-1 77.3 %.
 
     Args:
-        categories, size, stem, norm, width, smoothing: see above.
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 342, then the central 299 x 299.
+        stem: "imagenet", or "small" for images of 28 to 75 pixels.
+        norm: "batch" or "frozen".
+        width: channels of the first convolution, 32 in the paper; fewer (at least 8) make the whole network narrower.
         auxiliary: train one more classifier on the last B, with a weight of 0.4.
         dropout: of the averages before the last layer.
+        smoothing: of the labels, in [0, 1); the paper has 0.1.
     """
     variant = VARIANTS["inception_v3"]
     unit = unit_of(norm, width, eps=variant.eps, momentum=variant.momentum)
@@ -326,7 +327,16 @@ def inception_v3_fid(
     width: int = FULL_WIDTH,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build the Inception-v3 of FID and Inception score: 23.9 M parameters, images of exactly 299 x 299 pixels."""
+    """Build the Inception-v3 of FID and Inception score: 23.9 M parameters, images of exactly 299 x 299 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: 299 x 299.
+        stem: "imagenet", or "small" for images of 28 to 75 pixels.
+        norm: "batch" or "frozen".
+        width: channels of the first convolution, 32 in the paper; fewer (at least 8) make the whole network narrower.
+        smoothing: of the labels, in [0, 1).
+    """
     backbone = trunk("inception_v3_fid", norm=norm, stem=stem, width=width)
     preprocess = Preprocess(exact=(299, 299) if size is None else size, mean=MEAN, std=STD, antialias=False)
     return supervised_classifier(backbone, categories, preprocess, smoothing=smoothing)

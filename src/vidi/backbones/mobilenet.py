@@ -76,7 +76,8 @@ def mobilenet_v2(
     Args:
         categories: the number of classes, or their names.
         size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
-        stem, width: see `trunk`.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: multiplies all channels, which are then rounded to multiples of 8.
         dropout: of the averages.
         smoothing: of the labels, in [0, 1).
     """

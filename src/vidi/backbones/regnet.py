@@ -33,7 +33,7 @@ from vidi.backbones.near_zero_head import near_zero_head
 from vidi.backbones.resnet import Projection
 from vidi.backbones.scaling import round_channels
 from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, builder, of_family
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import NormLayer, norm_layer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
@@ -257,25 +257,8 @@ def trunk(name: str, *, stem: Stem = "imagenet", width: float | int = 1.0) -> An
     return AnyNet(*stages, se_ratio=v.se_ratio, stem=stem, eps=v.eps, momentum=v.momentum)
 
 
-def regnet(
-    name: str,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
-    stem: Stem,
-    width: float | int,
-    smoothing: float | int,
-) -> Supervised:
-    """Return a classifier of the family; see the builders."""
-    backbone = trunk(name, stem=stem, width=width)
-    return supervised_classifier(backbone, categories, image_preprocess(size), head=near_zero_head, smoothing=smoothing)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
-#   stem, width: see `trunk`
-#   smoothing: of the labels, in [0, 1)
+# Builders
 
 
 @builder
@@ -292,13 +275,26 @@ def anynet(
     stem_width: int = 32,
     smoothing: float | int = 0.0,
 ) -> Supervised:
-    """Build any network of the space from the numbers of its stages, a small one for small images by default."""
+    """Build any network of the space from the numbers of its stages, a small one for small images by default.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to.
+        depths: blocks of each stage.
+        widths: channels of each stage.
+        group_widths: channels of a group in each stage.
+        bottlenecks: channels of each stage over those of its 3x3 convolutions.
+        se_ratio: channels of squeeze-and-excitation over those of a block's input; None: without.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        stem_width: channels of the stem.
+        smoothing: of the labels, in [0, 1).
+    """
     backbone = AnyNet(depths, widths, group_widths, bottlenecks, se_ratio=se_ratio, stem=stem, stem_width=stem_width)
     return supervised_classifier(backbone, categories, image_preprocess(size), head=near_zero_head, smoothing=smoothing)
 
 
-@builder
-def regnet_x_400mf(
+def regnet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
     size: tuple[int, int] | None = None,
@@ -306,187 +302,35 @@ def regnet_x_400mf(
     width: float | int = 1.0,
     smoothing: float | int = 0.0,
 ) -> Supervised:
-    """Build RegNetX-400MF: 5.5 M parameters, ImageNet top-1 72.8 % with torchvision's first weights."""
-    return regnet("regnet_x_400mf", categories, size, stem, width, smoothing)
+    """Build a RegNet by its name in `VARIANTS`.
+
+    Scores on ImageNet are those of torchvision's first weights where nothing else is said.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: multiplies the channels of all stages; 1 is the paper's.
+        smoothing: of the labels, in [0, 1).
+    """
+    backbone = trunk(name, stem=stem, width=width)
+    return supervised_classifier(backbone, categories, image_preprocess(size), head=near_zero_head, smoothing=smoothing)
 
 
-@builder
-def regnet_x_800mf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-800MF: 7.3 M parameters, ImageNet top-1 75.2 % with torchvision's first weights."""
-    return regnet("regnet_x_800mf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_x_1_6gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-1.6GF: 9.2 M parameters, ImageNet top-1 77.0 % with torchvision's first weights."""
-    return regnet("regnet_x_1_6gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_x_3_2gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-3.2GF: 15.3 M parameters, ImageNet top-1 78.4 % with torchvision's first weights."""
-    return regnet("regnet_x_3_2gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_x_8gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-8GF: 39.6 M parameters, ImageNet top-1 79.3 % with torchvision's first weights."""
-    return regnet("regnet_x_8gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_x_16gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-16GF: 54.3 M parameters, ImageNet top-1 80.1 % with torchvision's first weights."""
-    return regnet("regnet_x_16gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_x_32gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetX-32GF: 107.8 M parameters, ImageNet top-1 80.6 % with torchvision's first weights."""
-    return regnet("regnet_x_32gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_400mf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-400MF: 4.3 M parameters, ImageNet top-1 74.0 % with torchvision's first weights."""
-    return regnet("regnet_y_400mf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_800mf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-800MF: 6.4 M parameters, ImageNet top-1 76.4 % with torchvision's first weights."""
-    return regnet("regnet_y_800mf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_1_6gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-1.6GF: 11.2 M parameters, ImageNet top-1 78.0 % with torchvision's first weights."""
-    return regnet("regnet_y_1_6gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_3_2gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-3.2GF: 19.4 M parameters, ImageNet top-1 78.9 % with torchvision's first weights."""
-    return regnet("regnet_y_3_2gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_8gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-8GF: 39.4 M parameters, ImageNet top-1 80.0 % with torchvision's first weights."""
-    return regnet("regnet_y_8gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_16gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-16GF: 83.6 M parameters, ImageNet top-1 80.4 % with torchvision's first weights."""
-    return regnet("regnet_y_16gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_32gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-32GF: 145.0 M parameters, ImageNet top-1 80.9 % with torchvision's first weights."""
-    return regnet("regnet_y_32gf", categories, size, stem, width, smoothing)
-
-
-@builder
-def regnet_y_128gf(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: float | int = 1.0,
-    smoothing: float | int = 0.0,
-) -> Supervised:
-    """Build RegNetY-128GF: 644.8 M parameters, ImageNet top-1 88.2 % at 384 pixels with SWAG's weights."""
-    return regnet("regnet_y_128gf", categories, size, stem, width, smoothing)
+regnet_x_400mf = of_family(regnet, "regnet_x_400mf", "5.5 M parameters, ImageNet top-1 72.8 %")
+regnet_x_800mf = of_family(regnet, "regnet_x_800mf", "7.3 M parameters, ImageNet top-1 75.2 %")
+regnet_x_1_6gf = of_family(regnet, "regnet_x_1_6gf", "9.2 M parameters, ImageNet top-1 77.0 %")
+regnet_x_3_2gf = of_family(regnet, "regnet_x_3_2gf", "15.3 M parameters, ImageNet top-1 78.4 %")
+regnet_x_8gf = of_family(regnet, "regnet_x_8gf", "39.6 M parameters, ImageNet top-1 79.3 %")
+regnet_x_16gf = of_family(regnet, "regnet_x_16gf", "54.3 M parameters, ImageNet top-1 80.1 %")
+regnet_x_32gf = of_family(regnet, "regnet_x_32gf", "107.8 M parameters, ImageNet top-1 80.6 %")
+regnet_y_400mf = of_family(regnet, "regnet_y_400mf", "4.3 M parameters, ImageNet top-1 74.0 %")
+regnet_y_800mf = of_family(regnet, "regnet_y_800mf", "6.4 M parameters, ImageNet top-1 76.4 %")
+regnet_y_1_6gf = of_family(regnet, "regnet_y_1_6gf", "11.2 M parameters, ImageNet top-1 78.0 %")
+regnet_y_3_2gf = of_family(regnet, "regnet_y_3_2gf", "19.4 M parameters, ImageNet top-1 78.9 %")
+regnet_y_8gf = of_family(regnet, "regnet_y_8gf", "39.4 M parameters, ImageNet top-1 80.0 %")
+regnet_y_16gf = of_family(regnet, "regnet_y_16gf", "83.6 M parameters, ImageNet top-1 80.4 %")
+regnet_y_32gf = of_family(regnet, "regnet_y_32gf", "145.0 M parameters, ImageNet top-1 80.9 %")
+regnet_y_128gf = of_family(
+    regnet, "regnet_y_128gf", "644.8 M parameters, ImageNet top-1 88.2 % at 384 pixels with SWAG's weights"
+)

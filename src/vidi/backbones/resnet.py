@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.trunk import Backbone, ImageStem, Maps, Stem, initialise
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.nn.squeeze_excitation import SqueezeExcitation
 
@@ -321,15 +321,11 @@ def trunk(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
-#   stem, norm, width, stride_in_1x1, zero_init_residual: see `trunk`
-#   smoothing: of the labels, in [0, 1)
+# Builders
 
 
-@builder
-def resnet18(
+def resnet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
     size: tuple[int, int] | None = None,
@@ -339,29 +335,25 @@ def resnet18(
     zero_init_residual: bool = False,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build ResNet-18: 11.7 M parameters, ImageNet top-1 69.8 % with torchvision's first weights."""
-    backbone = trunk("resnet18", stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual)
+    """Build a network of the family by its name in `VARIANTS`.
+
+    Scores on ImageNet are those of torchvision's first weights.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        norm: "batch", "frozen" or "group".
+        width: channels of stage 1, 64 in all papers; less (at least 16) makes the whole network narrower.
+        zero_init_residual: start each block at relu(identity).
+        smoothing: of the labels, in [0, 1).
+    """
+    backbone = trunk(name, stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual)
     return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
 
 
-@builder
-def resnet34(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    norm: Norm = "batch",
-    width: int = 64,
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-34: 21.8 M parameters, ImageNet top-1 73.3 % with torchvision's first weights."""
-    backbone = trunk("resnet34", stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def resnet50(
+def bottleneck_resnet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
     size: tuple[int, int] | None = None,
@@ -372,61 +364,28 @@ def resnet50(
     stride_in_1x1: bool = False,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build ResNet-50: 25.6 M parameters, ImageNet top-1 76.1 % with torchvision's first weights."""
+    """Build a ResNet of bottlenecks, of which one may choose where they stride, by its name in `VARIANTS`.
+
+    Scores on ImageNet are those of torchvision's first weights.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        norm: "batch", "frozen" or "group".
+        width: channels of stage 1, 64 in all papers; less (at least 16) makes the whole network narrower.
+        zero_init_residual: start each block at relu(identity).
+        stride_in_1x1: bottlenecks stride in their first convolution, as in the paper, instead of their second.
+        smoothing: of the labels, in [0, 1).
+    """
     backbone = trunk(
-        "resnet50",
-        stem=stem,
-        norm=norm,
-        width=width,
-        zero_init_residual=zero_init_residual,
-        stride_in_1x1=stride_in_1x1,
+        name, stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual, stride_in_1x1=stride_in_1x1
     )
     return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
 
 
-@builder
-def resnet101(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    norm: Norm = "batch",
-    width: int = 64,
-    zero_init_residual: bool = False,
-    stride_in_1x1: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-101: 44.5 M parameters, ImageNet top-1 77.4 % with torchvision's first weights."""
-    backbone = trunk(
-        "resnet101",
-        stem=stem,
-        norm=norm,
-        width=width,
-        zero_init_residual=zero_init_residual,
-        stride_in_1x1=stride_in_1x1,
-    )
-    return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def resnet152(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    norm: Norm = "batch",
-    width: int = 64,
-    zero_init_residual: bool = False,
-    stride_in_1x1: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-152: 60.2 M parameters, ImageNet top-1 78.3 % with torchvision's first weights."""
-    backbone = trunk(
-        "resnet152",
-        stem=stem,
-        norm=norm,
-        width=width,
-        zero_init_residual=zero_init_residual,
-        stride_in_1x1=stride_in_1x1,
-    )
-    return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
+resnet18 = of_family(resnet, "resnet18", "11.7 M parameters, ImageNet top-1 69.8 %")
+resnet34 = of_family(resnet, "resnet34", "21.8 M parameters, ImageNet top-1 73.3 %")
+resnet50 = of_family(bottleneck_resnet, "resnet50", "25.6 M parameters, ImageNet top-1 76.1 %")
+resnet101 = of_family(bottleneck_resnet, "resnet101", "44.5 M parameters, ImageNet top-1 77.4 %")
+resnet152 = of_family(bottleneck_resnet, "resnet152", "60.2 M parameters, ImageNet top-1 78.3 %")

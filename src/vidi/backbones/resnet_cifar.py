@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import supervised_classifier
 from vidi.backbones.resnet import BasicBlock, start_at_identity
 from vidi.backbones.trunk import Backbone, ImageStem, Maps, initialise
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 from vidi.nn.normalization import norm_layer
 from vidi.preprocess import Preprocess
 
@@ -78,66 +78,34 @@ class CifarResNet(Backbone):
         return first, second, third
 
 
-@builder
-def resnet20(
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+DEPTHS = {"resnet20": 20, "resnet32": 32, "resnet44": 44, "resnet56": 56, "resnet110": 110}
+
+
+def resnet_cifar(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 10,
     size: tuple[int, int] = (32, 32),
     zero_init_residual: bool = False,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build ResNet-20 for CIFAR: 0.27 M parameters, CIFAR-10 error 8.75 % (paper, table 6)."""
-    backbone = CifarResNet(20, zero_init_residual=zero_init_residual)
+    """Build a network of the family by its name in `DEPTHS`.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to.
+        zero_init_residual: start each block at relu(identity).
+        smoothing: of the labels, in [0, 1).
+    """
+    backbone = CifarResNet(DEPTHS[name], zero_init_residual=zero_init_residual)
     return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
 
 
-@builder
-def resnet32(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-32 for CIFAR: 0.46 M parameters, CIFAR-10 error 7.51 % (paper, table 6)."""
-    backbone = CifarResNet(32, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
-
-
-@builder
-def resnet44(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-44 for CIFAR: 0.66 M parameters, CIFAR-10 error 7.17 % (paper, table 6)."""
-    backbone = CifarResNet(44, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
-
-
-@builder
-def resnet56(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-56 for CIFAR: 0.85 M parameters, CIFAR-10 error 6.97 % (paper, table 6)."""
-    backbone = CifarResNet(56, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
-
-
-@builder
-def resnet110(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ResNet-110 for CIFAR: 1.7 M parameters, CIFAR-10 error 6.43 % (paper, table 6)."""
-    backbone = CifarResNet(110, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
+resnet20 = of_family(resnet_cifar, "resnet20", "0.27 M parameters, CIFAR-10 error 8.75 % (paper, table 6)")
+resnet32 = of_family(resnet_cifar, "resnet32", "0.46 M parameters, CIFAR-10 error 7.51 % (paper, table 6)")
+resnet44 = of_family(resnet_cifar, "resnet44", "0.66 M parameters, CIFAR-10 error 7.17 % (paper, table 6)")
+resnet56 = of_family(resnet_cifar, "resnet56", "0.85 M parameters, CIFAR-10 error 6.97 % (paper, table 6)")
+resnet110 = of_family(resnet_cifar, "resnet110", "1.7 M parameters, CIFAR-10 error 6.43 % (paper, table 6)")

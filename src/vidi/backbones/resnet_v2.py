@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.near_zero_head import near_zero_head
 from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 from vidi.nn.normalization import GROUPS, NormLayer, norm_layer
 
 EXPANSION = 4  # channels of a block's output per channel of its 3x3 convolution
@@ -174,100 +174,36 @@ def trunk(name: str, *, stem: Stem = "imagenet", width: int | None = None) -> Re
     return ResNetV2(variant.blocks, stem=stem, width=variant.width if width is None else width, norm=norm)
 
 
-def _classifier(
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+def resnet_v2(
     name: str,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
-    stem: Stem,
-    width: int | None,
-    smoothing: float,
+    *,
+    categories: int | tuple[str | None, ...] = 1000,
+    size: tuple[int, int] | None = None,
+    stem: Stem = "imagenet",
+    width: int | None = None,
+    smoothing: float = 0.0,
 ) -> Supervised:
+    """Build a network of the family by its name in `VARIANTS`.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: channels of the stem, a multiple of 32; None: 64 times the factor in the name.
+        smoothing: of the labels, in [0, 1).
+    """
     preprocess = image_preprocess(size, mean=HALF, std=HALF)
     backbone = trunk(name, stem=stem, width=width)
     return supervised_classifier(backbone, categories, preprocess, head=near_zero_head, smoothing=smoothing)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
-#   stem, width: see `trunk`
-#   smoothing: of the labels, in [0, 1)
-
-
-@builder
-def resnetv2_50x1_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R50x1: 25.5 M parameters."""
-    return _classifier("resnetv2_50x1_bit", categories, size, stem, width, smoothing)
-
-
-@builder
-def resnetv2_50x3_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R50x3: 217.3 M parameters."""
-    return _classifier("resnetv2_50x3_bit", categories, size, stem, width, smoothing)
-
-
-@builder
-def resnetv2_101x1_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R101x1: 44.5 M parameters."""
-    return _classifier("resnetv2_101x1_bit", categories, size, stem, width, smoothing)
-
-
-@builder
-def resnetv2_101x3_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R101x3: 387.9 M parameters."""
-    return _classifier("resnetv2_101x3_bit", categories, size, stem, width, smoothing)
-
-
-@builder
-def resnetv2_152x2_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R152x2: 236.3 M parameters."""
-    return _classifier("resnetv2_152x2_bit", categories, size, stem, width, smoothing)
-
-
-@builder
-def resnetv2_152x4_bit(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    width: int | None = None,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build BiT-R152x4: 936.5 M parameters."""
-    return _classifier("resnetv2_152x4_bit", categories, size, stem, width, smoothing)
+resnetv2_50x1_bit = of_family(resnet_v2, "resnetv2_50x1_bit", "25.5 M parameters")
+resnetv2_50x3_bit = of_family(resnet_v2, "resnetv2_50x3_bit", "217.3 M parameters")
+resnetv2_101x1_bit = of_family(resnet_v2, "resnetv2_101x1_bit", "44.5 M parameters")
+resnetv2_101x3_bit = of_family(resnet_v2, "resnetv2_101x3_bit", "387.9 M parameters")
+resnetv2_152x2_bit = of_family(resnet_v2, "resnetv2_152x2_bit", "236.3 M parameters")
+resnetv2_152x4_bit = of_family(resnet_v2, "resnetv2_152x4_bit", "936.5 M parameters")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vidi.backbones.alexnet import FlattenedHead
 from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.trunk import Backbone, Maps
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 from vidi.nn.normalization import NormLayer, norm_layer
 
 FULL_WIDTH = 64  # channels of the first stage
@@ -123,16 +123,32 @@ def _bare(name: str, width: int) -> Vgg:
     return Vgg(variant.convolutions, norm=norm, width=width)
 
 
-def _classifier(
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+def vgg(
     name: str,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
     *,
-    width: int,
-    hidden: int,
-    dropout: float,
-    smoothing: float,
+    categories: int | tuple[str | None, ...] = 1000,
+    size: tuple[int, int] | None = None,
+    width: int = FULL_WIDTH,
+    hidden: int = 4096,
+    dropout: float = 0.5,
+    smoothing: float = 0.0,
 ) -> Supervised:
+    """Build a network of the family by its name in `VARIANTS`.
+
+    Scores on ImageNet are those of torchvision's weights.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224.
+        width: channels of the first stage, 64 in the paper; fewer make the whole network narrower.
+        hidden: units of each of the two hidden layers of the head.
+        dropout: share of the hidden units that is dropped.
+        smoothing: of the labels, in [0, 1).
+    """
     head = partial(FlattenedHead, size=(7, 7), hidden=hidden, dropout=(0.0, dropout, dropout))
     model = supervised_classifier(
         _bare(name, width), categories, image_preprocess(size), head=head, smoothing=smoothing
@@ -141,122 +157,11 @@ def _classifier(
     return model
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the shorter side to 256, then the central 224 x 224
-#   width: channels of the first stage
-#   hidden, dropout: units of each of the two hidden layers of the head, and the share of them that is dropped
-#   smoothing: of the labels, in [0, 1)
-
-
-@builder
-def vgg11(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-11: 132.9 M parameters, ImageNet top-1 69.0 % with torchvision's weights."""
-    return _classifier("vgg11", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg13(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-13: 133.0 M parameters, ImageNet top-1 69.9 % with torchvision's weights."""
-    return _classifier("vgg13", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg16(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-16: 138.4 M parameters, ImageNet top-1 71.6 % with torchvision's weights."""
-    return _classifier("vgg16", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg19(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-19: 143.7 M parameters, ImageNet top-1 72.4 % with torchvision's weights."""
-    return _classifier("vgg19", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg11_bn(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-11 with batch normalisation: 132.9 M parameters, ImageNet top-1 70.4 % with torchvision's weights."""
-    return _classifier("vgg11_bn", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg13_bn(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-13 with batch normalisation: 133.1 M parameters, ImageNet top-1 71.6 % with torchvision's weights."""
-    return _classifier("vgg13_bn", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg16_bn(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-16 with batch normalisation: 138.4 M parameters, ImageNet top-1 73.4 % with torchvision's weights."""
-    return _classifier("vgg16_bn", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
-
-
-@builder
-def vgg19_bn(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    width: int = FULL_WIDTH,
-    hidden: int = 4096,
-    dropout: float = 0.5,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build VGG-19 with batch normalisation: 143.7 M parameters, ImageNet top-1 74.2 % with torchvision's weights."""
-    return _classifier("vgg19_bn", categories, size, width=width, hidden=hidden, dropout=dropout, smoothing=smoothing)
+vgg11 = of_family(vgg, "vgg11", "132.9 M parameters, ImageNet top-1 69.0 %")
+vgg13 = of_family(vgg, "vgg13", "133.0 M parameters, ImageNet top-1 69.9 %")
+vgg16 = of_family(vgg, "vgg16", "138.4 M parameters, ImageNet top-1 71.6 %")
+vgg19 = of_family(vgg, "vgg19", "143.7 M parameters, ImageNet top-1 72.4 %")
+vgg11_bn = of_family(vgg, "vgg11_bn", "with batch normalisation, 132.9 M parameters, ImageNet top-1 70.4 %")
+vgg13_bn = of_family(vgg, "vgg13_bn", "with batch normalisation, 133.1 M parameters, ImageNet top-1 71.6 %")
+vgg16_bn = of_family(vgg, "vgg16_bn", "with batch normalisation, 138.4 M parameters, ImageNet top-1 73.4 %")
+vgg19_bn = of_family(vgg, "vgg19_bn", "with batch normalisation, 143.7 M parameters, ImageNet top-1 74.2 %")

@@ -34,7 +34,7 @@ from vidi.backbones.classifier import (
     image_preprocess,
 )
 from vidi.backbones.trunk import Backbone, Maps
-from vidi.model import Supervised, builder
+from vidi.model import Supervised, of_family
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.patches import PatchEmbedding, grid_of
@@ -299,18 +299,22 @@ def trunk(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to, multiples of `patch`; None: shorter side to 256, central 224 x 224
-#   patch, width, depth, heads, hidden: see `trunk`
-#   pool: "token" reads the class from [CLS], "mean" from the mean of the patches, without [CLS] (paper, appendix D.3)
-#   dropout, drop_path: see `VisionTransformer`
-#   eps: of the layer norms; 1e-6 in torchvision and timm, 1e-12 in transformers
-#   smoothing: of the labels, in [0, 1)
+# Builders
+
+SIZES = {
+    "vit_tiny": "tiny",
+    "vit_small": "small",
+    "vit_b_16": "base",
+    "vit_b_32": "base",
+    "vit_l_16": "large",
+    "vit_l_32": "large",
+    "vit_h_14": "huge",
+}
+"""The variant of each builder; those of one variant differ in their patches."""
 
 
-@builder
-def vit_tiny(
+def vit(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
     size: tuple[int, int] | None = None,
@@ -325,139 +329,35 @@ def vit_tiny(
     eps: float = 1e-6,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build ViT-Ti/16: 5.7 M parameters."""
+    """Build a network of the family by its name in `SIZES`.
+
+    Scores on ImageNet are those of torchvision's first weights where nothing else is said.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to, multiples of `patch`; None: the shorter side to 256, then the
+            central 224 x 224.
+        patch: side of a patch in pixels.
+        width, depth, heads: of the encoder; None: the paper's.
+        hidden: width inside the feed-forward networks; None: 4 x width.
+        pool: "token" reads the class from [CLS], "mean" from the mean of the patches, without [CLS] (paper, appendix
+            D.3).
+        dropout: of the embedded tokens, and after every dense layer but those of queries, keys and values.
+        drop_path: probability that the last layer's branches are left out for an image; linearly less for earlier ones.
+        eps: of the layer norms; 1e-6 in torchvision and timm, 1e-12 in transformers.
+        smoothing: of the labels, in [0, 1).
+    """
     shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("tiny", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
+    backbone = trunk(SIZES[name], size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
     return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
 
 
-@builder
-def vit_small(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 16,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-S/16: 22.1 M parameters."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("small", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def vit_b_16(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 16,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-B/16: 86.6 M parameters, ImageNet top-1 81.1 % with torchvision's first weights."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("base", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def vit_b_32(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 32,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-B/32: 88.2 M parameters, ImageNet top-1 75.9 % with torchvision's weights."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("base", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def vit_l_16(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 16,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-L/16: 304.3 M parameters, ImageNet top-1 79.7 % with torchvision's first weights."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("large", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def vit_l_32(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 32,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-L/32: 306.5 M parameters, ImageNet top-1 77.0 % with torchvision's weights."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("large", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def vit_h_14(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    patch: int = 14,
-    width: int | None = None,
-    depth: int | None = None,
-    heads: int | None = None,
-    hidden: int | None = None,
-    pool: Pool = "token",
-    dropout: float = 0.0,
-    drop_path: float = 0.0,
-    eps: float = 1e-6,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build ViT-H/14: 632.0 M parameters, ImageNet top-1 88.6 % at 518 pixels with SWAG's weights."""
-    shape: dict[str, Any] = {"width": width, "depth": depth, "heads": heads, "hidden": hidden}
-    backbone = trunk("huge", size, patch, pool=pool, dropout=dropout, drop_path=drop_path, eps=eps, **shape)
-    return token_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
+vit_tiny = of_family(vit, "vit_tiny", "5.7 M parameters")
+vit_small = of_family(vit, "vit_small", "22.1 M parameters")
+vit_b_16 = of_family(vit, "vit_b_16", "86.6 M parameters, ImageNet top-1 81.1 %")
+vit_b_32 = of_family(vit, "vit_b_32", "88.2 M parameters, ImageNet top-1 75.9 %", patch=32)
+vit_l_16 = of_family(vit, "vit_l_16", "304.3 M parameters, ImageNet top-1 79.7 %")
+vit_l_32 = of_family(vit, "vit_l_32", "306.5 M parameters, ImageNet top-1 77.0 %", patch=32)
+vit_h_14 = of_family(
+    vit, "vit_h_14", "632.0 M parameters, ImageNet top-1 88.6 % at 518 pixels with SWAG's weights", patch=14
+)

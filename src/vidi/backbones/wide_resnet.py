@@ -8,8 +8,7 @@ k times the 16, 32, 64 channels; its blocks normalise before they convolve (He e
     stages  B 16k 32 32, B 32k 16 16, B 64k 8 8       N blocks each; then norm, ReLU
     head    B K                  global average, linear
 
-The forms for ImageNet are those of `vidi.backbones.resnet` with twice as wide 3x3 convolutions in the bottlenecks; the
-arguments of their builders are explained there.
+The forms for ImageNet are those of `vidi.backbones.resnet` with twice as wide 3x3 convolutions in the bottlenecks.
 
 Differs from the paper: dropout is off unless asked for (its appendix uses 0.3 on CIFAR).
 """
@@ -18,11 +17,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import image_preprocess, supervised_classifier
-from vidi.backbones.resnet import trunk
-from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
-from vidi.model import Supervised, builder
-from vidi.nn.normalization import Norm
+from vidi.backbones.classifier import supervised_classifier
+from vidi.backbones.resnet import resnet
+from vidi.backbones.trunk import Backbone, Maps, initialise
+from vidi.model import Supervised, of_family
 from vidi.preprocess import Preprocess
 
 
@@ -80,72 +78,38 @@ class WideResNet(Backbone):
         return first, second, F.relu(self.norm(third), inplace=True)
 
 
-@builder
-def wide_resnet16_4(
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+CIFAR = {"wide_resnet16_4": (16, 4), "wide_resnet28_10": (28, 10), "wide_resnet40_4": (40, 4)}  # n, k
+
+
+def wide_resnet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 10,
     size: tuple[int, int] = (32, 32),
     dropout: float = 0.0,
     smoothing: float = 0.0,
 ) -> Supervised:
-    """Build WRN-16-4: 2.7 M parameters."""
-    backbone = WideResNet(16, 4, dropout=dropout)
+    """Build a network for small images by its name in `CIFAR`.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to.
+        dropout: between the convolutions of each block.
+        smoothing: of the labels, in [0, 1).
+    """
+    depth, factor = CIFAR[name]
+    backbone = WideResNet(depth, factor, dropout=dropout)
     return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
 
 
-@builder
-def wide_resnet28_10(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    dropout: float = 0.0,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build WRN-28-10: 36.5 M parameters, CIFAR-10 error 4.00 % (paper, table 5)."""
-    backbone = WideResNet(28, 10, dropout=dropout)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
+wide_resnet16_4 = of_family(wide_resnet, "wide_resnet16_4", "2.7 M parameters")
+wide_resnet28_10 = of_family(
+    wide_resnet, "wide_resnet28_10", "36.5 M parameters, CIFAR-10 error 4.00 % (paper, table 5)"
+)
+wide_resnet40_4 = of_family(wide_resnet, "wide_resnet40_4", "8.9 M parameters, CIFAR-10 error 4.53 % (paper, table 5)")
 
-
-@builder
-def wide_resnet40_4(
-    *,
-    categories: int | tuple[str | None, ...] = 10,
-    size: tuple[int, int] = (32, 32),
-    dropout: float = 0.0,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build WRN-40-4: 8.9 M parameters, CIFAR-10 error 4.53 % (paper, table 5)."""
-    backbone = WideResNet(40, 4, dropout=dropout)
-    return supervised_classifier(backbone, categories, Preprocess(exact=size), smoothing=smoothing)
-
-
-@builder
-def wide_resnet50_2(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    norm: Norm = "batch",
-    width: int = 64,
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build Wide ResNet-50-2: 68.9 M parameters, ImageNet top-1 78.5 % with torchvision's first weights."""
-    backbone = trunk("wide_resnet50_2", stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
-
-
-@builder
-def wide_resnet101_2(
-    *,
-    categories: int | tuple[str | None, ...] = 1000,
-    size: tuple[int, int] | None = None,
-    stem: Stem = "imagenet",
-    norm: Norm = "batch",
-    width: int = 64,
-    zero_init_residual: bool = False,
-    smoothing: float = 0.0,
-) -> Supervised:
-    """Build Wide ResNet-101-2: 126.9 M parameters, ImageNet top-1 78.8 % with torchvision's first weights."""
-    backbone = trunk("wide_resnet101_2", stem=stem, norm=norm, width=width, zero_init_residual=zero_init_residual)
-    return supervised_classifier(backbone, categories, image_preprocess(size), smoothing=smoothing)
+wide_resnet50_2 = of_family(resnet, "wide_resnet50_2", "68.9 M parameters, ImageNet top-1 78.5 %", __name__)
+wide_resnet101_2 = of_family(resnet, "wide_resnet101_2", "126.9 M parameters, ImageNet top-1 78.8 %", __name__)

@@ -35,7 +35,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The key of the catalogue."""
-        return inspect.unwrap(self.builder).__name__
+        return self.builder.__name__
 
     @property
     def recipes(self) -> Mapping[str, Recipe]:
@@ -46,9 +46,8 @@ class Entry:
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the builder with their types."""
-        function = inspect.unwrap(self.builder)
-        hints = get_type_hints(function)
-        return {argument: hints[argument] for argument in inspect.signature(function).parameters}
+        hints = get_type_hints(self.builder)
+        return {argument: hints[argument] for argument in inspect.signature(self.builder).parameters}
 
     @property
     def said(self) -> set[str]:

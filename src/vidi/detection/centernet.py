@@ -33,7 +33,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs, with_category
 from vidi.losses.box import huber_loss, l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.ops.boxes import box_area, clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -354,13 +354,10 @@ def at_cells(maps: Float[Tensor, "B C h w"], cells: Int64[Tensor, "B N 2"]) -> F
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   channels: of each up-convolution, the last also what the heads look at; hidden: channels inside each head
-#   deformable: whether the 3x3 convolutions before the up-convolutions are
-#   size: (H, W) of all images, instead of the lengths of their sides
+# Builders
 
 
-def centernet(
+def centernet_model(
     backbone: ResNet,
     categories: int | tuple[str | None, ...],
     preprocess: Preprocess,
@@ -381,38 +378,11 @@ def centernet(
     return Supervised(network, criterion, CenterDecode(names, score_threshold), preprocess)
 
 
-@builder
-def centernet_resnet18(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_CLASSES,
-    width: int = 64,  # of the backbone's first stage
-    channels: tuple[int, ...] = (256, 128, 64),
-    hidden: int = 64,
-    deformable: bool = True,
-    norm: Norm = "batch",
-    trainable_backbone_layers: int = 5,
-    box_loss: BoxLoss = "l1",
-    size: tuple[int, int] | None = None,
-    longest: int = 512,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build the paper's CenterNet with ResNet-18; the paper's own weights have a COCO AP of 28.1."""
-    backbone = frozen_below(trunk("resnet18", norm=norm, width=width), trainable_backbone_layers)
-    return centernet(
-        backbone,
-        categories,
-        Preprocess(None, longest, size, stride=32),
-        channels=channels,
-        hidden=hidden,
-        deformable=deformable,
-        norm=norm,
-        box_loss=box_loss,
-        score_threshold=score_threshold,
-    )
+BACKBONES = {"centernet_resnet18": "resnet18", "centernet_resnet50": "resnet50"}
 
 
-@builder
-def centernet_resnet50(
+def centernet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_CLASSES,
     width: int = 64,
@@ -426,9 +396,23 @@ def centernet_resnet50(
     longest: int = 512,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build CenterNet with ResNet-50, the size between the two ResNets of the paper (18 and 101)."""
-    backbone = frozen_below(trunk("resnet50", norm=norm, width=width), trainable_backbone_layers)
-    return centernet(
+    """Build a detector by its name in `BACKBONES`.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: of offsets and sizes: "l1", or "huber" as in the notes.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+        score_threshold: the least that is returned, in [0, 1].
+    """
+    backbone = frozen_below(trunk(BACKBONES[name], norm=norm, width=width), trainable_backbone_layers)
+    return centernet_model(
         backbone,
         categories,
         Preprocess(None, longest, size, stride=32),
@@ -441,12 +425,16 @@ def centernet_resnet50(
     )
 
 
+centernet_resnet18 = of_family(centernet, "centernet_resnet18", "the paper's, whose own weights have a COCO AP of 28.1")
+centernet_resnet50 = of_family(centernet, "centernet_resnet50", "between the two ResNets of the paper (18 and 101)")
+
+
 @builder
 def centernet_tiny(
     *,
     categories: int | tuple[str | None, ...] = 5,
     width: int = 16,
-    dilated: tuple[bool, bool, bool] = (False, True, True),  # stages of the backbone that keep the resolution
+    dilated: tuple[bool, bool, bool] = (False, True, True),
     channels: tuple[int, ...] = (64,),
     hidden: int = 32,
     deformable: bool = False,
@@ -460,8 +448,21 @@ def centernet_tiny(
     """Build a CenterNet that a CPU trains in minutes on images of 128 pixels: narrow, and without deformable layers.
 
     Its backbone stops at stride 8: nothing of a small object would be left at stride 32.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        dilated: whether stages 2, 3, 4 of the backbone keep the resolution and dilate instead.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        box_loss: of offsets and sizes: "l1", or "huber" as in the notes.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
     """
-    return centernet(
+    return centernet_model(
         trunk("resnet18", norm=norm, width=width, dilated=dilated),
         categories,
         Preprocess(shorter, longest, size, stride=32),

@@ -195,10 +195,7 @@ def assumed_intrinsics(camera: Camera, size: tuple[int, int]) -> Float[Tensor, "
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   camera: assumed where nothing is known of the camera, see `Camera`
-#   depth_weight: of the depths' loss, in metres: where all are far, it is by far the largest, and hides the others
-#   all others: as of `centernet`'s
+# Builders
 
 
 def centernet_3d(
@@ -243,7 +240,23 @@ def centernet_3d_resnet18(
     longest: int = 1280,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build CenterNet for the three categories of KITTI on ResNet-18; the paper has DLA-34."""
+    """Build CenterNet for the three categories of KITTI on ResNet-18; the paper has DLA-34.
+
+    Args:
+        categories: the number of classes, or their names.
+        camera: assumed where nothing is known of the camera, see `Camera`.
+        depth_weight: of the depths' loss, in metres: where all are far, it is by far the largest, and hides the others.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: of offsets and sizes: "l1" or "huber".
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     backbone = frozen_below(trunk("resnet18", norm=norm, width=width), trainable_backbone_layers)
     return centernet_3d(
         backbone,
@@ -278,7 +291,23 @@ def centernet_3d_tiny(
     longest: int = 256,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build a CenterNet for boxes in space that a CPU trains in minutes on the world at 128 pixels."""
+    """Build a CenterNet for boxes in space that a CPU trains in minutes on the world at 128 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        camera: assumed where nothing is known of the camera, see `Camera`.
+        depth_weight: of the depths' loss, in metres: where all are far, it is by far the largest, and hides the others.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        dilated: whether stages 2, 3, 4 of the backbone keep the resolution and dilate instead.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        box_loss: of offsets and sizes: "l1" or "huber".
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     return centernet_3d(
         trunk("resnet18", norm=norm, width=width, dilated=dilated),
         categories,

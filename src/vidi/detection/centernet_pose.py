@@ -261,10 +261,7 @@ class PoseDecode:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   jointed: the categories that have joints, all of them if none is named
-#   joints, bones: names of the joints, and the pairs of them that are connected in drawings
-#   all others: as of `centernet`'s
+# Builders
 
 
 def centernet_pose(
@@ -324,7 +321,24 @@ def centernet_pose_resnet18(
     longest: int = 512,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build CenterNet for the seventeen joints of COCO's persons on ResNet-18; the paper has DLA-34 and Hourglass."""
+    """Build CenterNet for the seventeen joints of COCO's persons on ResNet-18; the paper has DLA-34 and Hourglass.
+
+    Args:
+        categories: the number of classes, or their names.
+        jointed: the categories that have joints, all of them if none is named.
+        joints: their names.
+        bones: pairs of joints that are connected in drawings.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: of offsets and sizes: "l1" or "huber".
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     backbone = frozen_below(trunk("resnet18", norm=norm, width=width), trainable_backbone_layers)
     return centernet_pose(
         backbone,
@@ -360,7 +374,24 @@ def centernet_pose_tiny(
     longest: int = 256,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build a CenterNet for poses that a CPU trains in minutes on the world's persons at 128 pixels."""
+    """Build a CenterNet for poses that a CPU trains in minutes on the world's persons at 128 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        jointed: the categories that have joints, all of them if none is named.
+        joints: their names.
+        bones: pairs of joints that are connected in drawings.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        dilated: whether stages 2, 3, 4 of the backbone keep the resolution and dilate instead.
+        channels: of each up-convolution, the last also what the heads look at.
+        hidden: channels inside each head.
+        deformable: whether the 3x3 convolutions before the up-convolutions are.
+        norm: "batch", "frozen" or "group".
+        box_loss: of offsets and sizes: "l1" or "huber".
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     return centernet_pose(
         trunk("resnet18", norm=norm, width=width, dilated=dilated),
         categories,

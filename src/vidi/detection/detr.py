@@ -35,7 +35,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
@@ -336,7 +336,7 @@ def residual_trunk(name: str, stride: int, norm: Norm, *, width: int = 64) -> Re
     return trunk(name, norm=norm, width=width, dilated=DILATED[stride])
 
 
-def detr(
+def detr_model(
     backbone: ResNet,
     categories: int | Categories,
     preprocess: Preprocess,
@@ -350,8 +350,16 @@ def detr(
     return Supervised(Detr(backbone, len(names), **numbers), criterion, decode, preprocess)
 
 
-@builder
-def detr_resnet50(
+PUBLISHED = {
+    "detr_resnet50": ("resnet50", 32),
+    "detr_resnet50_dc5": ("resnet50", 16),
+    "detr_resnet101": ("resnet101", 32),
+}
+"""Backbone and stride of C5."""
+
+
+def detr(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
@@ -364,78 +372,45 @@ def detr_resnet50(
     norm: Norm = "batch",
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "l1_giou",
-    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
+    size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build the paper's DETR: 41.5 M parameters, COCO AP 42.0 with its weights.
+    """Build a detector of the paper by its name in `PUBLISHED`.
 
-    They need `norm="frozen"`, and were trained with `trainable_backbone_layers=3` and a tenth of the learning rate for
-    the backbone.
+    The published weights, whose COCO AP is given, need `norm="frozen"`, and were trained with
+    `trainable_backbone_layers=3` and a tenth of the learning rate for the backbone.
+
+    Args:
+        categories: the number of classes, or their names.
+        queries: the most objects that can be found in an image.
+        width: of the tokens, a multiple of 4 and of the heads.
+        hidden: width inside the feed-forward networks.
+        encoder_layers, decoder_layers: how many of each.
+        dropout: in the transformer, while training.
+        positions: "attention" adds them to queries and keys of all attention layers, "input" once, to what enters
+            encoder and decoder (paper, table 3).
+        norm: of the backbone: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: "l1_giou", or "huber_iou" as in the notes.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
     """
-    backbone = frozen_below(residual_trunk("resnet50", 32, norm), trainable_backbone_layers)
+    backbone = frozen_below(residual_trunk(*PUBLISHED[name], norm), trainable_backbone_layers)
     shape = {"queries": queries, "width": width, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "positions": positions}
     preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
+    return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
-@builder
-def detr_resnet50_dc5(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
-    queries: int = 100,
-    width: int = 256,
-    hidden: int = 2048,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    dropout: float = 0.1,
-    positions: Positions = "attention",
-    norm: Norm = "batch",
-    trainable_backbone_layers: int = 5,
-    box_loss: BoxLoss = "l1_giou",
-    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
-    shorter: int = 800,
-    longest: int = 1333,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build the DETR whose C5 is dilated and twice as fine: 41.5 M parameters, COCO AP 43.3; see `detr_resnet50`."""
-    backbone = frozen_below(residual_trunk("resnet50", 16, norm), trainable_backbone_layers)
-    shape = {"queries": queries, "width": width, "hidden": hidden}
-    depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
-    options = {"dropout": dropout, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
-
-
-@builder
-def detr_resnet101(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
-    queries: int = 100,
-    width: int = 256,
-    hidden: int = 2048,
-    encoder_layers: int = 6,
-    decoder_layers: int = 6,
-    dropout: float = 0.1,
-    positions: Positions = "attention",
-    norm: Norm = "batch",
-    trainable_backbone_layers: int = 5,
-    box_loss: BoxLoss = "l1_giou",
-    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
-    shorter: int = 800,
-    longest: int = 1333,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build the DETR with ResNet-101: 60.5 M parameters, COCO AP 43.5; see `detr_resnet50`."""
-    backbone = frozen_below(residual_trunk("resnet101", 32, norm), trainable_backbone_layers)
-    shape = {"queries": queries, "width": width, "hidden": hidden}
-    depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
-    options = {"dropout": dropout, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
+detr_resnet50 = of_family(detr, "detr_resnet50", "41.5 M parameters, COCO AP 42.0")
+detr_resnet50_dc5 = of_family(
+    detr, "detr_resnet50_dc5", "C5 dilated and twice as fine, 41.5 M parameters, COCO AP 43.3"
+)
+detr_resnet101 = of_family(detr, "detr_resnet101", "60.5 M parameters, COCO AP 43.5")
 
 
 @builder
@@ -443,8 +418,8 @@ def detr_resnet18(
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
-    backbone_width: int = 64,  # of the backbone's first stage
-    stride: int = 16,  # of the tokens, in pixels: 8, 16 or 32
+    backbone_width: int = 64,
+    stride: int = 16,
     width: int = 128,
     heads: int = 8,
     hidden: int = 512,
@@ -460,13 +435,33 @@ def detr_resnet18(
     longest: int = 1333,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build a DETR with ResNet-18 and a small transformer, which trains from random weights on small data."""
+    """Build a DETR with ResNet-18 and a small transformer, which trains from random weights on small data.
+
+    Args:
+        categories: the number of classes, or their names.
+        queries: the most objects that can be found in an image.
+        backbone_width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        stride: of the tokens, in pixels: 8, 16 or 32.
+        width: of the tokens, a multiple of 4 and of the heads.
+        heads: of the attention.
+        hidden: width inside the feed-forward networks.
+        encoder_layers, decoder_layers: how many of each.
+        dropout: in the transformer, while training.
+        norm_first: pre-norm layers.
+        positions: "attention" adds them to queries and keys of all attention layers, "input" once, to what enters
+            encoder and decoder (paper, table 3).
+        norm: of the backbone: "batch", "frozen" or "group".
+        box_loss: "l1_giou", or "huber_iou" as in the notes.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     backbone = residual_trunk("resnet18", stride, norm, width=backbone_width)
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
     preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
+    return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
 @builder
@@ -474,8 +469,8 @@ def detr_tiny(
     *,
     categories: int | tuple[str | None, ...] = 5,
     queries: int = 12,
-    backbone_width: int = 16,  # of the backbone's first stage
-    stride: int = 8,  # of the tokens, in pixels: 8, 16 or 32
+    backbone_width: int = 16,
+    stride: int = 8,
     width: int = 64,
     heads: int = 4,
     hidden: int = 128,
@@ -491,10 +486,30 @@ def detr_tiny(
     longest: int = 128,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build a DETR that a CPU trains on images of 64 pixels: narrow, shallow, pre-norm, tokens of 8 pixels."""
+    """Build a DETR that a CPU trains on images of 64 pixels: narrow, shallow, pre-norm, tokens of 8 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        queries: the most objects that can be found in an image.
+        backbone_width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        stride: of the tokens, in pixels: 8, 16 or 32.
+        width: of the tokens, a multiple of 4 and of the heads.
+        heads: of the attention.
+        hidden: width inside the feed-forward networks.
+        encoder_layers, decoder_layers: how many of each.
+        dropout: in the transformer, while training.
+        norm_first: pre-norm layers.
+        positions: "attention" adds them to queries and keys of all attention layers, "input" once, to what enters
+            encoder and decoder (paper, table 3).
+        norm: of the backbone: "batch", "frozen" or "group".
+        box_loss: "l1_giou", or "huber_iou" as in the notes.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     backbone = residual_trunk("resnet18", stride, norm, width=backbone_width)
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
     preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
+    return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)

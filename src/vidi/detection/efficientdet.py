@@ -33,7 +33,7 @@ from vidi.detection.retinanet import RetinaDecode, RetinaOutputs
 from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import huber_loss
 from vidi.losses.classification import focal_loss, prior_bias
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
 from vidi.necks.bifpn import BiFPN, Fusion, SeparableConv2d, Style
 from vidi.necks.feature_pyramid import Extra
 from vidi.necks.nas_fpn import NASFPN
@@ -270,17 +270,28 @@ def efficientdet_model(
 
 
 def efficientdet(
-    phi: int,
-    categories: int | tuple[str | None, ...],
-    size: tuple[int, int] | None,
-    width: float | int,
-    channels: int | None,
-    tensorflow: bool,
-    drop: float | int,
-    score_threshold: float | int,
+    name: str,
+    *,
+    categories: int | tuple[str | None, ...] = COCO_IDS,
+    size: tuple[int, int] | None = None,
+    width: float | int = 1.0,
+    channels: int | None = None,
+    tensorflow: bool = False,
+    drop: float | int = STOCHASTIC_DEPTH,
+    score_threshold: float | int = 0.0,
 ) -> Supervised:
-    """Return a detector of the family; see the builders."""
-    variant = VARIANTS[f"efficientdet_d{phi}"]
+    """Build a detector of the family by its name in `VARIANTS`.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: the longer side gets the paper's resolution.
+        width: multiplies the channels of the backbone.
+        channels: of the BiFPN and the heads; None: the published ones.
+        tensorflow: pad as the authors' networks do and have their biases, which weights converted from them need.
+        drop: probability with which stochastic depth leaves out the backbone's last branch in training.
+        score_threshold: of what is returned; the published scores are without one.
+    """
+    variant = VARIANTS[name]
     scale = variant.scale
     style = Style(fusion=variant.fusion, bias=tensorflow, same_padding=tensorflow)
     backbone = trunk(variant.backbone, width=width, tensorflow=tensorflow, drop=drop)
@@ -298,134 +309,14 @@ def efficientdet(
     )
 
 
-# Of all builders:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to; None: the longer side gets the paper's resolution
-#   width: multiplies the channels of the backbone
-#   channels: of the BiFPN and the heads; None: the published ones
-#   tensorflow: pad as the authors' networks do and have their biases, which weights converted from them need
-#   drop: probability with which stochastic depth leaves out the backbone's last branch in training
-#   score_threshold: of what is returned; the published scores are without one
-
-
-@builder
-def efficientdet_d0(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D0: 3.9 M parameters."""
-    return efficientdet(0, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d1(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D1: 6.6 M parameters."""
-    return efficientdet(1, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d2(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D2: 8.1 M parameters."""
-    return efficientdet(2, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d3(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D3: 12.0 M parameters."""
-    return efficientdet(3, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d4(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D4: 20.7 M parameters."""
-    return efficientdet(4, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d5(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D5: 33.6 M parameters."""
-    return efficientdet(5, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d6(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D6: 51.8 M parameters."""
-    return efficientdet(6, categories, size, width, channels, tensorflow, drop, score_threshold)
-
-
-@builder
-def efficientdet_d7(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS,
-    size: tuple[int, int] | None = None,
-    width: float | int = 1.0,
-    channels: int | None = None,
-    tensorflow: bool = False,
-    drop: float | int = STOCHASTIC_DEPTH,
-    score_threshold: float | int = 0.0,
-) -> Supervised:
-    """Build EfficientDet-D7: 51.8 M parameters."""
-    return efficientdet(7, categories, size, width, channels, tensorflow, drop, score_threshold)
+efficientdet_d0 = of_family(efficientdet, "efficientdet_d0", "3.9 M parameters")
+efficientdet_d1 = of_family(efficientdet, "efficientdet_d1", "6.6 M parameters")
+efficientdet_d2 = of_family(efficientdet, "efficientdet_d2", "8.1 M parameters")
+efficientdet_d3 = of_family(efficientdet, "efficientdet_d3", "12.0 M parameters")
+efficientdet_d4 = of_family(efficientdet, "efficientdet_d4", "20.7 M parameters")
+efficientdet_d5 = of_family(efficientdet, "efficientdet_d5", "33.6 M parameters")
+efficientdet_d6 = of_family(efficientdet, "efficientdet_d6", "51.8 M parameters")
+efficientdet_d7 = of_family(efficientdet, "efficientdet_d7", "51.8 M parameters")
 
 
 @builder
@@ -449,6 +340,21 @@ def efficientdet_lite0(
 
     Its backbone takes the ImageNet weights of `efficientnet_lite0`, of which only timm's own need `tensorflow=False`.
     The published detector has plain sums, anchors of 3 cells, biases before norms, and 320 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+        width: multiplies the channels of the backbone.
+        channels: of the neck and the heads.
+        repeats: of the neck: how many of its cells follow each other.
+        head_depth: convolutions of each head before the one that predicts.
+        fusion: how the neck weighs maps: "fast", "softmax" or "sum" (not at all).
+        anchor_scale: side of the smallest anchor of a level, in cells.
+        bias: whether 1x1 convolutions before norms have one.
+        tensorflow: pad and normalise in the backbone as the authors' code does.
+        drop: probability with which stochastic depth leaves out the backbone's last branch in training.
+        score_threshold: the least that is returned, in [0, 1].
     """
     style = Style(activation=nn.ReLU6, fusion=fusion, bias=bias, same_padding=True)
     backbone = trunk("efficientnet_lite0", width=width, tensorflow=tensorflow, drop=drop)
@@ -487,6 +393,20 @@ def efficientdet_tiny(
     """Build an EfficientDet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5.
 
     Its norms follow the newest batches ten times as fast as the published ones, as a short training needs.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: multiplies the channels of the backbone.
+        channels: of the neck and the heads.
+        repeats: of the neck: how many of its cells follow each other.
+        head_depth: convolutions of each head before the one that predicts.
+        levels: of the neck, from stride 8 on.
+        neck: "bifpn", "panet" or "nas_fpn".
+        fusion: how the neck weighs maps: "fast", "softmax" or "sum" (not at all).
+        anchor_scale: side of the smallest anchor of a level, in cells.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
     """
     style = Style(norm=norm_layer("batch", eps=1e-3, momentum=0.1), fusion=fusion)
     backbone = trunk("efficientnet_lite0", width=width, drop=0.0)

@@ -30,7 +30,7 @@ from vidi.backbones.resnet import trunk
 from vidi.backbones.trunk import Backbone
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.classification import cross_entropy
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import box_area, xyxy_normalized_to_xyxy, xyxy_to_xyxy_normalized
 from vidi.preprocess import Batch, Placement, Preprocess
@@ -162,14 +162,10 @@ class LocalizerDecode:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all:
-#   categories: the number of classes, or their names
-#   hidden: units of each of the two hidden layers of a flattened head
-#   box_weight: lambda, the weight of the boxes' squared error, in shares of the canvas
-#   size: (H, W) that every image is resized to; nothing is cut off, as the object could be there
+# Builders
 
 
-def _localizer(
+def localizer_model(
     backbone: Backbone,
     categories: int | tuple[str | None, ...],
     size: tuple[int, int],
@@ -178,6 +174,7 @@ def _localizer(
     box_head: MakeHead,
     box_weight: float,
 ) -> Supervised:
+    """Put a localizer together; a ValueError for a negative weight."""
     if not box_weight >= 0:
         raise ValueError(f"received box_weight={box_weight}, expected a number that is not negative")
     names = category_names(categories)
@@ -190,47 +187,66 @@ def _localizer(
 def localizer_alexnet(
     *,
     categories: int | tuple[str | None, ...] = 1000,
-    stem: alexnet.Stem = "imagenet",  # "small" for images of 28 to 64 pixels
+    stem: alexnet.Stem = "imagenet",
     width: int = alexnet.FULL_WIDTH,
     hidden: int = 4096,
     box_weight: float = 20.0,
     size: tuple[int, int] = (227, 227),
 ) -> Supervised:
-    """Build a localizer over AlexNet, each head with two hidden layers over its 6 x 6 features (notes, figure 4.6)."""
+    """Build a localizer over AlexNet, each head with two hidden layers over its 6 x 6 features (notes, figure 4.6).
+
+    Args:
+        categories: the number of classes, or their names.
+        stem: "imagenet", or "small" for images of 28 to 64 pixels.
+        width: of AlexNet, 64 for the paper's 96 first channels; fewer (at least 8) make all layers narrower.
+        hidden: units of each of the two hidden layers of a head.
+        box_weight: lambda, of the boxes' squared error in shares of the canvas.
+        size: (H, W) that every image is resized to; nothing is cut off, as the object could be there.
+    """
     head = partial(FlattenedHead, size=FEATURE_SIZE, hidden=hidden)
     heads: dict[str, Any] = {"class_head": head, "box_head": head}
-    return _localizer(
+    return localizer_model(
         alexnet.trunk("alexnet_ungrouped", stem=stem, width=width), categories, size, **heads, box_weight=box_weight
     )
 
 
-@builder
-def localizer_resnet18(
+BOX_MAPS = {"localizer_resnet18": (7, 7), "localizer_tiny": (4, 4)}  # H, W
+
+
+def localizer(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 1000,
-    width: int = 64,  # of the backbone's first stage
+    width: int = 64,
     hidden: int = 512,
     norm: Norm = "batch",
     box_weight: float = 20.0,
     size: tuple[int, int] = (224, 224),
 ) -> Supervised:
-    """Build a localizer over ResNet-18: the class from averaged features, the box from the flattened 7 x 7 map."""
-    box_head = partial(FlattenedHead, size=(7, 7), hidden=hidden, dropout=(0.0, 0.0, 0.0))
+    """Build a localizer over ResNet-18 by its name in `BOX_MAPS`.
+
+    The class comes from averaged features, the box from the flattened map.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        hidden: units of each of the two hidden layers of the box head.
+        norm: of the backbone: "batch", "frozen" or "group".
+        box_weight: lambda, of the boxes' squared error in shares of the canvas.
+        size: (H, W) that every image is resized to; nothing is cut off, as the object could be there.
+    """
+    box_head = partial(FlattenedHead, size=BOX_MAPS[name], hidden=hidden, dropout=(0.0, 0.0, 0.0))
     heads: dict[str, Any] = {"class_head": GlobalAverageHead, "box_head": box_head}
-    return _localizer(trunk("resnet18", norm=norm, width=width), categories, size, **heads, box_weight=box_weight)
+    return localizer_model(trunk("resnet18", norm=norm, width=width), categories, size, **heads, box_weight=box_weight)
 
 
-@builder
-def localizer_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    width: int = 16,
-    hidden: int = 128,
-    norm: Norm = "batch",
-    box_weight: float = 20.0,
-    size: tuple[int, int] = (128, 128),
-) -> Supervised:
-    """Build a localizer that a CPU trains in minutes on images of 128 pixels: narrow, the box from a 4 x 4 map."""
-    box_head = partial(FlattenedHead, size=(4, 4), hidden=hidden, dropout=(0.0, 0.0, 0.0))
-    heads: dict[str, Any] = {"class_head": GlobalAverageHead, "box_head": box_head}
-    return _localizer(trunk("resnet18", norm=norm, width=width), categories, size, **heads, box_weight=box_weight)
+localizer_resnet18 = of_family(localizer, "localizer_resnet18", "the box from a 7 x 7 map")
+localizer_tiny = of_family(
+    localizer,
+    "localizer_tiny",
+    "narrow, the box from a 4 x 4 map; a CPU trains it in minutes on images of 128 pixels",
+    categories=5,
+    width=16,
+    hidden=128,
+    size=(128, 128),
+)

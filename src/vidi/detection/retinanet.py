@@ -314,7 +314,7 @@ def retinanet_resnet50_fpn(
     alpha: float | int = 0.25,
     gamma: float | int = 2.0,
     box_weight: float | int = 1.0,
-    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
+    size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
     score_threshold: float = 0.05,
@@ -325,6 +325,27 @@ def retinanet_resnet50_fpn(
 
     P6 comes from P5, as in those weights. They need `anchor_style="torchvision"`, `norm="frozen"`, `norm_eps=0.0`, and
     were trained with `box_loss="l1"`, `normalise="image"`.
+
+    Args:
+        categories: the number of classes, or their names.
+        channels: of the pyramid and the heads.
+        head_depth: convolutions of each head before the one that predicts.
+        anchor_sizes: of each level, finest first: the smallest of its three.
+        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
+        norm: of the backbone: "batch", "frozen" or "group".
+        norm_eps: of these norms.
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
+        normalise: divide by the positives of the "batch" (the paper), or each "image"'s losses by its own
+            (torchvision).
+        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
+        gamma: focusing; 0 is cross entropy.
+        box_weight: of the box loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
@@ -360,6 +381,26 @@ def retinanet_resnet50_fpn_v2(
 
     P6 from C5, group norm in the towers, GIoU loss (arXiv 1912.02424). The weights need `anchor_style="torchvision"`,
     and were trained with `normalise="image"`.
+
+    Args:
+        categories: the number of classes, or their names.
+        channels: of the pyramid and the heads.
+        head_depth: convolutions of each head before the one that predicts.
+        anchor_sizes: of each level, finest first: the smallest of its three.
+        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
+        norm: of the backbone: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
+        normalise: divide by the positives of the "batch" (the paper), or each "image"'s losses by its own
+            (torchvision).
+        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
+        gamma: focusing; 0 is cross entropy.
+        box_weight: of the box loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)
@@ -375,7 +416,7 @@ def retinanet_resnet50_fpn_v2(
 def retinanet_resnet18_fpn(
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
-    width: int = 64,  # of the backbone's first stage
+    width: int = 64,
     channels: int = 256,
     head_depth: int = 4,
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
@@ -391,7 +432,25 @@ def retinanet_resnet18_fpn(
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build a RetinaNet with ResNet-18 and group norm in the towers, which trains from random weights on small data."""
+    """Build a RetinaNet with ResNet-18 and group norm in the towers, which trains from random weights on small data.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of the pyramid and the heads.
+        head_depth: convolutions of each head before the one that predicts.
+        anchor_sizes: of each level, finest first: the smallest of its three.
+        norm: of the backbone: "batch", "frozen" or "group".
+        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
+        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
+        gamma: focusing; 0 is cross entropy.
+        box_weight: of the box loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = retina_network(
@@ -420,7 +479,23 @@ def retinanet_tiny(
     longest: int = 256,
     score_threshold: float = 0.05,
 ) -> Supervised:
-    """Build a RetinaNet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5."""
+    """Build a RetinaNet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of the pyramid and the heads.
+        head_depth: convolutions of each head before the one that predicts.
+        anchor_sizes: of each level, finest first: the smallest of its three.
+        norm: of the backbone: "batch", "frozen" or "group".
+        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
+        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
+        gamma: focusing; 0 is cross entropy.
+        box_weight: of the box loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, "paper", "none", group_norm=True)

@@ -352,14 +352,7 @@ class WindowCriterion:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of both:
-#   categories: the number of classes, or their names
-#   width: channels of the first convolution
-#   hidden: numbers that describe a window
-#   window_sizes: square roots of the windows' areas, in pixels of the resized image
-#   sampled: windows that train, for each image of a batch
-#   positive_share: of the sampled windows, at most
-#   box_weight: lambda
+# Builders
 
 
 def _sliding_window(
@@ -394,7 +387,23 @@ def sliding_window(
     nms_threshold: float = 0.3,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build the sliding-window detector for photographs: 0.7 M parameters, some 19,000 windows of 480 x 640 pixels."""
+    """Build the sliding-window detector for photographs: 0.7 M parameters, some 19,000 windows of 480 x 640 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the first convolution.
+        hidden: numbers that describe a window.
+        norm: "batch", "frozen" or "group".
+        window_sizes: square roots of the windows' areas, in pixels of the resized image.
+        sampled: windows that train, for each image of a batch.
+        positive_share: of the sampled windows, at most.
+        box_weight: lambda, of the boxes' loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
     decoding = (score_threshold, nms_threshold, detections_per_image)
     sampling = (sampled, positive_share, box_weight)
     preprocess = Preprocess(shorter, longest, size, masked=True)
@@ -419,7 +428,22 @@ def sliding_window_tiny(
     score_threshold: float = 0.05,
     nms_threshold: float = 0.3,
 ) -> Supervised:
-    """Build a sliding-window detector that a CPU trains in minutes on images of 128 pixels."""
+    """Build a sliding-window detector that a CPU trains in minutes on images of 128 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the first convolution.
+        hidden: numbers that describe a window.
+        norm: "batch", "frozen" or "group".
+        window_sizes: square roots of the windows' areas, in pixels of the resized image.
+        sampled: windows that train, for each image of a batch.
+        positive_share: of the sampled windows, at most.
+        box_weight: lambda, of the boxes' loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+    """
     sampling, decoding = (sampled, positive_share, box_weight), (score_threshold, nms_threshold, 100)
     preprocess = Preprocess(shorter, longest, size, masked=True)
     options: dict[str, Any] = {"width": width, "hidden": hidden, "norm": norm}

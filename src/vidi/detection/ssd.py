@@ -382,19 +382,15 @@ def check_canvas(size: tuple[int, int], levels: Sequence[Level]) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of both of them:
-#   categories: the number of classes, or their names
-#   size: (H, W) that every image is resized to
-#   negatives_nms: see `hard_negatives`; 0.7 as Shrivastava et al. 2016 (1604.03540) have it, None for the paper's none
-#   score_threshold, nms_threshold, detections_per_image: see `SsdDecode`
+# Builders
 
 
 @builder
 def ssd300_vgg16(
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS,
-    width: int = vgg.FULL_WIDTH,  # channels of VGG's first stage; all others follow
-    maps: int = 6,  # of the pyramid, from the finest on; fewer for small images
+    width: int = vgg.FULL_WIDTH,
+    maps: int = 6,
     trainable_backbone_layers: int = 5,
     size: tuple[int, int] = (300, 300),
     negatives_nms: float | None = None,
@@ -402,7 +398,20 @@ def ssd300_vgg16(
     nms_threshold: float = 0.45,
     detections_per_image: int = 200,
 ) -> Supervised:
-    """Build SSD300 with VGG-16: 35.6 M parameters, COCO AP 25.1 with torchvision's weights."""
+    """Build SSD300 with VGG-16: 35.6 M parameters, COCO AP 25.1 with torchvision's weights.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of VGG's first stage; all others follow.
+        maps: of the pyramid, from the finest on; fewer for small images.
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        size: (H, W) that every image is resized to.
+        negatives_nms: IoU at which a negative stands for another, see `hard_negatives`: 0.7 in Shrivastava et al. 2016
+            (1604.03540); None: the paper's none.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
     if maps not in range(2, len(SSD300) + 1):
         raise ValueError(f"received maps={maps}, expected 2..{len(SSD300)}")
     levels = SSD300[:maps]
@@ -420,7 +429,7 @@ def ssd300_vgg16(
 def ssd_tiny(
     *,
     categories: int | tuple[str | None, ...] = 5,
-    width: int = 32,  # of the backbone's first stage
+    width: int = 32,
     norm: Norm = "batch",
     size: tuple[int, int] = (128, 128),
     negatives_nms: float | None = None,
@@ -428,7 +437,19 @@ def ssd_tiny(
     nms_threshold: float = 0.45,
     detections_per_image: int = 200,
 ) -> Supervised:
-    """Build an SSD that a CPU trains in minutes on images of 128 pixels: the maps C3, C4, C5 of a narrow ResNet-18."""
+    """Build an SSD that a CPU trains in minutes on images of 128 pixels: the maps C3, C4, C5 of a narrow ResNet-18.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        norm: of the backbone: "batch", "frozen" or "group".
+        size: (H, W) that every image is resized to.
+        negatives_nms: IoU at which a negative stands for another, see `hard_negatives`: 0.7 in Shrivastava et al. 2016
+            (1604.03540); None: the paper's none.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
     names = category_names(categories)
     backbone = resnet.trunk("resnet18", norm=norm, width=width)
     network = Ssd(CnnPyramid(backbone, [1, 2, 3]), default_boxes_of(WORLD, WORLD_END), len(names))

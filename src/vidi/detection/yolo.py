@@ -351,7 +351,10 @@ def yolov3(
         width: channels of the backbone's stem; less makes the whole network narrower.
         ignore: IoU with an object above which a prediction that is not positive has no loss.
         size: (H, W) that every image is resized to; None: its longer side to `longest`, the aspect ratio kept.
-        score_threshold, nms_threshold, detections_per_image: see `YoloDecode`.
+        longest: pixels of the longer side.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     network = Yolo(trunk("darknet53", width=width), len(names), anchors)
@@ -370,7 +373,17 @@ def yolov3_small(
     longest: int = 128,
     score_threshold: float | int = 0.005,
 ) -> Supervised:
-    """Build a YOLOv3 that a CPU trains in minutes on images of 128 pixels: narrow, and of 1, 1, 2, 2, 1 blocks."""
+    """Build a YOLOv3 that a CPU trains in minutes on images of 128 pixels: narrow, and of 1, 1, 2, 2, 1 blocks.
+
+    Args:
+        categories: the number of classes, or their names.
+        anchors: width and height of each, in pixels of the canvas, smallest first; equally many for strides 8, 16, 32.
+        width: channels of the backbone's stem.
+        ignore: IoU with an object above which a prediction that is not positive has no loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     names = category_names(categories)
     network = Yolo(DarkNet((1, 1, 2, 2, 1), width=width), len(names), anchors)
     decode = YoloDecode(names, score_threshold)

@@ -183,7 +183,21 @@ def transformer(
     dropout: float = 0.1,
     smoothing: float = 0.1,
 ) -> SentenceModel:
-    """Transformer of the paper's base size: 44.1 M parameters, and the embeddings of the words."""
+    """Transformer of the paper's base size: 44.1 M parameters, and the embeddings of the words.
+
+    Args:
+        source_words, target_words: of the two languages, without those for begin, end and padding.
+        width: of the tokens, a multiple of the heads.
+        heads: of the attention.
+        hidden: width inside the feed-forward networks.
+        layers: of the encoder, and as many of the decoder.
+        longest: most tokens of a sentence.
+        positions: "sinusoidal" or "learned".
+        tied: whether the last linear map has the weights of the target's embedding.
+        norm_first: pre-norm layers.
+        dropout: in the network, while training.
+        smoothing: of the words, in [0, 1).
+    """
     return sentence_transformer(
         source_words,
         target_words,
@@ -214,7 +228,19 @@ def transformer_tiny(
     dropout: float = 0.0,
     smoothing: float = 0.0,
 ) -> SentenceModel:
-    """Transformer for a small language, pre-norm, about 0.5 M parameters: learns it in minutes on a CPU."""
+    """Transformer for a small language, pre-norm, about 0.5 M parameters: learns it in minutes on a CPU.
+
+    Args:
+        source_words, target_words: of the two languages, without those for begin, end and padding.
+        width: of the tokens, a multiple of the heads.
+        heads: of the attention.
+        hidden: width inside the feed-forward networks.
+        layers: of the encoder, and as many of the decoder.
+        longest: most tokens of a sentence.
+        positions: "sinusoidal" or "learned".
+        dropout: in the network, while training.
+        smoothing: of the words, in [0, 1).
+    """
     return sentence_transformer(
         source_words,
         target_words,
@@ -242,7 +268,17 @@ def recurrent_translator(
     dropout: float = 0.0,
     smoothing: float = 0.0,
 ) -> SentenceModel:
-    """GRU encoder and decoder with additive attention; with context="fixed" one vector carries the whole sentence."""
+    """GRU encoder and decoder with additive attention; with context="fixed" one vector carries the whole sentence.
+
+    Args:
+        source_words, target_words: of the two languages, without those for begin, end and padding.
+        width: of the embeddings and of the layer before the last.
+        hidden: of each GRU, and of the network that scores.
+        context: what the decoder gets of the source: "attention" or "fixed".
+        longest: most tokens of a sentence.
+        dropout: in the network, while training.
+        smoothing: of the words, in [0, 1).
+    """
     source, target = Vocabulary(source_words), Vocabulary(target_words)
     network = RecurrentTranslator(
         len(source), len(target), width=width, hidden=hidden, context=context, dropout=dropout, pad=PAD

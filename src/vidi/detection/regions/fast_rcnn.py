@@ -431,17 +431,17 @@ class FastDetector(Supervised):
 def fast_rcnn_resnet18(
     *,
     categories: int | tuple[str | None, ...] = 20,
-    width: int = 64,  # of the backbone's first stage
+    width: int = 64,
     hidden: int = 1024,
     proposals: ProposalSource = "windows",
     window_sizes: tuple[int, ...] = (64, 128, 256, 512),
-    search: str = "fast",  # mode of selective search
-    found: int = 2000,  # boxes of an image that it may propose
-    smallest: int = 20,  # pixels that their sides have at least
+    search: str = "fast",
+    found: int = 2000,
+    smallest: int = 20,
     norm: Norm = "batch",
     pooling: Pooling = "max",
-    pool: int = 7,  # cells of a pooled region's sides: 7 in the paper's VGG-16, 6 in its AlexNet
-    sampled: int = 64,  # proposals of an image that train
+    pool: int = 7,
+    sampled: int = 64,
     size: tuple[int, int] | None = None,
     shorter: int = 600,
     longest: int = 1000,
@@ -452,6 +452,25 @@ def fast_rcnn_resnet18(
     """Build Fast R-CNN over ResNet-18, whose last stage dilates to keep stride 16.
 
     Proposals are sliding windows, or those of selective search (`proposals="selective_search"`, the paper).
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        hidden: units of the linear layers of the head.
+        proposals: "windows" or "selective_search".
+        window_sizes: square roots of the windows' areas, in pixels.
+        search: mode of selective search: "single", "fast" or "quality".
+        found: boxes of an image that it may propose.
+        smallest: pixels that their sides have at least.
+        norm: of the backbone: "batch", "frozen" or "group".
+        pooling: of regions: "max" (RoI pooling) or "align" (RoI align).
+        pool: cells of a pooled region's sides: 7 in the paper's VGG-16, 6 in its AlexNet.
+        sampled: proposals of an image that train.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     check_choice("proposals", proposals, ProposalSource)
     if pool < 1 or found < 1:

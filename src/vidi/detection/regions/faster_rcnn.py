@@ -193,12 +193,7 @@ class FasterCriterion:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all of them:
-#   anchor_style, aligned: "paper" and True, or as torchvision's weights were trained: "torchvision" and False
-#   two_way: objectness as a softmax over two logits instead of one sigmoid
-#   border: whether anchors that cross the image's border train; sampling: see `ProposalCriterion`
-#   box_beta: knee of the second stage's smooth L1 loss, 1 in Girshick 2015, 1/9 in torchvision
-#   proposals: of an image at prediction; sampled: proposals of an image that train the second stage
+# Builders
 
 TRAINING_PROPOSALS = 2000  # of an image, before and after suppression
 
@@ -229,7 +224,7 @@ def fasterrcnn_resnet50_fpn(
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS,
     channels: int = 256,
-    hidden: int = 1024,  # of the two layers of the second stage
+    hidden: int = 1024,
     anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
     anchor_style: AnchorStyle = "paper",
     aligned: bool = True,
@@ -242,7 +237,7 @@ def fasterrcnn_resnet50_fpn(
     box_beta: float = 1.0,
     proposals: int = 1000,
     sampled: int = 512,
-    size: tuple[int, int] | None = None,  # of all images, instead of the lengths of their sides
+    size: tuple[int, int] | None = None,
     shorter: int = 800,
     longest: int = 1333,
     score_threshold: float = 0.05,
@@ -253,6 +248,28 @@ def fasterrcnn_resnet50_fpn(
 
     That is with torchvision's weights, which need `anchor_style="torchvision"`, `aligned=False`, `norm="frozen"` and
     `norm_eps=0.0`, and were trained with `box_beta=1 / 9`.
+
+    Args:
+        categories: the number of classes, or their names.
+        channels: of the pyramid.
+        hidden: units of the linear layers of the second stage.
+        anchor_sizes: of each level, finest first.
+        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
+        aligned: whether regions are pooled at their exact place; False as torchvision's weights were trained.
+        two_way: objectness as a softmax over two logits instead of one sigmoid.
+        norm: of the backbone: "batch", "frozen" or "group".
+        norm_eps: of these norms.
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        border: whether anchors that cross the image's border train: "keep" or "ignore".
+        sampling: of anchors: at most half of them positive ("paper"), or all positive ones ("notes").
+        box_beta: knee of the second stage's smooth L1 loss, 1 in Girshick 2015, 1/9 in torchvision.
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
@@ -305,6 +322,26 @@ def fasterrcnn_resnet50_fpn_v2(
     Two convolutions in the proposal head, four in the second stage, norms in them and in the pyramid (arXiv
     2111.11429). The weights need `anchor_style="torchvision"` and `aligned=False`, and were trained with
     `box_beta=1 / 9`.
+
+    Args:
+        categories: the number of classes, or their names.
+        channels: of the pyramid.
+        hidden: units of the linear layer of the second stage.
+        anchor_sizes: of each level, finest first.
+        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
+        aligned: whether regions are pooled at their exact place; False as torchvision's weights were trained.
+        norm: of backbone, pyramid and second stage: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        border: whether anchors that cross the image's border train: "keep" or "ignore".
+        sampling: of anchors: at most half of them positive ("paper"), or all positive ones ("notes").
+        box_beta: knee of the second stage's smooth L1 loss, 1 in Girshick 2015, 1/9 in torchvision.
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)
@@ -333,10 +370,10 @@ def fasterrcnn_resnet50_fpn_v2(
 def fasterrcnn_resnet50(
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS,
-    width: int = 64,  # of the backbone's first stage
+    width: int = 64,
     anchor_sizes: tuple[float | int, ...] = (128, 256, 512),
     anchor_style: AnchorStyle = "paper",
-    proposal_channels: int = 512,  # of the proposal head's 3x3 convolution
+    proposal_channels: int = 512,
     two_way: bool = True,
     norm: Norm = "batch",
     trainable_backbone_layers: int = 5,
@@ -355,6 +392,26 @@ def fasterrcnn_resnet50(
     """Build the paper's Faster R-CNN, without a feature pyramid, over ResNet-50: proposals and regions from C4.
 
     Regions of 14 x 14 go through C5's blocks, as in He et al. 2016 (arXiv 1512.03385, appendix A).
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        anchor_sizes: of the one map.
+        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
+        proposal_channels: of the proposal head's 3x3 convolution.
+        two_way: objectness as a softmax over two logits instead of one sigmoid.
+        norm: of the backbone: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        border: whether anchors that cross the image's border train: "keep" or "ignore".
+        sampling: of anchors: at most half of them positive ("paper"), or all positive ones ("notes").
+        pooling: of regions: "max" (RoI pooling) or "align" (RoI align).
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, width=width), trainable_backbone_layers)
@@ -396,7 +453,25 @@ def fasterrcnn_resnet18_fpn(
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build a Faster R-CNN with ResNet-18, and norms in pyramid and second stage, which trains from random weights."""
+    """Build a Faster R-CNN with ResNet-18, and norms in pyramid and second stage, which trains from random weights.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of the pyramid.
+        hidden: units of the linear layer of the second stage.
+        anchor_sizes: of each level, finest first.
+        norm: of backbone, pyramid and second stage: "batch", "frozen" or "group".
+        border: whether anchors that cross the image's border train: "keep" or "ignore".
+        sampling: of anchors: at most half of them positive ("paper"), or all positive ones ("notes").
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = pyramid_network(
@@ -432,7 +507,21 @@ def fasterrcnn_tiny(
     longest: int = 256,
     score_threshold: float = 0.05,
 ) -> Supervised:
-    """Build a Faster R-CNN that a CPU trains in minutes on images of 128 pixels: narrow, of the levels P2 to P5."""
+    """Build a Faster R-CNN that a CPU trains in minutes on images of 128 pixels: narrow, of the levels P2 to P5.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        channels: of the pyramid.
+        hidden: units of the linear layers of the second stage.
+        anchor_sizes: of each level, finest first.
+        norm: of the backbone: "batch", "frozen" or "group".
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least that is returned, in [0, 1].
+    """
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = pyramid_network(

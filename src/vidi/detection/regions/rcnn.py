@@ -280,14 +280,7 @@ class StagedRCNN(Staged, Predicts):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Builders. Of all:
-#   categories: the number of classes, or their names
-#   search, proposals, smallest: mode of selective search, boxes of an image at most, pixels of their sides at least
-#   crop, context: (H, W) of the warped proposals, and the pixels on each side that show what is around
-#   assignment: see `Assignment`
-#   sampled: proposals of a batch that train, a quarter of them positive if there are so many
-#   box_weight: lambda
-#   deviations: of the targets of the deltas, which the loss divides them by
+# Builders
 
 
 def averaged() -> nn.Module:
@@ -320,7 +313,25 @@ def rcnn_alexnet(
     size: tuple[int, int] | None = None,
     longest: int = 500,
 ) -> FastDetector:
-    """Build the paper's R-CNN with AlexNet in one tower, classes by softmax: 58.7 M parameters for 20 classes."""
+    """Build the paper's R-CNN with AlexNet in one tower, classes by softmax: 58.7 M parameters for 20 classes.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: of AlexNet, 64 for the paper's 96 first channels; fewer (at least 8) make all layers narrower.
+        hidden: units of each of AlexNet's two hidden layers.
+        search: mode of selective search: "single", "fast" or "quality".
+        proposals: boxes of an image at most.
+        smallest: pixels of their sides at least.
+        crop: (H, W) of the warped proposals.
+        context: pixels on each side of a crop that show what is around.
+        assignment: whether each proposal that overlaps an object enough is positive ("overlap", the paper), or the
+            "best" one of each object.
+        sampled: proposals of a batch that train, a quarter of them positive if there are so many.
+        box_weight: lambda, of the boxes' loss.
+        deviations: of the targets of the deltas, which the loss divides them by.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+    """
     names = category_names(categories)
     preprocess = Preprocess(longest=longest, exact=size, masked=True)
     backbone = alexnet.trunk("alexnet_ungrouped", width=width)
@@ -354,7 +365,25 @@ def rcnn_tiny(
     size: tuple[int, int] | None = None,
     longest: int = 128,
 ) -> FastDetector:
-    """Build an R-CNN over a narrow ResNet-18, classes by softmax, that a CPU trains on images of 128 pixels."""
+    """Build an R-CNN over a narrow ResNet-18, classes by softmax, that a CPU trains on images of 128 pixels.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        norm: of the backbone: "batch", "frozen" or "group".
+        search: mode of selective search: "single", "fast" or "quality".
+        proposals: boxes of an image at most.
+        smallest: pixels of their sides at least.
+        crop: (H, W) of the warped proposals.
+        context: pixels on each side of a crop that show what is around.
+        assignment: whether each proposal that overlaps an object enough is positive ("overlap", the paper), or the
+            "best" one of each object.
+        sampled: proposals of a batch that train, a quarter of them positive if there are so many.
+        box_weight: lambda, of the boxes' loss.
+        deviations: of the targets of the deltas, which the loss divides them by.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+    """
     names = category_names(categories)
     preprocess = Preprocess(longest=longest, exact=size, masked=True)
     backbone = trunk("resnet18", norm=norm, width=width)
@@ -392,7 +421,22 @@ def rcnn_svm_alexnet(
     size: tuple[int, int] | None = None,
     longest: int = 500,
 ) -> StagedRCNN:
-    """Build the paper's R-CNN with AlexNet, classes by support vector machines, boxes by ridge regression."""
+    """Build the paper's R-CNN with AlexNet, classes by support vector machines, boxes by ridge regression.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: of AlexNet, 64 for the paper's 96 first channels; fewer (at least 8) make all layers narrower.
+        hidden: units of each of AlexNet's two hidden layers.
+        search: mode of selective search: "single", "fast" or "quality".
+        proposals: boxes of an image at most.
+        smallest: pixels of their sides at least.
+        crop: (H, W) of the warped proposals.
+        context: pixels on each side of a crop that show what is around.
+        sampled: proposals of a batch that train, a quarter of them positive if there are so many.
+        box_weight: lambda, of the boxes' loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+    """
     detector: Any = rcnn_alexnet(
         categories=categories,
         width=width,
@@ -426,7 +470,22 @@ def rcnn_svm_tiny(
     size: tuple[int, int] | None = None,
     longest: int = 128,
 ) -> StagedRCNN:
-    """Build `rcnn_tiny` with support vector machines and ridge regression in place of its two linear layers."""
+    """Build `rcnn_tiny` with support vector machines and ridge regression in place of its two linear layers.
+
+    Args:
+        categories: the number of classes, or their names.
+        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        norm: of the backbone: "batch", "frozen" or "group".
+        search: mode of selective search: "single", "fast" or "quality".
+        proposals: boxes of an image at most.
+        smallest: pixels of their sides at least.
+        crop: (H, W) of the warped proposals.
+        context: pixels on each side of a crop that show what is around.
+        sampled: proposals of a batch that train, a quarter of them positive if there are so many.
+        box_weight: lambda, of the boxes' loss.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        longest: pixels of the longer side.
+    """
     detector: Any = rcnn_tiny(
         categories=categories,
         width=width,

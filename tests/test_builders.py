@@ -1,0 +1,82 @@
+"""Members of a family of builders: as if each were written out."""
+
+import inspect
+from typing import Any, get_type_hints
+
+import pytest
+from torch import nn
+
+from tests.engine.tiny import PositivesCriterion, tiny
+from vidi.model import Supervised, builder, of_family
+from vidi.preprocess import Preprocess
+
+WIDTHS = {"net_small": 2, "net_large": 4}
+
+
+def net(name: str, *, bias: bool = True, size: tuple[int, int] | None = None) -> Supervised:
+    """Build a network by its name in `WIDTHS`.
+
+    Its weights are random.
+
+    Args:
+        bias: whether it has one.
+        size: (H, W) of images.
+    """
+    network = nn.Conv2d(3, WIDTHS[name], 1, bias=bias)
+    return Supervised(network, PositivesCriterion(0.0), tiny().decode, Preprocess(exact=size))
+
+
+net_small = of_family(net, "net_small", "8 parameters")
+net_large = of_family(net, "net_large", "12 parameters, without bias", "tests.elsewhere", bias=False)
+
+
+@builder
+def written_out(*, bias: bool = False, size: tuple[int, int] | None = None) -> Supervised:
+    return net("net_large", bias=bias, size=size)
+
+
+def test_a_member_has_the_signature_and_types_of_a_function_that_is_written_out() -> None:
+    assert inspect.signature(net_large) == inspect.signature(written_out)
+    assert get_type_hints(net_large) == get_type_hints(written_out)
+    assert [*get_type_hints(net_large)] == ["bias", "size", "return"]
+    assert inspect.signature(net_small).parameters["bias"].default is True
+
+
+def test_a_member_knows_its_name_and_where_it_stands() -> None:
+    assert (net_small.__name__, net_small.__qualname__) == ("net_small", "net_small")
+    assert (net_small.__module__, net_large.__module__) == (__name__, "tests.elsewhere")
+    assert net.__name__ == "net"
+
+
+def test_its_docstring_says_what_is_its_own_and_explains_the_arguments_of_the_family() -> None:
+    first, rest = (inspect.getdoc(net_large) or "").split("\n", 1)
+    assert first == "Build net_large: 12 parameters, without bias."
+    assert rest == (inspect.getdoc(net) or "").split("\n", 1)[1]
+    assert "bias: whether it has one." in rest
+
+
+def test_a_model_records_the_members_name_and_all_arguments_in_order() -> None:
+    model = net_large(size=(8, 8))
+    assert model.origin is not None
+    name, arguments = model.origin
+    assert (name, [*arguments.items()]) == ("net_large", [("bias", False), ("size", (8, 8))])
+    assert model.network.bias is None
+    assert net_large(bias=True).origin == ("net_large", {"bias": True, "size": None})
+    assert net_small().origin == ("net_small", {"bias": True, "size": None})
+    assert net_small().network.get_parameter("weight").shape == (2, 3, 1, 1)
+
+
+def test_models_are_built_in_evaluation_mode() -> None:
+    assert not any(module.training for module in net_small().modules())
+
+
+@pytest.mark.parametrize("arguments", [((), {"colour": 1}), (("net_large",), {}), ((), {"name": "net_large"})])
+def test_other_arguments_are_refused(arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+    positional, named = arguments
+    with pytest.raises(TypeError, match=r"unexpected keyword|positional"):
+        net_small(*positional, **named)
+
+
+def test_a_default_of_an_argument_that_the_family_has_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="incorrect arguments"):
+        of_family(net, "net_small", "8 parameters", colour=1)
