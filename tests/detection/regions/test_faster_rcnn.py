@@ -133,7 +133,7 @@ def test_half_precision_losses_are_computed_in_float32() -> None:
 
 
 def test_one_batch_is_learnt(learnt: Learnt) -> None:
-    model: Any = fasterrcnn_tiny(**SMALL | {"channels": 32, "hidden": 64})
+    model: Any = fasterrcnn_tiny(**{**SMALL, "channels": 32, "hidden": 64})
     batch = batch_of([[[10, 12, 50, 60]], [[10, 12, 50, 60]]])
     for i, image in enumerate(batch.images):
         image.mul_(0.1)
