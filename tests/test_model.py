@@ -15,8 +15,9 @@ from torchvision import tv_tensors
 
 from tests.engine.tiny import Logits, PositivesCriterion, tiny
 from vidi.backbones.resnet_cifar import resnet20
+from vidi.keys import typed
 from vidi.model import Supervised, builder, evaluating, widened
-from vidi.preprocess import Placement, Preprocess, as_images, typed
+from vidi.preprocess import Placement, Preprocess, as_images
 
 
 def boxes_on(size: tuple[int, int], *rows: list[float]) -> Any:

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi import files
-from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, equal_canvases, typed
+from vidi.keys import typed
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, equal_canvases
 
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""

@@ -23,12 +23,10 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from vidi import files
+from vidi.keys import KEYS, change_values, resizing, row_of, shifting
 
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
-
-MAPS = ("masks", "semantic", "panoptic", "parts", "depth", "depth_valid", "disparity", "disparity_valid")
-"""The keys of a target that hold a value for every pixel."""
 
 IMAGE_TYPES = (torch.uint8, torch.float32, torch.float16, torch.bfloat16)
 ROUNDING = 2**-7
@@ -178,21 +176,28 @@ class Preprocess:
         """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
 
         Raises:
-            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1].
+            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1], or a key of
+                the target has no row in `vidi.keys`.
         """
         _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
         resized = self.resized(original)
-        sample = {"": tv_tensors.Image(image)} | {k: v for k, v in target.items() if isinstance(v, Tensor)}
+        tensors = {name: value for name, value in target.items() if row_of(name) and isinstance(value, Tensor)}
+        sample = {"": tv_tensors.Image(image)} | tensors
+        movement = resizing(original, resized)
         if resized != original:
             mode = InterpolationMode(self.interpolation)
             sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
         offset = (0, 0)
         if self.crop is not None:
             offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
-            sample = {k: _cropped(v, self.crop) for k, v in sample.items()}
+            sample = {k: _cropped(k, v, self.crop) for k, v in sample.items()}
+            movement = shifting(-offset[0], -offset[1]) @ movement
+        image = sample.pop("")
+        if resized != original or self.crop is not None:
+            sample = change_values(sample, movement)
         plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
-        return plain.pop(""), plain, Placement(original, resized, offset)
+        return image.as_subclass(Tensor), plain, Placement(original, resized, offset)
 
     def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
         """Normalise placed images and pad them to one canvas."""
@@ -223,7 +228,7 @@ def _check_image(image: Tensor, *, channels: int) -> None:
 
 
 def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
-    """Resize a picture, and maps, boxes and points with it; counts, labels and matrices pass through."""
+    """Resize a picture, and maps, boxes and points with it; what does not lie on it passes through."""
     if not isinstance(value, tv_tensors.TVTensor):
         return value
     if isinstance(value, tv_tensors.Mask) and value.numel() == 0:  # torchvision resizes no empty stack of masks
@@ -232,28 +237,20 @@ def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, anti
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
 
 
-def typed(target: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
-    """Give the plain tensors of a target the types by which they follow the pixels of an image of `size` (H, W)."""
-    typed_target = dict(target)
-    for name, value in target.items():
-        if isinstance(value, Tensor) and not isinstance(value, tv_tensors.TVTensor):
-            if name == "boxes":
-                typed_target[name] = tv_tensors.BoundingBoxes(value, format="XYXY", canvas_size=tuple(size))  # type: ignore[call-overload]
-            elif name == "keypoints":
-                typed_target[name] = tv_tensors.KeyPoints(value, canvas_size=tuple(size))  # type: ignore[call-arg]
-            elif name in MAPS:
-                typed_target[name] = tv_tensors.Mask(value)
-    return typed_target
-
-
 def _crop_offset(crop: int, side: int) -> int:
     """Return where torchvision's centre crop puts a side: it rounds what it cuts off, and floors what it pads."""
     return (crop - side) // 2 if crop > side else -round((side - crop) / 2)
 
 
-def _cropped(value: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut the centre out of a picture, and of its maps, boxes and points."""
-    return geometry.center_crop(value, list(size)) if isinstance(value, tv_tensors.TVTensor) else value
+def _cropped(name: str, value: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut the centre out of a picture, and of its maps, boxes and points; what is beyond it is as the table says."""
+    if not isinstance(value, tv_tensors.TVTensor):
+        return value
+    cut = geometry.center_crop(value, list(size))
+    if not isinstance(value, tv_tensors.Mask) or KEYS[name].outside == 0:
+        return cut
+    inside = geometry.center_crop(tv_tensors.Mask(torch.ones(value.shape[-2:], dtype=torch.bool)), list(size))
+    return tv_tensors.Mask(cut.masked_fill(~inside, KEYS[name].outside))
 
 
 def as_images(images: Any) -> Iterator[Tensor]:

@@ -25,7 +25,7 @@ def scene() -> tuple[Any, dict[str, Any]]:
         "labels": torch.tensor([1, 0]),
         "crowd": torch.tensor([False, True]),
         "label": torch.tensor(1),
-        "caption": "a box",
+        "image_id": torch.tensor(5),
     }
     return tv_tensors.Image(image), target
 
@@ -38,7 +38,7 @@ def test_boxes_and_masks_follow_the_pixels(name: str, seed: int) -> None:
     assert image.dtype == torch.uint8
     rows = len(target["labels"])
     assert rows == len(target["boxes"]) == len(target["masks"]) == len(target["crowd"])
-    assert target["caption"] == "a box"
+    assert target["image_id"] == 5
     big = (target["labels"] == 1).nonzero().flatten()
     assert len(big) == 1
     ys, xs = target["masks"][big[0]].nonzero(as_tuple=True)

@@ -4,8 +4,8 @@ A pipeline takes and gives a sample (image, target). It draws from torch's globa
 seeds by (seed, epoch, index).
 
 Joints move as boxes without sides do: torchvision's flips put points where pixels have whole numbers, half a pixel from
-here on both sides. Three points that go with them tell how the picture was moved: in a mirror left joints become right
-ones, and boxes in space and their camera are mirrored too. No other movement leaves boxes in space what they are.
+here on both sides. Three points that go with them tell how the picture was moved; the table of `vidi.keys` says what
+follows for values that do not lie on the picture, such as disparities and the camera.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +18,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from vidi.ops.boxes_3d import mirror_boxes_3d
-from vidi.ops.skeletons import Skeleton
+from vidi.keys import KEYS, change_values, on_picture, row_of
 from vidi.preprocess import Batch, Sample
 
 PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
@@ -52,7 +51,7 @@ class QuarterTurns(v2.Transform):
 
 
 class Rescaled(v2.Transform):
-    """Scale and shift the picture within its frame; what comes in from outside is grey, and ignored in label maps."""
+    """Scale and shift the picture within its frame; what comes in from outside is grey, and 0 in maps."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         draws = torch.rand(3).tolist()
@@ -61,8 +60,7 @@ class Rescaled(v2.Transform):
         return {"translate": shift, "scale": 0.75 * (1.33 / 0.75) ** draws[2]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        label_map = isinstance(inpt, tv_tensors.Mask) and inpt.dtype == torch.uint8
-        fill = 114.0 if isinstance(inpt, tv_tensors.Image) else 255.0 if label_map else 0.0
+        fill = 114.0 if isinstance(inpt, tv_tensors.Image) else 0.0
         return v2.functional.affine(inpt, angle=0, shear=[0, 0], fill=[fill], **params)
 
 
@@ -112,74 +110,61 @@ class Augmentation:
     Args:
         name: one of `PIPELINES`.
         size: (H, W) that crops give.
-        joints: names of the joints that samples with keypoints have.
+        joints, parts: names of the joints and of the body parts that samples have.
     """
 
-    def __init__(self, name: str, size: tuple[int, int], *, joints: tuple[str, ...] = ()):
+    def __init__(self, name: str, size: tuple[int, int], *, joints: tuple[str, ...] = (), parts: tuple[str, ...] = ()):
         if name not in PIPELINES:
             raise ValueError(f"received augment={name!r}, expected one of none, {', '.join(PIPELINES)}")
         self.name = name
         self.transform = PIPELINES[name](size)
-        self.joints = Skeleton(joints)
+        self.names = {**dict.fromkeys(("keypoints", "visibility", "joints"), joints), "parts": parts}
 
     def __call__(self, sample: Sample) -> Sample:
         """Return a sample that was moved as the draws say.
 
         Raises:
-            ValueError: if the picture is mirrored and the names of its joints are not known, or it is moved in another
-                way and has boxes in space.
+            ValueError: if the picture is mirrored and the names of its joints are not known, it is moved in another way
+                and has boxes in space, or a key of the target has no row in `vidi.keys` or becomes false.
         """
         image, target = sample
-        # a list is a pytree that the transforms walk; strings and plain tensors pass through
-        if not {"keypoints", "boxes_3d"} & target.keys():
+        fixed = all(row_of(name).is_fixed and not KEYS[name].outside for name in target)
+        if fixed:  # a list is a pytree that the transforms walk; strings and plain tensors pass through
             moved: tuple[Tensor, Mapping[str, Any]] = self.transform(image, dict(target))
             return drop_lost_objects(moved)
-        return drop_lost_objects(self._moved_with_joints_and_space(image, target))
+        return drop_lost_objects(self._moved_with_values(image, target))
 
-    def _moved_with_joints_and_space(self, image: Tensor, target: Mapping[str, Any]) -> Sample:
-        """Move a sample, its joints as boxes, and the points that tell how."""
+    def _moved_with_values(self, image: Tensor, target: Mapping[str, Any]) -> Sample:
+        """Move a sample, its joints as boxes, the points that tell how, and a map of what is inside the picture."""
         size, points = (image.shape[-2], image.shape[-1]), target.get("keypoints")
-        going = {"corner": _as_boxes(CORNER, size)} | ({} if points is None else {"joints": _as_boxes(points, size)})
+        going: dict[str, Any] = {"corner": _as_boxes(CORNER, size), "inside": tv_tensors.Mask(torch.ones(1, *size))}
+        going |= {} if points is None else {"joints": _as_boxes(points, size)}
         others = {name: value for name, value in target.items() if name != "keypoints"}
-        moved: tuple[Tensor, dict[str, Any], dict[str, Any]] = self.transform(image, others, going)
-        image, found, gone = moved
+        result: tuple[Tensor, dict[str, Any], dict[str, Any]] = self.transform(image, others, going)
+        image, found, gone = result
         shown = (image.shape[-2], image.shape[-1])
         movement = _movement(gone["corner"][:, :2].as_subclass(Tensor))
         if points is not None:
             joints = gone["joints"][:, :2].as_subclass(Tensor).view(points.shape)
-            found |= self._moved_joints(joints, found.get("visibility"), shown, mirrored=bool(movement.det() < 0))
-        if "boxes_3d" in found and not torch.equal(movement, torch.eye(3)):
-            found |= self._mirrored_space(found, movement, shown)
-        return image, found
-
-    def _moved_joints(
-        self, points: Float[Tensor, "N J 2"], visibility: Tensor | None, size: tuple[int, int], *, mirrored: bool
-    ) -> dict[str, Tensor]:
-        """Return keypoints and visibility; those that left the picture are absent, as in a data set."""
-        order = list(range(points.shape[1]))
-        if mirrored:
-            if len(self.joints.joints) != len(order):
-                names = f"the names of {len(self.joints.joints)} joints"
-                raise ValueError(f"received {names} and {len(order)} joints, which cannot be mirrored without theirs")
-            order = self.joints.mirrored()
-        points = points[:, order]
-        inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
-        points = points.where(inside[..., None], 0)
-        moved: dict[str, Tensor] = {"keypoints": tv_tensors.KeyPoints(points, canvas_size=size)}  # type: ignore[call-arg]
-        return moved if visibility is None else moved | {"visibility": visibility[:, order] * inside}
-
-    def _mirrored_space(
-        self, target: Mapping[str, Any], movement: Float[Tensor, "3 3"], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """Return boxes in space, and their camera, as a mirror shows them."""
-        mirror = torch.tensor([[-1.0, 0, size[1]], [0, 1, 0], [0, 0, 1]])
-        if not torch.equal(movement, mirror):
+            found["keypoints"] = on_picture(joints, "points", shown)
+        mirror = torch.tensor([[-1.0, 0, shown[1]], [0, 1, 0], [0, 0, 1]])
+        if "boxes_3d" in found and not any(torch.equal(movement, kept) for kept in (torch.eye(3), mirror)):
             raise ValueError(f"received augment={self.name!r} for boxes in space, expected one of none, flip")
-        moved = {"boxes_3d": mirror_boxes_3d(target["boxes_3d"])}
-        if "intrinsics" in target:
-            camera = target["intrinsics"]
-            moved["intrinsics"] = mirror.to(camera) @ camera @ torch.diag(camera.new_tensor([-1.0, 1, 1]))
-        return moved
+        found = change_values(found, movement, self.names)
+        for name, value in found.items():
+            if KEYS[name].outside:
+                found[name] = tv_tensors.Mask(value.masked_fill(gone["inside"][0] == 0, KEYS[name].outside))
+        if "right" in found and movement[0, 0] < 0:
+            image, found["right"] = found["right"], image
+        return image, found if points is None else _without_lost_joints(found, shown)
+
+
+def _without_lost_joints(target: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """Make joints that left the picture absent, as in a data set."""
+    points = target["keypoints"].as_subclass(Tensor)
+    inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
+    kept = {"keypoints": on_picture(points.where(inside[..., None], 0), "points", size)}
+    return {**target, **kept, **({"visibility": target["visibility"] * inside} if "visibility" in target else {})}
 
 
 CORNER = torch.tensor([[0.0, 0], [1, 0], [0, 1]])  # the points that tell how a picture is moved

@@ -117,7 +117,7 @@ def _augmentation(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augment
     image, _ = dataset[0]
     size = preprocess.crop or preprocess.exact or (image.shape[-2], image.shape[-1])
     joints = getattr(dataset, "joints", ()) or getattr(dataset, "keypoint_names", ())
-    return Augmentation(recipe.augment, size, joints=tuple(joints))
+    return Augmentation(recipe.augment, size, joints=tuple(joints), parts=tuple(getattr(dataset, "parts", ())))
 
 
 def _mixing(recipe: Recipe, classes: int) -> Any:
