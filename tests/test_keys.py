@@ -225,6 +225,12 @@ def test_a_mirrored_key_is_that_of_the_mirrored_picture(name: str) -> None:
         assert_close(found.double(), expected.double(), FLOAT32)
 
 
+def test_parts_that_count_nowhere_stay_so_in_a_mirror() -> None:
+    image, target = of_key("parts")[0]
+    _, moved = mirrored(image, {"parts": tv_tensors.Mask(torch.full_like(target["parts"], 255))})
+    assert (moved["parts"] == 255).all()
+
+
 def test_a_mirror_makes_a_caption_false() -> None:
     with pytest.raises(ValueError, match="makes caption false"):
         mirrored(*of_key("caption")[0])

@@ -29,7 +29,7 @@ from vidi.ops.boxes import (
     paired_generalized_box_iou,
     xyxy_to_cxcywh_normalized,
 )
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Batch, MaskedBatch, Placement
 
 K, Q = 3, 6
 SIZE = (64, 96)
@@ -53,7 +53,7 @@ def target(boxes: Any, labels: Any = None, crowd: Any = None) -> dict[str, Tenso
 def batch_of(targets: list[dict[str, Tensor]]) -> Batch:
     images = torch.zeros(len(targets), 3, *SIZE, dtype=torch.float64)
     mask = torch.ones(len(targets), *SIZE, dtype=torch.bool)
-    return Batch(images, mask, [Placement(SIZE, SIZE)] * len(targets), targets)
+    return MaskedBatch(images, mask, [Placement(SIZE, SIZE)] * len(targets), targets)
 
 
 def random_outputs(images: int, *, queries: int = Q, layers: int = 3, outputs: int = K, seed: int = 0) -> DetrOutputs:
@@ -266,7 +266,7 @@ def test_queries_are_decoded_in_parallel_and_in_no_order(positions):
 def test_queries_that_are_equal_find_the_same():
     """Content starts at zero: only their embeddings tell queries apart, and all of them are learnt."""
     model, images = small(), torch.randn(1, 3, *SIZE, dtype=torch.float64)
-    batch = Batch(images, torch.ones(1, *SIZE, dtype=torch.bool), [Placement(SIZE, SIZE)], [target(BOXES["one"])])
+    batch = MaskedBatch(images, torch.ones(1, *SIZE, dtype=torch.bool), [Placement(SIZE, SIZE)], [target(BOXES["one"])])
     torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
     assert (model.network.queries.grad.abs().sum(1) > 0).all()
     with torch.no_grad():

@@ -28,7 +28,7 @@ from vidi.figures.detr_maps import object_attention, pixel_attention
 from vidi.model import Step, Supervised
 from vidi.nn.positional import sinusoids_2d
 from vidi.ops.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh_normalized
-from vidi.preprocess import Batch, Placement, Preprocess
+from vidi.preprocess import Batch, MaskedBatch, Placement, Preprocess
 from vidi.weights.renaming import renamed
 from vidi.weights.tables.transformers_detr import DETR
 
@@ -115,7 +115,7 @@ def their_targets() -> list[dict[str, Tensor]]:
 
 
 def batch_of(pair: Any) -> Batch:
-    return Batch(pair.images, pair.mask, [Placement(size, size) for size in SIZES], targets())
+    return MaskedBatch(pair.images, pair.mask, [Placement(size, size) for size in SIZES], targets())
 
 
 def model_of(pair: Any) -> Supervised:

@@ -44,7 +44,7 @@ from vidi.model import Step, Supervised
 from vidi.necks.feature_pyramid import FeaturePyramid
 from vidi.nn.cost import count_cost
 from vidi.nn.normalization import norm_layer
-from vidi.preprocess import Batch, Placement, Preprocess
+from vidi.preprocess import Batch, MaskedBatch, Placement, Preprocess
 from vidi.weights.renaming import renamed, under
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.torchvision_faster_rcnn import FASTER_RCNN, FASTER_RCNN_V2, STAGES, background_last
@@ -219,7 +219,7 @@ def pair(request: pytest.FixtureRequest) -> SimpleNamespace:
         ProposalSelection(TRAINED, TRAINED),
     )
     names = tuple(f"class {k}" for k in range(K))
-    preprocess = Preprocess(*SIZE, stride=32, antialias=False)
+    preprocess = Preprocess(*SIZE, stride=32, antialias=False, masked=True)
     ours = Supervised(network, criterion, RegionDecode(names, detections_per_image=30), preprocess)
     rename = lambda tensors: convert(renamed(tensors, table))  # noqa: E731 - both steps, as a value
     return SimpleNamespace(reference=reference, ours=ours, images=images, rename=rename)
@@ -238,7 +238,7 @@ def targets(first_label: int) -> list[dict[str, torch.Tensor]]:
 
 
 def batch_of(images: torch.Tensor) -> Batch:
-    return Batch(images, images[:, 0] != 0, [Placement(size, size) for size in SIZES], targets(0))
+    return MaskedBatch(images, images[:, 0] != 0, [Placement(size, size) for size in SIZES], targets(0))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_detections(pair: SimpleNamespace) -> None:
         features = pair.reference.backbone(pair.images)
         boxes, _ = pair.reference.rpn(image_list(pair.images), features)
         expected, _ = pair.reference.roi_heads(features, boxes, SIZES)
-        outputs = pair.ours.run(batch_of(pair.images))
+        outputs = pair.ours(*batch_of(pair.images).inputs)
     assert torch.equal(outputs.valid.sum(1), torch.tensor([len(b) for b in boxes]))
     results = pair.ours.decode(outputs, [Placement(size, size) for size in SIZES])
     assert min(len(result) for result in results) > 5

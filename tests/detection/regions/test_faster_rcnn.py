@@ -16,7 +16,7 @@ from vidi.detection.regions.faster_rcnn import (
 )
 from vidi.model import Step, evaluating
 from vidi.ops.boxes import box_iou
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Batch, MaskedBatch, Placement
 
 K = 3
 SIZE = (64, 96)
@@ -38,7 +38,7 @@ def batch_of(boxes: list[list[list[float]]], size: tuple[int, int] = SIZE) -> Ba
     images = torch.randn(len(boxes), 3, *size, generator=generator)
     rows = [torch.tensor(b, dtype=torch.float32).view(-1, 4) for b in boxes]
     targets = [{"boxes": b, "labels": torch.arange(len(b)) % K} for b in rows]
-    return Batch(images, images[:, 0] > -99, [Placement(size, size)] * len(boxes), targets)
+    return MaskedBatch(images, images[:, 0] > -99, [Placement(size, size)] * len(boxes), targets)
 
 
 def total(model: Any, batch: Batch, seed: int = 0) -> torch.Tensor:
