@@ -110,10 +110,11 @@ def test_a_resized_key_is_that_of_the_scene_at_this_size(name: str) -> None:
 
 
 def test_a_camera_follows_a_picture_that_changes_its_form() -> None:
-    for image, target in of_key("boxes_3d", "intrinsics", "disparity"):
-        _, placed, _ = Preprocess(exact=(HALF, 2 * SIDE)).place(image, target)
+    oblong = World(count=3, size=(HALF, SIDE), targets=("boxes_3d", "intrinsics", "disparity"))
+    for image, target in oblong:
+        _, placed, _ = Preprocess(exact=(32, 2 * SIDE)).place(image, target)
         corners = box_3d_corners(target["boxes_3d"])
-        expected = project_points(corners, target["intrinsics"]) * torch.tensor([2.0, 0.5])
+        expected = project_points(corners, target["intrinsics"]) * torch.tensor([2.0, 32 / HALF])
         assert_close(project_points(corners, placed["intrinsics"]), expected, FLOAT32)
         assert placed["intrinsics"][0, 0] == 2 * target["intrinsics"][0, 0]
         assert {*placed["disparity"].flatten().tolist()} <= {*(2 * target["disparity"]).flatten().tolist()}
