@@ -118,24 +118,24 @@ def assert_equal_runs(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-# batches of 4 and a last one of 2 or 3: equal shares, unequal ones, less than a micro-batch for each
-@pytest.mark.parametrize(
-    ("processes", "accumulate", "count"), [(2, 1, 22), (2, 1, 23), (2, 2, 22)], ids=["even", "odd", "accumulated"]
-)
-def test_two_processes_compute_what_one_does(
-    run_python: RunPython, tmp_path: Path, processes: int, accumulate: int, count: int
-) -> None:
+def test_two_processes_compute_what_one_does(run_python: RunPython, tmp_path: Path) -> None:
     """Equal weights and losses after 12 updates, normalised by the positives of both processes."""
-    numbers = [f"{key}={value}" for key, value in {**NO_DRAWS, "batch_size": 4, "count": count}.items()]
+    # batches of 4 and a last one of 2 or 3: equal shares, unequal ones, less than a micro-batch for each
+    cases = {"even": (1, 22), "odd": (1, 23), "accumulated": (2, 22)}  # accumulate, count
+    words: list[str] = []
+    for name, (accumulate, count) in cases.items():
+        numbers = {**NO_DRAWS, "batch_size": 4, "count": count}
+        make_training(tmp_path / f"{name}-one", **numbers).fit()
+        given = {**numbers, "accumulate": accumulate}
+        words += ["then", str(tmp_path / f"{name}-two"), *(f"{key}={value}" for key, value in given.items())]
     environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
-    for several, folder in ((1, "one"), (processes, "two")):
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={several}"]
-        given = [*numbers, f"accumulate={1 if several == 1 else accumulate}"]
-        done = run_python(*launch, "-m", "tests.engine.tiny", tmp_path / folder, *given, env=environment)
-        assert done.returncode == 0, done.stderr
-    one, two = (files.read_state(tmp_path / folder / "state.pt") for folder in ("one", "two"))
-    assert one["step"] == 12
-    assert_equal_runs(one, two)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = run_python(*launch, "-m", "tests.engine.tiny", *words[1:], env=environment)
+    assert done.returncode == 0, done.stderr
+    for name in cases:
+        one, two = (files.read_state(tmp_path / f"{name}-{folder}" / "state.pt") for folder in ("one", "two"))
+        assert one["step"] == 12
+        assert_equal_runs(one, two)
 
 
 # last batches of 2, 3 (as 2 + 1) and 6 (as 2 + 2 + 2): fewer micro-batches, of unequal sizes

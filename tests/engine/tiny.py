@@ -112,4 +112,6 @@ STANDARD: dict[str, Any] = {
 if __name__ == "__main__":
     torch.set_num_threads(1)
     types = {"noise": float, "count": int, **{name: field.type for name, field in Recipe.__dataclass_fields__.items()}}
-    make_training(Path(sys.argv[1]), **check_overrides(split_overrides(sys.argv[2:]), types)).fit()
+    for words in " ".join(sys.argv[1:]).split(" then "):
+        folder, *numbers = words.split()
+        make_training(Path(folder), **check_overrides(split_overrides(numbers), types)).fit()
