@@ -50,11 +50,6 @@ class Entry:
         return {argument: hints[argument] for argument in inspect.signature(self.builder).parameters}
 
     @property
-    def said(self) -> set[str]:
-        """The arguments that a training takes from its data set."""
-        return self.arguments.keys() & self.task.says.keys()
-
-    @property
     def keys(self) -> dict[str, Any]:
         """Every key that a training takes from its user, with its type: of recipes, by stage, and of the builder."""
         hints = get_type_hints(Recipe)
