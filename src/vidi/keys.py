@@ -112,6 +112,8 @@ KEYS: dict[str, Key] = {
     "image_id": Key("image"),
     "label": Key("image"),
     "caption": Key("image", mirrored=None),  # it says what is left and right
+    "tokens": Key("image"),
+    "sentence": Key("image"),
     # of an object
     "boxes": Key("object", "boxes"),
     "proposals": Key("object", "boxes"),

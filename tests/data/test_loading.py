@@ -51,7 +51,7 @@ class Numbered(Dataset[Any]):
 
 def drawn(sample: Any) -> Any:
     """Augment by a number that is drawn."""
-    return sample[0], {**sample[1], "drawn": torch.rand(())}
+    return sample[0], {**sample[1], "identity": torch.rand(())}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -68,7 +68,7 @@ def test_batches_are_functions_of_seed_epoch_and_index(workers: int) -> None:
         assert [int(target["label"]) for target in batch.targets] == rows
         for row, target in zip(rows, batch.targets, strict=True):
             with seeded_draws(7, epoch, row, 1):
-                assert target["drawn"] == torch.rand(())
+                assert target["identity"] == torch.rand(())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
