@@ -16,7 +16,7 @@ from benchmarks.timing import compare
 from vidi.model import Supervised, evaluating
 from vidi.weights.creation import create
 from vidi.weights.loading import load_tensors
-from vidi.weights.published import PUBLISHED
+from vidi.weights.table import PUBLISHED
 
 SIZE = (480, 640)
 BAR = 0.95
@@ -39,7 +39,7 @@ def pair(name: str, class_layer: str, bound: str) -> tuple[Supervised, nn.Module
     with torch.no_grad():
         theirs.get_submodule(class_layer).weight.mul_(SCALE)
     ours = create(name, categories=source.categories(), shorter=SIZE[0], longest=SIZE[1], **source.arguments)
-    load_tensors(ours, theirs.state_dict(), source)
+    load_tensors(ours, theirs.state_dict(), source.layout)
     return ours.eval(), theirs.eval()
 
 

@@ -21,9 +21,9 @@ from vidi.backbones.senet import seresnet50
 from vidi.model import Supervised
 from vidi.nn.inference import fuse_for_inference
 from vidi.weights.loading import load_tensors
-from vidi.weights.sources import Source
+from vidi.weights.published import Published
 from vidi.weights.tables import timm_senet, torchvision_efficientnet, torchvision_mobilenet, torchvision_regnet
-from vidi.weights.tables.timm_resnet import SOURCES as TIMM_RESNET
+from vidi.weights.tables.timm_resnet import PUBLISHED as TIMM_RESNET
 
 BATCH, SIDE = 8, 224
 EAGER_BAR = 0.95
@@ -35,18 +35,18 @@ class Case(NamedTuple):
 
     build: Callable[..., Supervised]
     peer: str
-    sources: Mapping[str, Source]  # one of them has the table of names
+    sources: Mapping[str, Published]  # one of them has the table of names
     fused_bar: float = 0.9
     rounds: int = 5
 
 
 CASES = (
-    Case(mobilenet_v2, "torchvision", torchvision_mobilenet.SOURCES, 1.3, 9),
-    Case(efficientnet_b0, "torchvision", torchvision_efficientnet.SOURCES, 1.3, 9),
-    Case(regnet_y_400mf, "torchvision", torchvision_regnet.SOURCES, rounds=9),
+    Case(mobilenet_v2, "torchvision", torchvision_mobilenet.PUBLISHED, 1.3, 9),
+    Case(efficientnet_b0, "torchvision", torchvision_efficientnet.PUBLISHED, 1.3, 9),
+    Case(regnet_y_400mf, "torchvision", torchvision_regnet.PUBLISHED, rounds=9),
     Case(resnet50, "torchvision", TIMM_RESNET, 1.1),
     Case(resnext50_32x4d, "torchvision", TIMM_RESNET),
-    Case(seresnet50, "timm", timm_senet.SOURCES),
+    Case(seresnet50, "timm", timm_senet.PUBLISHED),
 )
 
 
@@ -64,7 +64,7 @@ def _rows(case: Case, images: Tensor) -> tuple[str, str]:
     peer = _peer(case.peer, name)
     model = case.build()
     source = next(source for source in case.sources.values() if source.model == name)
-    load_tensors(model, peer.state_dict(), source)
+    load_tensors(model, peer.state_dict(), source.layout)
     model.eval()
     fused = fuse_for_inference(model)
     expected = peer(images)

@@ -19,7 +19,7 @@ from vidi.weights.tables import cifar_resnet
 def published(shared_data: Path) -> Supervised:
     model = resnet_cifar.resnet20(categories=cifar_resnet.cifar10_categories())
     tensors = files.read_tensors(shared_data / "weights_cifar10_resnet20" / "resnet20.safetensors")
-    load_tensors(model, tensors, cifar_resnet.SOURCES["resnet20/akamaster/cifar10"])
+    load_tensors(model, tensors, cifar_resnet.PUBLISHED["resnet20/akamaster/cifar10"].layout)
     return model
 
 

@@ -9,10 +9,10 @@ import pytest
 from vidi import files
 from vidi.model import Supervised
 from vidi.preprocess import Preprocess
-from vidi.weights import published
+from vidi.weights import table
+from vidi.weights.published import File, Published
 from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
-from vidi.weights.tables.cifar_resnet import SOURCES
+from vidi.weights.tables.cifar_resnet import PUBLISHED
 
 NAME = "resnet20/akamaster/cifar10"
 TO_PUBLISHED = {
@@ -24,14 +24,15 @@ TO_PUBLISHED = {
 }
 
 
-def publish(donor: Supervised, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def publish(donor: Supervised, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Published:
     """Publish a ResNet-20 for images of 40 pixels in `folder`/web; the caches, in `folder`, are empty."""
     state = renamed(donor.network.state_dict(), TO_PUBLISHED)
     path = folder / "web" / "resnet20.th"
     files.write_state(path, {"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 200})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    source = replace(SOURCES[NAME], url=path.as_uri(), sha256=digest[:8], preprocess=Preprocess(exact=(40, 40)))
-    monkeypatch.setitem(published.PUBLISHED, NAME, source)
+    file = File(path.as_uri(), digest[:8])
+    source = replace(PUBLISHED[NAME], files=(file,), preprocess=Preprocess(exact=(40, 40)))
+    monkeypatch.setitem(table.PUBLISHED, NAME, source)
     monkeypatch.setenv("VIDI_WEIGHTS", str(folder / "weights"))
     monkeypatch.setenv("TORCH_HOME", str(folder / "torch"))
     return source

@@ -12,12 +12,23 @@ from torch import Tensor, nn
 
 from tests.parity.networks import randomise
 from vidi.backbones.darknet import darknet53, trunk
+from vidi.model import Saved
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
-from vidi.weights.darknet_files import Header, load_darknet, read_header
+from vidi.weights.darknet_files import Header, Order, read_header
+from vidi.weights.local_files import load_file
+from vidi.weights.strict import load_strictly
 
 WIDE = struct.pack("<3iq", 0, 2, 5, 2**33)  # version 0.2, more images seen than 32 bits can count
 NARROW = struct.pack("<4i", 0, 1, 0, 123)
+
+
+def load_darknet(network: nn.Module, path: Path, name: str = "some") -> Header:
+    """Load a file as one's own into a model that is but the network; return its header."""
+    model = Saved()
+    model.network = network
+    assert load_file(model, name, path) == "darknet"
+    return read_header(path.read_bytes())
 
 
 def convolution(layer: ConvNorm) -> list[Tensor]:
@@ -68,7 +79,7 @@ def test_a_cut_file_fits_the_trunk(tmp_path: Path) -> None:
     path = tmp_path / "darknet53.conv.74"
     path.write_bytes(WIDE + body_of(darknet53_layers(network)[:-2]))
     backbone = trunk(width=4)
-    load_darknet(backbone, path)
+    load_strictly(backbone, Order().ours(backbone, path.read_bytes()))
     expected = network.get_submodule("backbone").state_dict()
     name = "stages.4.4.conv2.conv.weight"
     assert torch.equal(backbone.get_parameter(name), expected[name])

@@ -19,9 +19,9 @@ from vidi.weights.tables import (
     torchvision_regnet,
 )
 
-TORCHVISION = torchvision_mobilenet.SOURCES | torchvision_efficientnet.SOURCES | torchvision_regnet.SOURCES
-TIMM = timm_mobilenet.SOURCES | timm_efficientnet.SOURCES | timm_darknet.SOURCES
-ALL = TORCHVISION | TIMM | efficientnet_lite.SOURCES
+TORCHVISION = torchvision_mobilenet.PUBLISHED | torchvision_efficientnet.PUBLISHED | torchvision_regnet.PUBLISHED
+TIMM = timm_mobilenet.PUBLISHED | timm_efficientnet.PUBLISHED | timm_darknet.PUBLISHED
+ALL = TORCHVISION | TIMM | efficientnet_lite.PUBLISHED
 
 
 @pytest.mark.parametrize("name", list(TORCHVISION))
@@ -30,8 +30,8 @@ def test_torchvision_says_the_same(name: str) -> None:
     theirs = torchvision.models.get_model_weights(model)[version.upper()]
     ours = TORCHVISION[name]
     transforms = theirs.transforms()
-    assert ours.url == theirs.url
-    assert ours.sha256 in ours.filename
+    assert ours.files[0].url == theirs.url
+    assert ours.files[0].sha256 in ours.files[0].name
     assert ours.score == {key.replace("acc@", "top"): v for key, v in theirs.meta["_metrics"]["ImageNet-1K"].items()}
     assert [ours.preprocess.shorter] == transforms.resize_size
     assert ours.preprocess.crop == tuple(transforms.crop_size * 2)
@@ -66,8 +66,8 @@ def test_timm_says_the_same(name: str) -> None:
     assert theirs is not None
     assert isinstance(theirs.url, str)
     moved = theirs.url.replace("/huggingface/", "/rwightman/")  # one repository under its two owners
-    assert (ours.url, ours.licence.lower()) == (moved, theirs.license)
-    assert ours.sha256 in ours.filename
+    assert (ours.files[0].url, ours.licence.lower()) == (moved, theirs.license)
+    assert ours.files[0].sha256 in ours.files[0].name
     side = (theirs.test_input_size or theirs.input_size)[1]
     assert ours.preprocess.crop == (side, side)
     assert ours.preprocess.shorter == int(side / (theirs.test_crop_pct or theirs.crop_pct))
@@ -105,5 +105,5 @@ def test_mobilenets_of_timm_have_our_tensors(name: str) -> None:
     with torch.device("meta"):
         ours = mobilenet.mobilenet_v2(categories=1000, **source.arguments).network
         theirs = timm.create_model(timm_name(name).split(".")[0])
-    expected = {key: value.shape for key, value in renamed(theirs.state_dict(), source.names).items()}
+    expected = {key: value.shape for key, value in renamed(theirs.state_dict(), source.layout.names).items()}
     assert {key: value.shape for key, value in ours.state_dict().items()} == expected

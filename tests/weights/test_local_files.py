@@ -12,7 +12,8 @@ from vidi import files
 from vidi.backbones.resnet import resnet18
 from vidi.detection.yolo import yolov3_small
 from vidi.weights.creation import create
-from vidi.weights.local_files import load_file, read_tensors, usual_arguments
+from vidi.weights.local_files import load_file, usual_arguments
+from vidi.weights.reading import read_tensors
 
 
 def test_darknet_files_of_a_detector_are_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from vidi.nn.positional import resized_positions
 from vidi.preprocess import IMAGENET_MEAN
 from vidi.weights.creation import create
 from vidi.weights.own_runs import OtherModelError, by_category
-from vidi.weights.published import PUBLISHED
+from vidi.weights.table import PUBLISHED
 
 SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small"}
 SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 8, "augment": "none"}
@@ -73,7 +73,7 @@ def test_a_model_begins_with_its_own_weights_and_a_new_head_for_other_categories
 def test_published_weights_and_ones_own_leave_the_same_layers_out(name: str) -> None:
     source = next(source for source in PUBLISHED.values() if source.model == name)
     found = by_category(CATALOG[name].builder, {**source.arguments, "categories": 5})
-    assert set(found) == {f"{source.into}.{key}" for key in source.by_category}
+    assert set(found) == {f"{source.layout.into}.{key}" for key in source.layout.by_category}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -14,15 +14,15 @@ from vidi.backbones import alexnet, googlenet, inception_v3, vgg
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.model import Supervised
 from vidi.weights.loading import load_tensors
-from vidi.weights.sources import Source
+from vidi.weights.published import Published
 from vidi.weights.tables import torchvision_alexnet, torchvision_googlenet, torchvision_inception, torchvision_vgg
 
 FID = "inception_v3_fid/pytorch_fid/tensorflow_2015"
-SOURCES: dict[str, Source] = {
-    **torchvision_googlenet.SOURCES,
-    **torchvision_inception.SOURCES,
-    **torchvision_alexnet.SOURCES,
-    **torchvision_vgg.SOURCES,
+SOURCES: dict[str, Published] = {
+    **torchvision_googlenet.PUBLISHED,
+    **torchvision_inception.PUBLISHED,
+    **torchvision_alexnet.PUBLISHED,
+    **torchvision_vgg.PUBLISHED,
 }
 OF_TORCHVISION = [name for name in SOURCES if name != FID]
 TRANSFORMS_ITS_INPUT = ("googlenet", "inception_v3")
@@ -38,8 +38,8 @@ def test_torchvision_says_the_same(name: str) -> None:
     model, _, version = name.split("/")
     theirs = torchvision.models.get_model_weights(model)[version.upper()]
     ours, transforms = SOURCES[name], theirs.transforms()
-    assert ours.url == theirs.url
-    assert ours.sha256 in ours.filename
+    assert ours.files[0].url == theirs.url
+    assert ours.files[0].sha256 in ours.files[0].name
     assert ours.score == {key.replace("acc@", "top"): v for key, v in theirs.meta["_metrics"]["ImageNet-1K"].items()}
     assert [ours.preprocess.shorter] == transforms.resize_size
     assert ours.preprocess.crop == tuple(transforms.crop_size * 2)
@@ -70,11 +70,11 @@ def test_every_tensor_of_a_file_has_its_place(name: str) -> None:
         else:
             theirs = torchvision.models.get_model(source.model, weights=None, init_weights=False)
     tensors = {key: torch.empty_like(value, device="meta") for key, value in theirs.state_dict().items()}
-    load_tensors(model, tensors, source)
+    load_tensors(model, tensors, source.layout)
     depend = [
         key for key, value in model.network.state_dict().items() if value.shape[:1] == (len(source.categories()),)
     ]
-    assert set(source.by_category) == {key for key in depend if ".linear." in key}
+    assert set(source.layout.by_category) == {key for key in depend if ".linear." in key}
 
 
 @pytest.mark.parametrize("model", TRANSFORMS_ITS_INPUT)
@@ -97,7 +97,7 @@ def test_googlenet_of_a_file_equals_torchvision() -> None:
     state: dict[str, Tensor] = theirs.state_dict()
     source = SOURCES["googlenet/torchvision/imagenet1k_v1"]
     ours = builder_of("googlenet")(categories=source.categories(), **source.arguments)
-    load_tensors(ours, state, source)
+    load_tensors(ours, state, source.layout)
     mean, std = (torch.tensor(x).view(3, 1, 1) for x in (source.preprocess.mean, source.preprocess.std))
     transforms = torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.transforms()
     pixels = torch.rand(2, 3, 64, 64)
@@ -108,7 +108,7 @@ def test_googlenet_of_a_file_equals_torchvision() -> None:
 
 def test_pytorch_fid_says_the_same() -> None:
     source = SOURCES[FID]
-    assert source.url == pytorch_fid.inception.FID_WEIGHTS_URL
-    assert source.sha256 in source.filename
+    assert source.files[0].url == pytorch_fid.inception.FID_WEIGHTS_URL
+    assert source.files[0].sha256 in source.files[0].name
     assert len(source.categories()) == 1008
     assert source.preprocess == inception_v3_fid(width=8).preprocess

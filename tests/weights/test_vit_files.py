@@ -15,7 +15,7 @@ from vidi import files
 from vidi.backbones import vit
 from vidi.model import Supervised
 from vidi.nn.positional import resized_positions
-from vidi.weights.vit_files import load_vit
+from vidi.weights.local_files import load_file
 
 
 def theirs(publisher: str) -> nn.Module:
@@ -59,7 +59,7 @@ def images() -> Tensor:
 def test_a_file_gives_its_publisher_s_numbers(publisher: str, tmp_path: Path) -> None:
     network = theirs(publisher)
     model = ours(eps=1e-12 if publisher == "transformers" else 1e-6)
-    assert load_vit(model, written(network, tmp_path)) == publisher
+    assert load_file(model, "vit_tiny", written(network, tmp_path)) == publisher
     expected: Any = network(images())
     expected = expected if isinstance(expected, Tensor) else expected.logits
     assert_close(model(images()).logits, expected, 1e-5)
@@ -71,7 +71,7 @@ def test_what_transformers_saves_is_read(tmp_path: Path) -> None:
     network = theirs("transformers")
     network.save_pretrained(tmp_path)  # type: ignore[operator]
     model = ours(eps=1e-12)
-    assert load_vit(model, tmp_path / "model.safetensors") == "transformers"
+    assert load_file(model, "vit_tiny", tmp_path / "model.safetensors") == "transformers"
     assert_close(model(images()).logits, network(images()).logits, 1e-5)
 
 
@@ -86,7 +86,7 @@ def test_names_of_transformers_before_version_5(tmp_path: Path) -> None:
         old[name.replace("mlp.fc1.", "intermediate.dense.").replace("mlp.fc2.", "output.dense.")] = value
     files.write_tensors(tmp_path / "model.safetensors", old)
     model = ours(eps=1e-12)
-    load_vit(model, tmp_path / "model.safetensors")
+    load_file(model, "vit_tiny", tmp_path / "model.safetensors")
     assert_close(model(images()).logits, network(images()).logits, 1e-5)
 
 
@@ -97,8 +97,8 @@ def test_a_file_without_a_head_is_loaded_below_a_new_one(tmp_path: Path) -> None
     head = model.get_parameter("network.head.linear.weight").clone()
     path = written(network, tmp_path)
     with pytest.raises(ValueError, match=r"2 missing: head\.linear\.weight"):
-        load_vit(model, path)
-    load_vit(model, path, new_head=True)
+        load_file(model, "vit_tiny", path)
+    load_file(model, "vit_tiny", path, new_head=True)
     assert torch.equal(model.get_parameter("network.head.linear.weight"), head)
     tokens = model.network.backbone.tokens(images())  # type: ignore[operator, union-attr]
     assert_close(tokens, network(images()).last_hidden_state, 1e-5)
@@ -110,7 +110,7 @@ def test_a_file_without_a_head_is_loaded_below_a_new_one(tmp_path: Path) -> None
 )
 def test_positions_follow_the_rule_of_the_publisher(publisher: str, rule: dict, tmp_path: Path) -> None:
     network, model = theirs(publisher), ours((24, 16))
-    load_vit(model, written(network, tmp_path))
+    load_file(model, "vit_tiny", written(network, tmp_path))
     (table,) = (value for value in network.state_dict().values() if value.shape == (1, 17, 24))
     received = model.get_parameter("network.backbone.positions.table")
     torch.testing.assert_close(received, resized_positions(table, (3, 2), **rule))
@@ -121,7 +121,7 @@ def test_files_of_torch_hold_tensors_alone_or_under_a_name(under: str | None, tm
     state = theirs("timm").state_dict()
     files.write_state(tmp_path / "file.pth", state if under is None else {under: state, "epoch": 3})
     model = ours()
-    assert load_vit(model, tmp_path / "file.pth") == "timm"
+    assert load_file(model, "vit_tiny", tmp_path / "file.pth") == "timm"
     assert torch.equal(model.get_parameter("network.backbone.encoder.norm.bias"), state["norm.bias"])
 
 
@@ -129,12 +129,19 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     model = ours()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     files.write_tensors(tmp_path / "other.safetensors", {"conv1.weight": torch.zeros(2)})
-    with pytest.raises(ValueError, match="1 tensors without positions, expected one of"):
-        load_vit(model, tmp_path / "other.safetensors")
+    tried = "; ".join(
+        rf"as {publisher}'s: the rename table does not fit 1 tensors: conv1\.weight \(0 rows match\)"
+        for publisher in ("timm", "torchvision", "transformers")
+    )
+    with pytest.raises(ValueError, match=rf"other\.safetensors does not fit vit_tiny: {tried}$"):
+        load_file(model, "vit_tiny", tmp_path / "other.safetensors")
     shallow = theirs("timm")
     shallow.blocks = shallow.blocks[:1]  # type: ignore[index]
-    with pytest.raises(ValueError, match=r"missing: backbone\.encoder\.layers\.1"):
-        load_vit(model, written(shallow, tmp_path))
+    with pytest.raises(
+        ValueError,
+        match=r"fit vit_tiny: as timm's: the weights do not fit .* missing: backbone\.encoder\.layers\.1[^;]*$",
+    ):
+        load_file(model, "vit_tiny", written(shallow, tmp_path))
     with pytest.raises(FileNotFoundError):
-        load_vit(model, tmp_path / "nothing.safetensors")
+        load_file(model, "vit_tiny", tmp_path / "nothing.safetensors")
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())

@@ -14,7 +14,7 @@ from vidi.results.categories import category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.local_files import load_file, usual_arguments
 from vidi.weights.own_runs import OwnWeights, own_model
-from vidi.weights.sources import Source
+from vidi.weights.published import Published
 
 
 def create(
@@ -68,9 +68,9 @@ def _with_weights(row: Entry, weights: str, checked: Mapping[str, Any], download
         model = row.builder(**{**usual_arguments(name, Path(weights)), **checked})
         load_file(model, name, Path(weights), new_head="categories" in checked)
         return model
-    source = weights_of(name, weights)
-    categories = source.categories()
-    model = row.builder(**{**source.arguments, "categories": categories, **checked})
+    known = weights_of(name, weights)
+    categories = known.categories()
+    model = row.builder(**{**known.arguments, "categories": categories, **checked})
     load_published(
         model,
         f"{name}/{weights}",
@@ -103,7 +103,7 @@ def recorded_weights(name: str, weights: str | None) -> dict[str, str]:
     return {"weights": str(Path(weights).resolve()), "weights_sha256": digest}
 
 
-def weights_of(name: str, weights: str) -> Source:
+def weights_of(name: str, weights: str) -> Published:
     """Return what is known about published weights of a model.
 
     Raises:

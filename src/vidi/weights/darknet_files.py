@@ -8,22 +8,22 @@
 
 All little-endian. The layers are those of the network, in the order in which it was put together; a connected layer
 and a 1x1 convolution of a single pixel are the same numbers. A file that was cut after n layers (`darknet53.conv.74`)
-holds the same as a network without its head.
+holds the same as a network without its head: `load_strictly(trunk, Order().ours(trunk, files.read_bytes(path)))`.
 """
 
 import math
 import struct
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vidi import files
 from vidi.nn.convolution import ConvNorm
-from vidi.weights.strict import BATCH_COUNTER, load_strictly
+from vidi.results.categories import Categories
+from vidi.weights.strict import BATCH_COUNTER
 
 TRANSPOSED = 1000  # versions above it have the matrices of connected layers transposed
 
@@ -38,26 +38,49 @@ class Header(NamedTuple):
     size: int  # of the header, in bytes
 
 
-def load_darknet(network: nn.Module, path: str | Path) -> Header:
-    """Load a Darknet file into a network and return its header.
+@dataclass(frozen=True)
+class Order:
+    """The layout of files without names: parts of a network in the order of the file, each as it was put together."""
 
-    Args:
-        network: built of `ConvNorm`, plain convolutions and linear layers, in the order of the file.
-        path: the file.
+    parts: tuple[str, ...] = ("",)  # names of sub-modules
+    categories: Callable[[], Categories] | None = None  # of the file that the authors publish, if they do
+    publisher: str = "darknet"
+    into: str = "network"
+    by_category: tuple[str, ...] = ()  # a file has always its own head
 
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file is shorter or longer than the network, or the network has tensors that no Darknet file
-            holds; the network is then as it was.
-    """
-    data = files.read_bytes(path)
-    try:
+    def ours(self, network: nn.Module, data: bytes) -> dict[str, Tensor]:
+        """Return the tensors of a file under the names that they have in a network.
+
+        Args:
+            network: built of `ConvNorm`, plain convolutions and linear layers.
+            data: the whole file.
+
+        Raises:
+            ValueError: if the file is shorter or longer than the network, or the network has tensors that no Darknet
+                file holds.
+        """
         header = read_header(data)
-        tensors = read_layers(data, header, network)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    load_strictly(network, tensors)
-    return header
+        layers = [layer for part in self.parts for layer in _layers(network.get_submodule(part), part and f"{part}.")]
+        places = [place for name, layer in layers for place in _order(name, layer)]
+        state = {name: value for name, value in network.state_dict().items() if not name.endswith(BATCH_COUNTER)}
+        unlike = state.keys() ^ {name for name, _ in places}
+        if unlike:
+            raise ValueError(f"the network is not made of layers as Darknet has them: {', '.join(sorted(unlike)[:5])}")
+        needed = sum(state[name].numel() for name, _ in places)
+        present, rest = divmod(len(data) - header.size, 4)
+        if present != needed or rest:
+            raise ValueError(
+                f"received {present} numbers and {rest} bytes after the header, expected {needed} numbers: the file is "
+                "damaged or belongs to another network"
+            )
+        numbers = torch.from_numpy(np.frombuffer(data, "<f4", offset=header.size).astype(np.float32))
+        transposed = max(header.major, header.minor) > TRANSPOSED
+        tensors: dict[str, Tensor] = {}
+        for name, is_matrix in places:
+            shape = state[name].shape
+            value, numbers = numbers[: math.prod(shape)], numbers[math.prod(shape) :]
+            tensors[name] = value.view(shape[::-1]).T if is_matrix and transposed else value.view(shape)
+        return tensors
 
 
 def read_header(data: bytes) -> Header:
@@ -70,30 +93,6 @@ def read_header(data: bytes) -> Header:
         raise ValueError(f"received {len(data)} bytes, expected at least the 20 of a header of version {major}.{minor}")
     (seen,) = struct.unpack_from("<q" if wide else "<i", data, 12)
     return Header(major, minor, revision, seen, 20 if wide else 16)
-
-
-def read_layers(data: bytes, header: Header, network: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of a file under the names that they have in the network; see `load_darknet`."""
-    places = [place for name, layer in _layers(network) for place in _order(name, layer)]
-    state = {name: value for name, value in network.state_dict().items() if not name.endswith(BATCH_COUNTER)}
-    unlike = state.keys() ^ {name for name, _ in places}
-    if unlike:
-        raise ValueError(f"the network is not made of layers as Darknet has them: {', '.join(sorted(unlike)[:5])}")
-    needed = sum(state[name].numel() for name, _ in places)
-    present, rest = divmod(len(data) - header.size, 4)
-    if present != needed or rest:
-        raise ValueError(
-            f"received {present} numbers and {rest} bytes after the header, expected {needed} numbers: the file is "
-            "damaged or belongs to another network"
-        )
-    numbers = torch.from_numpy(np.frombuffer(data, "<f4", offset=header.size).astype(np.float32))
-    transposed = max(header.major, header.minor) > TRANSPOSED
-    tensors: dict[str, Tensor] = {}
-    for name, is_matrix in places:
-        shape = state[name].shape
-        value, numbers = numbers[: math.prod(shape)], numbers[math.prod(shape) :]
-        tensors[name] = value.view(shape[::-1]).T if is_matrix and transposed else value.view(shape)
-    return tensors
 
 
 def _layers(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:

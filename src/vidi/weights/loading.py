@@ -1,4 +1,4 @@
-"""Published weights into a model: find the file, check its digest, rename, load strictly.
+"""Published weights into a model: find the files, check their digests, rename, load strictly.
 
 Files are looked for under their published names in `$VIDI_WEIGHTS` if that is set, then in torch's own cache
 (`~/.cache/torch/hub/checkpoints`, or below `$TORCH_HOME`), where torchvision leaves its files, then in the Python
@@ -8,7 +8,7 @@ package that ships them, if one does and it is installed. Nothing is downloaded 
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +20,12 @@ from torch import Tensor
 
 from vidi import files
 from vidi.model import Saved
-from vidi.weights.published import PUBLISHED
-from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
+from vidi.weights.darknet_files import Order
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published
+from vidi.weights.reading import read_tensors
 from vidi.weights.strict import load_strictly
+from vidi.weights.table import PUBLISHED
 
 
 def load_published(
@@ -39,32 +41,32 @@ def load_published(
     """Load published weights and, with all of them, the preprocessing they were evaluated with.
 
     Args:
-        model: what the source's builder made, with the source's arguments; for a `part`, anything that has this part.
+        model: what their builder made, with their arguments; for a `part`, anything that has this part.
         name: a key of `PUBLISHED`, such as "resnet50/torchvision/imagenet1k_v2".
         part: load this sub-module of the network only ("backbone", under another system); the sizes of the model's
-            preprocessing stay, and what its pixels mean comes with the source.
+            preprocessing stay, and what its pixels mean comes with the weights.
         new_head: leave the layers that depend on the categories as they are, to train them for others.
         own_size: keep the sizes of the model's preprocessing, as for a part.
         folder: look here only; see the module for what is searched otherwise.
-        download: fetch the file if it is not there.
+        download: fetch files that are not there.
 
     Raises:
         FileNotFoundError: saying what to download, and where to put it.
         ConnectionError: if the download fails.
-        ValueError: for an unknown name, a file with another digest, or tensors that do not fit; the model is then as
-            it was.
+        ValueError: for an unknown name, a file with another digest, or tensors that do not fit or that two files
+            hold; the model is then as it was.
     """
-    source = published(name)
-    path = located(source, folder, download=download)
-    load_tensors(model, checked_tensors(path, source), source, part=part, new_head=new_head)
-    ours, theirs = model.preprocess, source.preprocess
+    row = published(name)
+    tensors = joined_tensors(row.files, folder, download=download)
+    load_tensors(model, tensors, row.layout, part=part, new_head=new_head)
+    ours, theirs = model.preprocess, row.preprocess
     pixels = replace(
         ours, mean=theirs.mean, std=theirs.std, interpolation=theirs.interpolation, antialias=theirs.antialias
     )
     model.preprocess = pixels if own_size or part is not None else replace(theirs, masked=ours.masked)
 
 
-def published(name: str) -> Source:
+def published(name: str) -> Published:
     """Return what is known about published weights.
 
     Raises:
@@ -78,23 +80,23 @@ def published(name: str) -> Source:
 
 def published_weights(model: str) -> list[str]:
     """Return the names of the published weights of a model, publisher/version, the oldest first."""
-    return [source.version for source in PUBLISHED.values() if source.model == model]
+    return [row.version for row in PUBLISHED.values() if row.model == model]
 
 
 def describe_weights(model: str) -> list[dict[str, Any]]:
-    """Return what is known about each set of published weights of a model, and where its file is, if it is here."""
+    """Return what is known about each file of a model's published weights, and where it is, if it is here."""
     rows = []
-    for source in PUBLISHED.values():
-        if source.model == model:
-            path = found(source)
+    for row in PUBLISHED.values():
+        for file in row.files if row.model == model else ():
+            path = found(file)
             rows.append(
                 {
                     "name": model,
-                    "weights": source.version,
-                    "score": dict(source.score),
-                    "licence": source.licence,
-                    "url": source.url,
-                    "sha256": source.sha256,
+                    "weights": row.version,
+                    "score": dict(row.score),
+                    "licence": row.licence,
+                    "url": file.url,
+                    "sha256": file.sha256,
                     "path": str(path) if path is not None else None,
                 }
             )
@@ -102,14 +104,14 @@ def describe_weights(model: str) -> list[dict[str, Any]]:
 
 
 def load_tensors(
-    model: Saved, tensors: Mapping[str, Tensor], source: Source, *, part: str | None = None, new_head: bool = False
+    model: Saved, held: Any, layout: Layout | Order, *, part: str | None = None, new_head: bool = False
 ) -> None:
-    """Load tensors that carry the publisher's names; see `load_published`."""
-    network = model.get_submodule(source.into)
-    ours = source.fit(network, source.convert(renamed(tensors, source.names)))
+    """Load what a file of a layout holds: named tensors, or for an `Order` bytes; see `load_published`."""
+    network = model.get_submodule(layout.into)
+    ours = layout.ours(network, held)
     if new_head:
         present = network.state_dict()
-        ours |= {key: present[key] for key in source.by_category}
+        ours |= {key: present[key] for key in layout.by_category}
     if part is not None:
         if not hasattr(network, part):
             raise ValueError(f"the network has no {part} of its own that the weights would be for")
@@ -129,48 +131,55 @@ def folders() -> list[Path]:
     return [Path(chosen), cache] if chosen else [cache]
 
 
-def found(source: Source, folder: Path | None = None) -> Path | None:
-    """Return the path of a source's file, None if it is not on this machine; see the module for where it may be."""
+def found(file: File, folder: Path | None = None) -> Path | None:
+    """Return the path of a file, None if it is not on this machine; see the module for where it may be."""
     places = [folder] if folder is not None else folders()
-    shipped = _shipped(source) if folder is None else None
-    return next((place / source.filename for place in places if (place / source.filename).is_file()), shipped)
+    shipped = _shipped(file) if folder is None else None
+    return next((place / file.name for place in places if (place / file.name).is_file()), shipped)
 
 
-def _shipped(source: Source) -> Path | None:
+def _shipped(file: File) -> Path | None:
     """Return the file inside the installed package that ships it."""
-    package = find_spec(source.package) if source.package else None
+    package = find_spec(file.package) if file.package else None
     roots = package.submodule_search_locations if package is not None else None
-    return next((path for root in roots or () for path in Path(root).rglob(source.filename)), None)
+    return next((path for root in roots or () for path in Path(root).rglob(file.name)), None)
 
 
-def located(source: Source, folder: Path | None = None, *, download: bool = False) -> Path:
-    """Return the path of a source's file, downloaded if that is wanted; see `load_published`."""
-    present = found(source, folder)
+def located(file: File, folder: Path | None = None, *, download: bool = False) -> Path:
+    """Return the path of a file, downloaded if that is wanted; see `load_published`."""
+    present = found(file, folder)
     if present is not None:
         return present
-    path = (folder or folders()[0]) / source.filename
+    path = (folder or folders()[0]) / file.name
     if not download:
-        package = f"the package {source.package.replace('_', '-')}" if source.package and folder is None else ""
+        package = f"the package {file.package.replace('_', '-')}" if file.package and folder is None else ""
         looked = ", ".join([*map(str, [folder] if folder is not None else folders()), *filter(None, [package])])
         install = f", or install {package}" if package else ""
         raise FileNotFoundError(
-            f"{path}: no such file (looked in {looked}); put {source.url} there, or ask for the download{install}"
+            f"{path}: no such file (looked in {looked}); put {file.url} there, or ask for the download{install}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        torch.hub.download_url_to_file(source.url, str(path), hash_prefix=source.sha256, progress=False)
+        torch.hub.download_url_to_file(file.url, str(path), hash_prefix=file.sha256, progress=False)
     except URLError as error:
-        raise ConnectionError(f"{source.url} cannot be downloaded ({error}); put it at {path} by hand") from error
+        raise ConnectionError(f"{file.url} cannot be downloaded ({error}); put it at {path} by hand") from error
     except RuntimeError as error:
-        raise ValueError(f"{source.url}: {error}") from error
+        raise ValueError(f"{file.url}: {error}") from error
     return path
 
 
-def checked_tensors(path: Path, source: Source) -> dict[str, Tensor]:
-    """Read the named tensors of a source's file after checking its digest; no code in it can run."""
-    digest = hashlib.sha256(files.read_bytes(path)).hexdigest()
-    if not digest.startswith(source.sha256):
-        raise ValueError(
-            f"{path}: its sha256 is {digest}, expected {source.sha256}; the file is damaged or another one"
-        )
-    return source.unpack(files.read_tensors(path) if path.suffix == ".safetensors" else files.read_state(path))
+def joined_tensors(parts: Iterable[File], folder: Path | None = None, *, download: bool = False) -> dict[str, Tensor]:
+    """Read the named tensors of files after checking their digests; no code in them can run. See `load_published`."""
+    joined: dict[str, Tensor] = {}
+    for file, path in [(file, located(file, folder, download=download)) for file in parts]:
+        digest = hashlib.sha256(files.read_bytes(path)).hexdigest()
+        if not digest.startswith(file.sha256):
+            raise ValueError(
+                f"{path}: its sha256 is {digest}, expected {file.sha256}; the file is damaged or another one"
+            )
+        tensors = read_tensors(path)
+        twice = sorted(joined.keys() & tensors.keys())
+        if twice:
+            raise ValueError(f"{path} holds {len(twice)} tensors that another file holds too: {', '.join(twice[:5])}")
+        joined |= tensors
+    return joined

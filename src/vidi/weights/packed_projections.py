@@ -1,10 +1,10 @@
 """Queries, keys and values that a publisher keeps in one matrix, as `torch.nn.MultiheadAttention` and timm do.
 
 A rename table gives the packed tensor the name that `MultiHeadAttention` would have it under, `query_key_value`, and
-`unpacked` is the step after it (`Source.convert`).
+`unpacked` is the step after it (`Layout.convert`).
 """
 
-from vidi.weights.sources import Tensors
+from vidi.weights.layouts import Tensors
 
 PACKED = ".query_key_value."
 PARTS = ("query", "key", "value")

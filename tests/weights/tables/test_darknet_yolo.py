@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.parity.networks import randomise
-from tests.weights.test_darknet_files import WIDE, body_of, convolution
+from tests.weights.test_darknet_files import WIDE, body_of, convolution, load_darknet
 from vidi.backbones.darknet import DarkNet
 from vidi.detection.yolo import WORLD_ANCHORS, Yolo, yolov3
 from vidi.nn.convolution import ConvNorm
-from vidi.weights.darknet_files import load_darknet
-from vidi.weights.tables.darknet_yolo import in_file_order, load_yolo
+from vidi.weights.darknet_files import Order
+from vidi.weights.strict import load_strictly
+from vidi.weights.tables.darknet_yolo import PARTS
 
 
 def small(blocks: tuple[int, ...] = (1, 1, 1, 1, 1)) -> Yolo:
@@ -46,7 +47,7 @@ def test_a_file_becomes_the_detector_that_it_was_written_from(tmp_path: Path) ->
     randomise(written)
     path = tmp_path / "yolov3.weights"
     path.write_bytes(WIDE + body_of(layers_of(written)))
-    assert load_yolo(read, path).seen == 2**33
+    assert load_darknet(read, path, "yolov3").seen == 2**33
     x = torch.rand(1, 3, 64, 96)
     for ours, expected in zip(read(x), written(x), strict=True):
         assert torch.equal(ours, expected)
@@ -59,15 +60,15 @@ def test_the_order_is_that_of_the_published_configuration() -> None:
     """Channels of all 75 convolutions of yolov3.cfg, in the order of its layers."""
     with torch.device("meta"):
         network: Any = yolov3().network
-    parts = in_file_order(network).modules()
-    channels = [m.weight.shape[0] for m in parts if isinstance(m, nn.Conv2d)]
+    parts = nn.ModuleList(network.get_submodule(part) for part in PARTS)
+    channels = [m.weight.shape[0] for m in parts.modules() if isinstance(m, nn.Conv2d)]
     trunk = [32]
     for C, repeats in ((64, 1), (128, 2), (256, 8), (512, 8), (1024, 4)):
         trunk += [C, *([C // 2, C] * repeats)]
     scales = [[C // 2, C] * 3 + [255] for C in (1024, 512, 256)]
     assert channels == [*trunk, *scales[0], 256, *scales[1], 128, *scales[2]]
     assert len(channels) == 75
-    shared = {id(p) for p in in_file_order(network).parameters()}
+    shared = {id(p) for p in parts.parameters()}
     assert shared == {id(p) for p in network.parameters()}
 
 
@@ -77,7 +78,7 @@ def test_the_file_of_the_trunk_fits_the_backbone(tmp_path: Path) -> None:
     count = len([m for m in written.backbone.modules() if isinstance(m, ConvNorm)])
     path = tmp_path / "darknet53.conv.74"
     path.write_bytes(WIDE + body_of(layers_of(written)[: 5 * count]))
-    load_darknet(read.backbone, path)
+    load_strictly(read.backbone, Order().ours(read.backbone, path.read_bytes()))
     last = "stages.4.1.conv2.conv.weight"
     assert torch.equal(read.backbone.get_parameter(last), written.backbone.get_parameter(last))
 
@@ -88,5 +89,5 @@ def test_a_file_of_another_network_leaves_the_detector_as_it_was(tmp_path: Path)
     path = tmp_path / "yolov3.weights"
     path.write_bytes(struct.pack("<3iq", 0, 2, 0, 1) + body_of(layers_of(written)))
     with pytest.raises(ValueError, match="damaged or belongs to another network"):
-        load_yolo(read, path)
+        load_darknet(read, path, "yolov3")
     assert all(torch.equal(read.state_dict()[key], value) for key, value in before.items())

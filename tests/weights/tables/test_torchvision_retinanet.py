@@ -3,26 +3,27 @@ import torch
 from torchvision.models import detection
 
 from vidi.detection import retinanet
+from vidi.weights.categories import coco_categories
+from vidi.weights.published import Published
 from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
-from vidi.weights.tables.torchvision_retinanet import RETINANET, SOURCES, coco_categories
+from vidi.weights.tables.torchvision_retinanet import PUBLISHED, RETINANET
 
 
 def shapes(tensors):
     return {name: tuple(value.shape) for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-def built(source: Source):
+def built(source: Published):
     with torch.device("meta"):
         return getattr(retinanet, source.model)(categories=source.categories(), **source.arguments)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_tensor_has_its_place(name):
-    source = SOURCES[name]
+    source = PUBLISHED[name]
     with torch.device("meta"):
         theirs = getattr(detection, source.model)(weights=None, weights_backbone=None).state_dict()
-    assert shapes(renamed(theirs, source.names)) == shapes(built(source).network.state_dict())
+    assert shapes(renamed(theirs, source.layout.names)) == shapes(built(source).network.state_dict())
 
 
 def test_names_of_the_first_file_too():
@@ -50,8 +51,8 @@ def test_names_of_the_first_file_too():
     ],
 )
 def test_sources_say_what_torchvision_says(name, published):
-    assert SOURCES[name].url == published.url
-    assert SOURCES[name].score["ap"] == published.meta["_metrics"]["COCO-val2017"]["box_map"]
+    assert PUBLISHED[name].files[0].url == published.url
+    assert PUBLISHED[name].score["ap"] == published.meta["_metrics"]["COCO-val2017"]["box_map"]
 
 
 def test_categories_of_coco():
@@ -59,13 +60,13 @@ def test_categories_of_coco():
     assert len(names) == 91
     assert sum(name is not None for name in names) == 80
     assert (names[0], names[1], names[12], names[90]) == (None, "person", None, "toothbrush")
-    model = built(SOURCES["retinanet_resnet50_fpn/torchvision/coco_v1"])
+    model = built(PUBLISHED["retinanet_resnet50_fpn/torchvision/coco_v1"])
     assert len(model.criterion.named) == 80
 
 
 def test_frozen_norms_of_the_first_weights_add_nothing_to_the_variance():
     norms = [
-        m for m in built(SOURCES["retinanet_resnet50_fpn/torchvision/coco_v1"]).modules() if hasattr(m, "running_var")
+        m for m in built(PUBLISHED["retinanet_resnet50_fpn/torchvision/coco_v1"]).modules() if hasattr(m, "running_var")
     ]
     assert {m.eps for m in norms} == {0.0}
     assert not any(list(m.parameters()) for m in norms)

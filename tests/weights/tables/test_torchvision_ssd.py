@@ -5,12 +5,12 @@ import torch
 from torchvision.models import VGG16_Weights, detection, vgg16
 
 from vidi.detection import ssd
+from vidi.weights.published import Published
 from vidi.weights.renaming import renamed
-from vidi.weights.sources import Source
-from vidi.weights.tables.torchvision_ssd import CLASSES, SOURCES, background_last
+from vidi.weights.tables.torchvision_ssd import CLASSES, PUBLISHED, background_last
 
 COCO, FEATURES = "ssd300_vgg16/torchvision/coco_v1", "ssd300_vgg16/torchvision/imagenet1k_features"
-PUBLISHED: dict[str, Any] = {
+THEIRS: dict[str, Any] = {
     COCO: detection.SSD300_VGG16_Weights.COCO_V1,
     FEATURES: VGG16_Weights.IMAGENET1K_FEATURES,
 }
@@ -20,7 +20,7 @@ def shapes(tensors: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
-def built(source: Source) -> Any:
+def built(source: Published) -> Any:
     with torch.device("meta"):
         return getattr(ssd, source.model)(categories=source.categories(), **source.arguments)
 
@@ -32,20 +32,20 @@ def theirs_of(name: str) -> dict[str, torch.Tensor]:
         return detection.ssd300_vgg16(weights=None, weights_backbone=None).state_dict()
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_every_published_tensor_has_its_place(name: str) -> None:
-    source = SOURCES[name]
-    ours = source.convert(renamed(theirs_of(name), source.names))
-    assert shapes(ours) == shapes(built(source).get_submodule(source.into).state_dict())
-    assert set(source.by_category) <= ours.keys()
+    source = PUBLISHED[name]
+    ours = source.layout.convert(renamed(theirs_of(name), source.layout.names))
+    assert shapes(ours) == shapes(built(source).get_submodule(source.layout.into).state_dict())
+    assert set(source.layout.by_category) <= ours.keys()
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_sources_say_what_torchvision_says(name: str) -> None:
-    ours, theirs = SOURCES[name], PUBLISHED[name]
-    assert PUBLISHED.keys() == SOURCES.keys()
-    assert ours.url == theirs.url
-    assert ours.filename.rsplit("-", 1)[1] == f"{ours.sha256}.pth"
+    ours, theirs = PUBLISHED[name], THEIRS[name]
+    assert THEIRS.keys() == PUBLISHED.keys()
+    assert ours.files[0].url == theirs.url
+    assert ours.files[0].name.rsplit("-", 1)[1] == f"{ours.files[0].sha256}.pth"
     if name == COCO:
         assert ours.score["ap"] == theirs.meta["_metrics"]["COCO-val2017"]["box_map"]
     assert built(ours).preprocess == ours.preprocess
@@ -54,7 +54,7 @@ def test_sources_say_what_torchvision_says(name: str) -> None:
 def test_pixels_are_those_of_torchvision() -> None:
     with torch.device("meta"):
         resize: Any = detection.ssd300_vgg16(weights=None, weights_backbone=None).transform
-    ours = SOURCES[COCO].preprocess
+    ours = PUBLISHED[COCO].preprocess
     assert (list(ours.mean), list(ours.std)) == (resize.image_mean, resize.image_std)
     assert ours.exact == resize.fixed_size
     transforms = VGG16_Weights.IMAGENET1K_FEATURES.transforms()
@@ -76,7 +76,7 @@ def test_the_background_moves_behind_the_classes_of_each_default_box() -> None:
 
 
 def test_only_heads_of_classes_depend_on_the_categories() -> None:
-    source = SOURCES[COCO]
+    source = PUBLISHED[COCO]
     with torch.device("meta"):
         few: Any = ssd.ssd300_vgg16(categories=3).network
     own, other = shapes(built(source).network.state_dict()), shapes(few.state_dict())

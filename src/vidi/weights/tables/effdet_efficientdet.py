@@ -7,11 +7,11 @@ puts images in the top left of a square canvas. Their first classes are COCO's i
 from torch import Tensor
 
 from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vidi.results.categories import Categories
+from vidi.weights.categories import coco_ids
+from vidi.weights.layouts import Layout, Tensors
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import Names, under
-from vidi.weights.sources import Source, Tensors, by_name
 from vidi.weights.tables.timm_efficientnet import NAMES as CLASSIFIER
-from vidi.weights.tables.torchvision_retinanet import coco_categories
 
 RELEASE = "https://github.com/rwightman/efficientdet-pytorch/releases/download/v0.1"
 DOWN = 4  # nodes of a cell before the way up begins
@@ -63,9 +63,12 @@ def swapped(rows: Tensor) -> Tensor:
     return rows.unflatten(0, (-1, 2)).flip(1).flatten(0, 1)
 
 
-def categories() -> Categories:
-    """Return the names of COCO's ids 1 to 90; None for the ten that are not used."""
-    return coco_categories()[1:]
+LAYOUT = Layout(
+    "effdet",
+    NAMES,
+    convert=xy_first,
+    by_category=("class_head.predict.pointwise.weight", "class_head.predict.pointwise.bias"),
+)
 
 
 # version, file, AP on COCO val2017, side of the canvas
@@ -95,9 +98,9 @@ LITE = ("tf_coco", "tf_efficientdet_lite0-dfacfc78.pth", 27.1, 320)
 LITE_ARGUMENTS = {"tensorflow": True, "bias": True, "fusion": "sum", "anchor_scale": 3.0}
 
 
-def effdet_source(
+def effdet_row(
     version: str, file: str, ap: float, side: int, *, centred: bool = False, **arguments: object
-) -> Source:
+) -> Published:
     """Return a file of the release.
 
     Args:
@@ -107,12 +110,10 @@ def effdet_source(
         centred: whether pixels go from -1 to 1 instead of having the mean and deviation of ImageNet.
         arguments: of the builder.
     """
-    name, digest = file.removesuffix(".pth").rsplit("-", 1)
-    return Source(
-        model="_".join(name.removeprefix("tf_").split("_")[:2]),
+    return Published(
+        model="_".join(file.rsplit("-", 1)[0].removeprefix("tf_").split("_")[:2]),
         version=f"effdet/{version}",
-        url=f"{RELEASE}/{file}",
-        sha256=digest,
+        files=(File.named_by_digest(f"{RELEASE}/{file}"),),
         licence="Apache-2.0",
         preprocess=Preprocess(
             longest=side,
@@ -121,17 +122,15 @@ def effdet_source(
             std=(0.5,) * 3 if centred else IMAGENET_STD,
         ),
         score={"ap": ap},
-        names=NAMES,
-        categories=categories,
+        layout=LAYOUT,
+        categories=coco_ids,
         arguments=arguments,
-        convert=xy_first,
-        by_category=("class_head.predict.pointwise.weight", "class_head.predict.pointwise.bias"),
     )
 
 
-SOURCES = by_name(
-    *(effdet_source(*row, tensorflow=False) for row in TRAINED),
-    *(effdet_source(*row, tensorflow=True) for row in CONVERTED),
-    *(effdet_source(*row, centred=True, tensorflow=True) for row in ADVERSARIAL),
-    effdet_source(*LITE, centred=True, **LITE_ARGUMENTS),
+PUBLISHED = by_name(
+    *(effdet_row(*row, tensorflow=False) for row in TRAINED),
+    *(effdet_row(*row, tensorflow=True) for row in CONVERTED),
+    *(effdet_row(*row, centred=True, tensorflow=True) for row in ADVERSARIAL),
+    effdet_row(*LITE, centred=True, **LITE_ARGUMENTS),
 )

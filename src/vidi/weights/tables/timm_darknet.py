@@ -4,7 +4,9 @@ Trained with a slope of 0.01 and on images normalised as for other networks, unl
 """
 
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import Source, by_name, imagenet_categories
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name
 
 NAMES = {
     "stem.conv1.conv.weight": "backbone.stem.conv.weight",
@@ -18,18 +20,21 @@ NAMES |= {
     for block in range(8)
     for old, new in {"conv.weight": "conv.weight", "bn.*": "norm.*"}.items()
 }
+LAYOUT = Layout("timm", NAMES)
 
-SOURCES = by_name(
-    Source(
+PUBLISHED = by_name(
+    Published(
         model="darknet53",
         version="timm/c2ns_in1k",
-        url="https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-tpu-weights/"
-        "darknet53_256_c2ns-3aeff817.pth",
-        sha256="3aeff817",
+        files=(
+            File.named_by_digest(
+                "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-tpu-weights/"
+                "darknet53_256_c2ns-3aeff817.pth"
+            ),
+        ),
         licence="Apache-2.0",
         preprocess=Preprocess(shorter=288, crop=(288, 288), interpolation="bicubic"),
-        score={},
-        names=NAMES,
+        layout=LAYOUT,
         categories=imagenet_categories,
         arguments={"slope": 0.01},
     )

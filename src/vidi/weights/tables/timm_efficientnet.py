@@ -6,7 +6,9 @@ their names carry a digest.
 """
 
 from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from vidi.weights.sources import Source, by_name, imagenet_categories
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name
 
 RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
 NAMES = {
@@ -36,6 +38,7 @@ LATER = {
 NAMES |= {
     f"blocks.{stage}.*.{old}": f"backbone.stages.{stage}.*.{new}" for stage in range(1, 7) for old, new in LATER.items()
 }
+LAYOUT = Layout("timm", NAMES)
 
 # model, version, file, shorter side, crop
 TRAINED = (
@@ -90,9 +93,9 @@ CONVERTED_LITE = (
 BILINEAR = ("efficientnet_lite3", "efficientnet_lite4")  # the rest is bicubic
 
 
-def timm_source(
+def timm_row(
     model: str, version: str, file: str, shorter: int, crop: int, *, centred: bool = False, **arguments: object
-) -> Source:
+) -> Published:
     """Return a file of timm's first release of weights.
 
     Args:
@@ -102,11 +105,10 @@ def timm_source(
         arguments: of the builder.
     """
     half = (0.5, 0.5, 0.5)
-    return Source(
+    return Published(
         model=model,
         version=f"timm/{version}",
-        url=f"{RELEASE}/{file}",
-        sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+        files=(File.named_by_digest(f"{RELEASE}/{file}"),),
         licence="Apache-2.0",
         preprocess=Preprocess(
             shorter=shorter,
@@ -115,15 +117,14 @@ def timm_source(
             mean=half if centred else IMAGENET_MEAN,
             std=half if centred else IMAGENET_STD,
         ),
-        score={},
-        names=NAMES,
+        layout=LAYOUT,
         categories=imagenet_categories,
         arguments=arguments,
     )
 
 
-SOURCES = by_name(
-    *(timm_source(*row, tensorflow=False) for row in (*TRAINED, *TRAINED_LITE)),
-    *(timm_source(*row, centred=row[1] == "tf_ap_in1k", tensorflow=True) for row in CONVERTED),
-    *(timm_source(*row, centred=True, tensorflow=True) for row in CONVERTED_LITE),
+PUBLISHED = by_name(
+    *(timm_row(*row, tensorflow=False) for row in (*TRAINED, *TRAINED_LITE)),
+    *(timm_row(*row, centred=row[1] == "tf_ap_in1k", tensorflow=True) for row in CONVERTED),
+    *(timm_row(*row, centred=True, tensorflow=True) for row in CONVERTED_LITE),
 )

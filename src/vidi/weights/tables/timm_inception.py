@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.results.categories import Categories
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.layouts import Layout, Tensors
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, Tensors, by_name, imagenet_categories
 from vidi.weights.tables import torchvision_inception
 
 RELEASE = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights"
@@ -74,50 +76,48 @@ def background_last(tensors: Tensors) -> Tensors:
     return tensors | {name: tensors[name].roll(-1, 0) for name in ("head.linear.weight", "head.linear.bias")}
 
 
-V3 = Source(
+GLUON_V3 = Layout("timm", torchvision_inception.CLASSIFIER)
+TENSORFLOW_V3 = Layout("timm", torchvision_inception.CLASSIFIER, convert=background_last)
+TENSORFLOW_RESNET = Layout("timm", RESNET, convert=background_last)
+
+V3 = Published(
     model="inception_v3",
     version="timm/tf_in1k",
-    url=f"{RELEASE}/tf_inception_v3-e0069de4.pth",
-    sha256="e0069de4",
+    files=(File.named_by_digest(f"{RELEASE}/tf_inception_v3-e0069de4.pth"),),
     licence="Apache-2.0",
     preprocess=V3_INPUT,
     score={"top1": 77.862, "top5": 93.644},
-    names=torchvision_inception.CLASSIFIER,
+    layout=TENSORFLOW_V3,
     categories=categories_and_background,
     arguments={"auxiliary": False},
-    convert=background_last,
 )
-RESNET_V2 = Source(
+RESNET_V2 = Published(
     model="inception_resnet_v2",
     version="timm/tf_in1k",
-    url=f"{RELEASE}/inception_resnet_v2-940b1cd6.pth",
-    sha256="940b1cd6",
+    files=(File.named_by_digest(f"{RELEASE}/inception_resnet_v2-940b1cd6.pth"),),
     licence="Apache-2.0",
     preprocess=RESNET_INPUT,
     score={"top1": 80.462, "top5": 95.308},
-    names=RESNET,
+    layout=TENSORFLOW_RESNET,
     categories=categories_and_background,
-    convert=background_last,
 )
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     V3,
     replace(
         V3,
         version="timm/tf_adv_in1k",
-        url=f"{RELEASE}/adv_inception_v3-9e27bd63.pth",
-        sha256="9e27bd63",
+        files=(File.named_by_digest(f"{RELEASE}/adv_inception_v3-9e27bd63.pth"),),
         score={"top1": 77.592, "top5": 93.730},
     ),
-    Source(
+    Published(
         model="inception_v3",
         version="timm/gluon_in1k",
-        url=f"{RELEASE}/gluon_inception_v3-9f746940.pth",
-        sha256="9f746940",
+        files=(File.named_by_digest(f"{RELEASE}/gluon_inception_v3-9f746940.pth"),),
         licence="Apache-2.0",
         preprocess=replace(V3_INPUT, mean=IMAGENET_MEAN, std=IMAGENET_STD),
         score={"top1": 78.806, "top5": 94.374},
-        names=torchvision_inception.CLASSIFIER,
+        layout=GLUON_V3,
         categories=imagenet_categories,
         arguments={"auxiliary": False},
     ),
@@ -125,8 +125,7 @@ SOURCES = by_name(
     replace(
         RESNET_V2,
         version="timm/tf_ens_adv_in1k",
-        url=f"{RELEASE}/ens_adv_inception_resnet_v2-2592a550.pth",
-        sha256="2592a550",
+        files=(File.named_by_digest(f"{RELEASE}/ens_adv_inception_resnet_v2-2592a550.pth"),),
         score={"top1": 79.978, "top5": 94.946},
     ),
 )

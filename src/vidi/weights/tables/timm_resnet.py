@@ -7,8 +7,9 @@ hands on as well. The preprocessing is that of timm's tests; their results are n
 """
 
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import Source, by_name, imagenet_categories
-from vidi.weights.tables.timm_senet import NAMES
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.published import File, Published, by_name
+from vidi.weights.tables.timm_senet import LAYOUT
 
 TIMM = "https://github.com/huggingface/pytorch-image-models/releases/download"
 TIMM_BEFORE = "https://github.com/rwightman/pytorch-image-models/releases/download"  # its former address, redirected
@@ -97,23 +98,21 @@ NON_COMMERCIAL = {
 
 def timm_resnet(
     model: str, version: str, url: str, preprocess: Preprocess, *, licence: str = "Apache-2.0", **arguments: str
-) -> Source:
+) -> Published:
     """Return a file of the family that timm lists; further arguments are the builder's."""
-    return Source(
+    return Published(
         model=model,
         version=f"timm/{version}",
-        url=url,
-        sha256=url.removesuffix(".pth").rsplit("-", 1)[1],
+        files=(File.named_by_digest(url),),
         licence=licence,
         preprocess=preprocess,
-        score={},
-        names=NAMES,
+        layout=LAYOUT,
         categories=imagenet_categories,
         arguments=arguments,
     )
 
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     timm_resnet(
         "resnet50",
         "gn_a1h_in1k",  # of timm's resnet50_gn

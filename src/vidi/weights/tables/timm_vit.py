@@ -2,17 +2,18 @@
 
 Those of the paper (`orig`: pre-trained on ImageNet-21k, tuned on ImageNet-1k) and of DeiT (Touvron et al. 2021,
 2012.12877: on ImageNet-1k from scratch). Listed are the files whose names carry a digest; any other one, once it is on
-this machine, is loaded by `vidi.weights.vit_files`.
+this machine, is loaded by `vidi.weights.local_files`.
 """
 
 from functools import partial
-from operator import itemgetter
 
 from vidi.backbones.vit import fitted_positions
 from vidi.preprocess import Preprocess
+from vidi.weights.categories import imagenet_categories
+from vidi.weights.layouts import Layout
 from vidi.weights.packed_projections import unpacked
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, by_name, imagenet_categories, unchanged
 
 LAYER = {
     "norm1.*": "attention_residual.norm.*",
@@ -29,6 +30,7 @@ TRUNK = {
     "norm.*": "encoder.norm.*",
 } | {f"blocks.*.{old}": f"encoder.layers.*.{new}" for old, new in LAYER.items()}
 CLASSIFIER = under(TRUNK, "", "backbone.") | {"head.*": "head.linear.*"}
+LAYOUT = Layout("timm", CLASSIFIER, convert=unpacked, fit=partial(fitted_positions, antialias=True))
 
 JAX = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx"
 DEIT = "https://dl.fbaipublicfiles.com/deit"
@@ -51,22 +53,17 @@ ROWS = (
     ("vit_l_32", "orig_in21k_ft_in1k_384", JAX, "jx_vit_large_p32_384-9b920ba8.pth", PAPER_384),
 )
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     *(
-        Source(
+        Published(
             model=model,
             version=f"timm/{version}",
-            url=f"{where}/{file}",
-            sha256=file.removesuffix(".pth").rsplit("-", 1)[1],
+            files=(File.named_by_digest(f"{where}/{file}"),),
+            layout=LAYOUT,
             licence="Apache-2.0",
             preprocess=preprocess,
-            score={},
-            names=CLASSIFIER,
             categories=imagenet_categories,
             arguments={} if preprocess.crop == (224, 224) else {"size": preprocess.crop},
-            unpack=itemgetter("model") if where == DEIT else unchanged,
-            convert=unpacked,
-            fit=partial(fitted_positions, antialias=True),
         )
         for model, version, where, file, preprocess in ROWS
     )

@@ -1,8 +1,9 @@
 """Weights of AlexNet that torchvision publishes: ImageNet-1k."""
 
 from vidi.preprocess import Preprocess
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 from vidi.weights.renaming import under
-from vidi.weights.sources import by_name, torchvision_imagenet
 
 TRUNK = {
     "features.0.*": "conv1.*",
@@ -16,15 +17,16 @@ CLASSIFIER = under(TRUNK, "", "backbone.") | {
     "classifier.4.*": "head.hidden2.*",
     "classifier.6.*": "head.linear.*",
 }
+LAYOUT = Layout("torchvision", CLASSIFIER)
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     torchvision_imagenet(
         "alexnet-owt-7be5be79.pth",
         "imagenet1k_v1",
         Preprocess(shorter=256, crop=(224, 224)),
         56.522,
         79.066,
-        CLASSIFIER,
+        LAYOUT,
         model="alexnet",
     )
 )

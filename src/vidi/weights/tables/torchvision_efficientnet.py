@@ -5,7 +5,8 @@ L. Melas-Kyriazi.
 """
 
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import by_name, torchvision_imagenet
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 
 NAMES = {
     "features.0.0.weight": "backbone.stem.conv.weight",
@@ -34,6 +35,7 @@ NAMES |= {
     for stage in range(1, 7)
     for old, new in LATER.items()
 }
+LAYOUT = Layout("torchvision", NAMES)
 
 
 def bicubic(shorter: int, crop: int) -> Preprocess:
@@ -54,4 +56,4 @@ ROWS = (
     ("efficientnet_b7_lukemelas-c5b4e57e.pth", "imagenet1k_v1", bicubic(600, 600), 84.122, 96.908),
 )
 
-SOURCES = by_name(*(torchvision_imagenet(*row, NAMES, model=row[0][: len("efficientnet_b0")]) for row in ROWS))
+PUBLISHED = by_name(*(torchvision_imagenet(*row, LAYOUT, model=row[0][: len("efficientnet_b0")]) for row in ROWS))

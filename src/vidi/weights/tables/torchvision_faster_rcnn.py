@@ -1,11 +1,12 @@
 """Faster R-CNN weights that torchvision publishes: COCO 2017, first (V1) and improved (V2) version."""
 
-from vidi.results.categories import Categories
+from vidi.weights.categories import coco_ids
+from vidi.weights.layouts import Layout, Tensors
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, Tensors, by_name
 from vidi.weights.tables.torchvision_fpn import PYRAMID
 from vidi.weights.tables.torchvision_resnet import TRUNK
-from vidi.weights.tables.torchvision_retinanet import DETECTION, coco_categories
+from vidi.weights.tables.torchvision_retinanet import DETECTION
 
 STAGES = {
     "rpn.head.conv.*.0.*": "proposal_head.tower.*.0.*",
@@ -46,43 +47,32 @@ def background_last(tensors: Tensors) -> Tensors:
     return tensors | moved | {key: tensors[key][4:] for key in PREDICTIONS if ".deltas." in key}
 
 
-def coco_ids() -> Categories:
-    """Return the names of COCO's ids 1 to 90; None for the ten that are not used."""
-    return coco_categories()[1:]
+V1 = Layout("torchvision", FASTER_RCNN, convert=background_last, by_category=PREDICTIONS)
+V2 = Layout("torchvision", FASTER_RCNN_V2, convert=background_last, by_category=PREDICTIONS)
 
-
-SOURCES = by_name(
-    Source(
+PUBLISHED = by_name(
+    Published(
         model="fasterrcnn_resnet50_fpn",
         version="torchvision/coco_v1",
-        url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
-        sha256="258fb6c6",
+        files=(File.named_by_digest("https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"),),
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 37.0},
-        names=FASTER_RCNN,
-        convert=background_last,
-        by_category=PREDICTIONS,
+        layout=V1,
         categories=coco_ids,
         # frozen norms of that time added nothing to the variance
-        arguments={
-            "anchor_style": "torchvision",
-            "aligned": False,
-            "norm": "frozen",
-            "norm_eps": 0.0,
-        },
+        arguments={"anchor_style": "torchvision", "aligned": False, "norm": "frozen", "norm_eps": 0.0},
     ),
-    Source(
+    Published(
         model="fasterrcnn_resnet50_fpn_v2",
         version="torchvision/coco_v1",
-        url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth",
-        sha256="dd69338a",
+        files=(
+            File.named_by_digest("https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth"),
+        ),
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 46.7},
-        names=FASTER_RCNN_V2,
-        convert=background_last,
-        by_category=PREDICTIONS,
+        layout=V2,
         categories=coco_ids,
         arguments={"anchor_style": "torchvision", "aligned": False},
     ),

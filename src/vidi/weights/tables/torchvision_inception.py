@@ -2,8 +2,9 @@
 
 from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories, category_names
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name, torchvision_imagenet
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, by_name, torchvision_imagenet
 
 # convolutions with their norms, theirs -> ours
 UNITS = {
@@ -64,6 +65,12 @@ AUXILIARY = {
     "AuxLogits.conv*.bn.*": "auxiliary.0.conv*.norm.*",
     "AuxLogits.fc.*": "auxiliary.0.linear.*",
 }
+LAYOUT = Layout(
+    "torchvision",
+    CLASSIFIER | AUXILIARY,
+    by_category=("head.linear.weight", "head.linear.bias", "auxiliary.0.linear.weight", "auxiliary.0.linear.bias"),
+)
+FID = Layout("pytorch_fid", CLASSIFIER)
 
 # As with GoogLeNet, torchvision's network undoes ImageNet's mean and deviation: what is left is (p - 0.5) / 0.5.
 PREPROCESS = Preprocess(shorter=342, crop=(299, 299), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -75,31 +82,27 @@ def tensorflow_categories() -> Categories:
     return category_names(1008)
 
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     torchvision_imagenet(
         "inception_v3_google-0cc3c7bd.pth",
         "imagenet1k_v1",
         PREPROCESS,
         77.294,
         93.450,
-        CLASSIFIER | AUXILIARY,
+        LAYOUT,
         model="inception_v3",
-        by_category=(
-            "head.linear.weight",
-            "head.linear.bias",
-            "auxiliary.0.linear.weight",
-            "auxiliary.0.linear.bias",
-        ),
     ),
-    Source(
+    Published(
         model="inception_v3_fid",
         version="pytorch_fid/tensorflow_2015",
-        url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
-        sha256="6726825d",
+        files=(
+            File.named_by_digest(
+                "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
+            ),
+        ),
         licence="Apache-2.0",
         preprocess=SQUEEZED,
-        score={},
-        names=CLASSIFIER,
+        layout=FID,
         categories=tensorflow_categories,
     ),
 )

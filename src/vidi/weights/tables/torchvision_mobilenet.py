@@ -4,7 +4,8 @@ The publisher numbers the blocks through; the first of them has no expansion, so
 """
 
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import by_name, torchvision_imagenet
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 
 REPEATS = (1, 2, 3, 4, 3, 3, 1)  # n of each stage
 BLOCKS = [(stage, block) for stage, repeats in enumerate(REPEATS) for block in range(repeats)]
@@ -34,6 +35,7 @@ NAMES = {
     for number, (stage, block) in enumerate(BLOCKS, 1)
     for old, new in (FIRST if number == 1 else LATER).items()
 }
+LAYOUT = Layout("torchvision", NAMES)
 
 V1 = Preprocess(shorter=256, crop=(224, 224))
 V2 = Preprocess(shorter=232, crop=(224, 224))
@@ -44,4 +46,4 @@ ROWS = (
     ("mobilenet_v2-7ebf99e0.pth", "imagenet1k_v2", V2, 72.154, 90.822),
 )
 
-SOURCES = by_name(*(torchvision_imagenet(*row, NAMES) for row in ROWS))
+PUBLISHED = by_name(*(torchvision_imagenet(*row, LAYOUT) for row in ROWS))

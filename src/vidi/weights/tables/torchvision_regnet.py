@@ -4,10 +4,9 @@ SWAG (Singh et al. 2022, arXiv 2201.08371) was trained on hashtags of images of 
 ImageNet-1k (`e2e`), or a linear layer on top of it only. Its licence forbids commercial use.
 """
 
-from dataclasses import replace
-
 from vidi.preprocess import Preprocess
-from vidi.weights.sources import by_name, torchvision_imagenet
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 
 NAMES = {
     "stem.0.weight": "backbone.stem.conv.weight",
@@ -30,6 +29,7 @@ NAMES |= {
     for stage in range(4)
     for old, new in BLOCK.items()
 }
+LAYOUT = Layout("torchvision", NAMES)
 
 V1 = Preprocess(shorter=256, crop=(224, 224))
 V2 = Preprocess(shorter=232, crop=(224, 224))
@@ -76,12 +76,10 @@ SWAG_ROWS = (
     ("regnet_y_128gf_lc_swag-cbe8ce12.pth", "imagenet1k_swag_linear_v1", SWAG_LINEAR, 86.068, 97.844),
 )
 
-SOURCES = by_name(
-    *(torchvision_imagenet(*row, NAMES) for row in ROWS),
+PUBLISHED = by_name(
+    *(torchvision_imagenet(*row, LAYOUT) for row in ROWS),
     *(
-        replace(
-            torchvision_imagenet(*row, NAMES, model=row[0].split("_lc_")[0].split("_swag")[0]), licence="CC-BY-NC-4.0"
-        )
+        torchvision_imagenet(*row, LAYOUT, model=row[0].split("_lc_")[0].split("_swag")[0], licence="CC-BY-NC-4.0")
         for row in SWAG_ROWS
     ),
 )

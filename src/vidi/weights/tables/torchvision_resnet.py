@@ -1,8 +1,9 @@
 """Weights of the ResNet family that torchvision publishes: ImageNet-1k, its first (V1) and its longer (V2) training."""
 
 from vidi.preprocess import Preprocess
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 from vidi.weights.renaming import under
-from vidi.weights.sources import by_name, torchvision_imagenet
 
 TRUNK = {
     "conv1.weight": "stem.conv.weight",
@@ -13,6 +14,7 @@ TRUNK = {
     "layer*.*.downsample.1.*": "stage*.*.skip.norm.*",
 }
 CLASSIFIER = under(TRUNK, "", "backbone.") | {"fc.*": "head.linear.*"}
+LAYOUT = Layout("torchvision", CLASSIFIER)
 
 V1 = Preprocess(shorter=256, crop=(224, 224))
 V2 = Preprocess(shorter=232, crop=(224, 224))
@@ -39,4 +41,4 @@ ROWS = (
     ("wide_resnet101_2-d733dc28.pth", "imagenet1k_v2", V2, 82.510, 96.020),
 )
 
-SOURCES = by_name(*(torchvision_imagenet(*row, CLASSIFIER) for row in ROWS))
+PUBLISHED = by_name(*(torchvision_imagenet(*row, LAYOUT) for row in ROWS))

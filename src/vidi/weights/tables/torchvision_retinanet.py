@@ -1,9 +1,10 @@
 """RetinaNet weights that torchvision publishes: COCO 2017, first (V1) and improved (V2) version."""
 
 from vidi.preprocess import Preprocess
-from vidi.results.categories import Categories
+from vidi.weights.categories import coco_categories
+from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, by_name
 from vidi.weights.tables.torchvision_fpn import PYRAMID
 from vidi.weights.tables.torchvision_resnet import TRUNK
 
@@ -29,42 +30,33 @@ RETINANET = (
     }
 )
 
+LAYOUT = Layout("torchvision", RETINANET, by_category=("class_head.predict.weight", "class_head.predict.bias"))
+
 DETECTION = Preprocess(shorter=800, longest=1333, stride=32, antialias=False)
 
-
-def coco_categories() -> Categories:
-    """Return the names of COCO's ids 0 to 90; None for the background at 0 and the ten ids that are not used."""
-    from torchvision.models.detection import RetinaNet_ResNet50_FPN_Weights
-
-    names = RetinaNet_ResNet50_FPN_Weights.COCO_V1.meta["categories"]
-    return tuple(None if name in ("__background__", "N/A") else name for name in names)
-
-
-SOURCES = by_name(
-    Source(
+PUBLISHED = by_name(
+    Published(
         model="retinanet_resnet50_fpn",
         version="torchvision/coco_v1",
-        url="https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth",
-        sha256="eeacb38b",
+        files=(File.named_by_digest("https://download.pytorch.org/models/retinanet_resnet50_fpn_coco-eeacb38b.pth"),),
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 36.4},
-        names=RETINANET,
-        by_category=("class_head.predict.weight", "class_head.predict.bias"),
+        layout=LAYOUT,
         categories=coco_categories,
         # frozen norms of that time added nothing to the variance
         arguments={"anchor_style": "torchvision", "norm": "frozen", "norm_eps": 0.0},
     ),
-    Source(
+    Published(
         model="retinanet_resnet50_fpn_v2",
         version="torchvision/coco_v1",
-        url="https://download.pytorch.org/models/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth",
-        sha256="5905b1c5",
+        files=(
+            File.named_by_digest("https://download.pytorch.org/models/retinanet_resnet50_fpn_v2_coco-5905b1c5.pth"),
+        ),
         licence="BSD-3-Clause",
         preprocess=DETECTION,
         score={"ap": 41.5},
-        names=RETINANET,
-        by_category=("class_head.predict.weight", "class_head.predict.bias"),
+        layout=LAYOUT,
         categories=coco_categories,
         arguments={"anchor_style": "torchvision"},
     ),

@@ -6,9 +6,10 @@ with. The numbers of their classifier, which the file has for its shape's sake, 
 
 from vidi.detection.ssd import VGG_MEAN, VGG_STD
 from vidi.preprocess import Preprocess
+from vidi.weights.categories import coco_ids
+from vidi.weights.layouts import Layout, Tensors
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, Tensors, by_name
-from vidi.weights.tables.torchvision_faster_rcnn import coco_ids
 from vidi.weights.tables.torchvision_vgg import TRUNK
 
 # The sequence in the middle begins with VGG's fourth pool and ends with its last ReLU.
@@ -41,31 +42,27 @@ def background_last(tensors: Tensors) -> Tensors:
     return tensors | moved
 
 
-SOURCES = by_name(
-    Source(
+WHOLE = Layout("torchvision", SSD300, convert=background_last, by_category=CLASSES)
+FEATURES = Layout("torchvision", TRUNK | {"classifier.*.*": None}, into="network.pyramid.backbone", by_category=())
+
+PUBLISHED = by_name(
+    Published(
         model="ssd300_vgg16",
         version="torchvision/coco_v1",
-        url="https://download.pytorch.org/models/ssd300_vgg16_coco-b556d3b4.pth",
-        sha256="b556d3b4",
+        files=(File.named_by_digest("https://download.pytorch.org/models/ssd300_vgg16_coco-b556d3b4.pth"),),
         licence="BSD-3-Clause",
         preprocess=RESIZED,
         score={"ap": 25.1},
-        names=SSD300,
-        convert=background_last,
-        by_category=CLASSES,
+        layout=WHOLE,
         categories=coco_ids,
     ),
-    Source(
+    Published(
         model="ssd300_vgg16",
         version="torchvision/imagenet1k_features",
-        url="https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth",
-        sha256="88682ab5",
+        files=(File.named_by_digest("https://download.pytorch.org/models/vgg16_features-amdegroot-88682ab5.pth"),),
         licence="BSD-3-Clause",
         preprocess=RESIZED,
-        score={},
-        names=TRUNK | {"classifier.*.*": None},
-        into="network.pyramid.backbone",
-        by_category=(),
+        layout=FEATURES,
         categories=coco_ids,
     ),
 )

@@ -5,8 +5,9 @@ classifier.
 """
 
 from vidi.preprocess import Preprocess
+from vidi.weights.layouts import Layout
+from vidi.weights.published import by_name, torchvision_imagenet
 from vidi.weights.renaming import under
-from vidi.weights.sources import by_name, torchvision_imagenet
 
 TRUNK = {"features.*.*": "layers.*.*"}
 CLASSIFIER = under(TRUNK, "", "backbone.") | {
@@ -14,6 +15,7 @@ CLASSIFIER = under(TRUNK, "", "backbone.") | {
     "classifier.3.*": "head.hidden2.*",
     "classifier.6.*": "head.linear.*",
 }
+LAYOUT = Layout("torchvision", CLASSIFIER)
 
 # file, top-1, top-5
 ROWS = (
@@ -27,9 +29,9 @@ ROWS = (
     ("vgg19_bn-c79401a0.pth", 74.218, 91.842),
 )
 
-SOURCES = by_name(
+PUBLISHED = by_name(
     *(
-        torchvision_imagenet(file, "imagenet1k_v1", Preprocess(shorter=256, crop=(224, 224)), top1, top5, CLASSIFIER)
+        torchvision_imagenet(file, "imagenet1k_v1", Preprocess(shorter=256, crop=(224, 224)), top1, top5, LAYOUT)
         for file, top1, top5 in ROWS
     )
 )

@@ -5,15 +5,15 @@ ImageNet-1k (`e2e`, at 384, 512 or 518 pixels), or a linear layer on top of it o
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from vidi.backbones.vit import fitted_positions
 from vidi.preprocess import Preprocess
+from vidi.weights.layouts import Layout
 from vidi.weights.packed_projections import unpacked
+from vidi.weights.published import Published, by_name, torchvision_imagenet
 from vidi.weights.renaming import under
-from vidi.weights.sources import Source, by_name, torchvision_imagenet
 
 LAYER = {
     "ln_1.*": "attention_residual.norm.*",
@@ -33,6 +33,7 @@ TRUNK = {
     "encoder.ln.*": "encoder.norm.*",
 } | {f"encoder.layers.encoder_layer_*.{old}": f"encoder.layers.*.{new}" for old, new in LAYER.items()}
 CLASSIFIER = under(TRUNK, "", "backbone.") | {"heads.head.*": "head.linear.*"}
+LAYOUT = Layout("torchvision", CLASSIFIER, convert=unpacked, fit=partial(fitted_positions, align_corners=True))
 
 
 def preprocess(shorter: int, crop: int, interpolation: Any = "bicubic") -> Preprocess:
@@ -42,7 +43,6 @@ def preprocess(shorter: int, crop: int, interpolation: Any = "bicubic") -> Prepr
 
 V1 = preprocess(256, 224, "bilinear")
 V1_LARGE = preprocess(242, 224, "bilinear")
-FIT = partial(fitted_positions, align_corners=True)
 SWAG = "imagenet1k_swag_e2e_v1"
 SWAG_LINEAR = "imagenet1k_swag_linear_v1"
 
@@ -61,14 +61,14 @@ ROWS = (
 )
 
 
-def _source(file: str, version: str, pixels: Preprocess, top1: float, top5: float) -> Source:
+def _row(file: str, version: str, pixels: Preprocess, top1: float, top5: float) -> Published:
     # the positions are those of the published size
     arguments: Mapping[str, Any] = {} if pixels.crop == (224, 224) else {"size": pixels.crop}
     model = file.removesuffix(".pth").rsplit("-", 1)[0].removesuffix("_swag").removesuffix("_lc")
-    source = torchvision_imagenet(
-        file, version, pixels, top1, top5, CLASSIFIER, model=model, arguments=arguments, convert=unpacked, fit=FIT
+    licence = "CC-BY-NC-4.0" if "swag" in version else "BSD-3-Clause"
+    return torchvision_imagenet(
+        file, version, pixels, top1, top5, LAYOUT, model=model, arguments=arguments, licence=licence
     )
-    return replace(source, licence="CC-BY-NC-4.0") if "swag" in version else source
 
 
-SOURCES = by_name(*(_source(*row) for row in ROWS))
+PUBLISHED = by_name(*(_row(*row) for row in ROWS))

@@ -1,15 +1,11 @@
 """DETR from files of transformers: `DetrForObjectDetection`, such as `model.safetensors` of facebook/detr-resnet-50.
 
-No published file carries a digest in its name, so that none is a source; one on this machine is loaded by `load_detr`.
+No published file carries a digest in its name, so that none is in the table; one on this machine fits a builder
+with `norm="frozen"`.
 """
 
-from pathlib import Path
-from typing import Any
-
-from vidi import files
-from vidi.model import Saved
-from vidi.weights.renaming import renamed, under
-from vidi.weights.strict import load_strictly
+from vidi.weights.layouts import Layout
+from vidi.weights.renaming import under
 from vidi.weights.tables.facebook_detr import BY_CATEGORY
 from vidi.weights.tables.torchvision_resnet import TRUNK
 
@@ -56,24 +52,4 @@ DETR = (
         "bbox_predictor.layers.2.*": "box_head.4.*",
     }
 )
-
-
-def load_detr(model: Saved, path: str | Path, *, new_head: bool = False) -> None:
-    """Load a file that transformers saved into what `detr_resnet50` or another builder made, with `norm="frozen"`.
-
-    Args:
-        model: with the file's backbone, widths, depths and queries.
-        path: named tensors, as safetensors or as torch saves them.
-        new_head: leave the class head as it is: it is for other categories.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged, or its tensors do not fit; the model is then as it was.
-    """
-    tensors: Any = files.read_tensors(path) if Path(path).suffix == ".safetensors" else files.read_state(path)
-    network = model.get_submodule("network")
-    ours = renamed(tensors, DETR)
-    if new_head:
-        present = network.state_dict()
-        ours |= {key: present[key] for key in BY_CATEGORY}
-    load_strictly(network, ours)
+LAYOUT = Layout("transformers", DETR, by_category=BY_CATEGORY)

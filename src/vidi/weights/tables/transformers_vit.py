@@ -1,9 +1,11 @@
 """Names of the tensors of vision transformers in transformers: `ViTForImageClassification`, and `ViTModel` below it.
 
 The tensors of queries, keys and values are three there too. The norms have eps 1e-12, an argument of our builders. No
-published file carries a digest in its name; one on this machine is loaded by `vidi.weights.vit_files`.
+published file carries a digest in its name; one on this machine is loaded by `vidi.weights.local_files`.
 """
 
+from vidi.backbones.vit import fitted_positions
+from vidi.weights.layouts import Layout
 from vidi.weights.renaming import under
 
 LAYER = {
@@ -40,3 +42,4 @@ TRUNK = (
     | {f"layers.*.{old}": f"encoder.layers.*.{new}" for old, new in LAYER_OF_MODULES.items()}
 )
 CLASSIFIER = under(TRUNK, "vit.", "backbone.") | under(TRUNK, "", "backbone.") | {"classifier.*": "head.linear.*"}
+LAYOUT = Layout("transformers", CLASSIFIER, fit=fitted_positions)

@@ -1,0 +1,83 @@
+"""The table of published weights, and what layouts the files of a model may have.
+
+PUBLISHED     model/publisher/version -> weights, the first of a model being its default
+OTHER         model -> layouts of files that carry no digest, or are published for other models only
+ORDERS        model -> order of Darknet's files, where it is not that in which the network was put together
+"""
+
+from vidi.backbones import vit
+from vidi.weights.darknet_files import Order
+from vidi.weights.layouts import Layout
+from vidi.weights.published import Published
+from vidi.weights.tables import (
+    cifar_resnet,
+    darknet_yolo,
+    effdet_efficientdet,
+    efficientnet_lite,
+    facebook_detr,
+    timm_darknet,
+    timm_efficientnet,
+    timm_inception,
+    timm_mobilenet,
+    timm_resnet,
+    timm_senet,
+    timm_vit,
+    torchvision_alexnet,
+    torchvision_efficientnet,
+    torchvision_faster_rcnn,
+    torchvision_googlenet,
+    torchvision_inception,
+    torchvision_mobilenet,
+    torchvision_regnet,
+    torchvision_resnet,
+    torchvision_retinanet,
+    torchvision_ssd,
+    torchvision_vgg,
+    torchvision_vit,
+    transformers_detr,
+    transformers_vit,
+)
+
+PUBLISHED: dict[str, Published] = {
+    **torchvision_alexnet.PUBLISHED,
+    **torchvision_vgg.PUBLISHED,
+    **torchvision_googlenet.PUBLISHED,
+    **torchvision_inception.PUBLISHED,
+    **timm_inception.PUBLISHED,
+    **torchvision_resnet.PUBLISHED,
+    **timm_senet.PUBLISHED,
+    **timm_resnet.PUBLISHED,
+    **cifar_resnet.PUBLISHED,
+    **torchvision_mobilenet.PUBLISHED,
+    **timm_mobilenet.PUBLISHED,
+    **torchvision_efficientnet.PUBLISHED,
+    **efficientnet_lite.PUBLISHED,
+    **timm_efficientnet.PUBLISHED,
+    **torchvision_regnet.PUBLISHED,
+    **torchvision_vit.PUBLISHED,
+    **timm_vit.PUBLISHED,
+    **timm_darknet.PUBLISHED,
+    **torchvision_retinanet.PUBLISHED,
+    **torchvision_faster_rcnn.PUBLISHED,
+    **torchvision_ssd.PUBLISHED,
+    **effdet_efficientdet.PUBLISHED,
+    **facebook_detr.PUBLISHED,
+}
+
+DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
+OTHER: dict[str, tuple[Layout, ...]] = {
+    **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
+    **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
+}
+ORDERS = {"yolov3": darknet_yolo.YOLOV3, "yolov3_small": darknet_yolo.YOLOV3_SMALL}
+
+
+def layouts_of(model: str) -> list[Layout]:
+    """Return the layouts that a file of a model may have, each once; those of its published weights come first."""
+    published = [row.layout for row in PUBLISHED.values() if row.model == model]
+    return list(dict.fromkeys([*published, *OTHER.get(model, ())]))
+
+
+def order_of(model: str) -> Order:
+    """Return the order of the numbers in Darknet's files of a model."""
+    return ORDERS.get(model, Order())
