@@ -132,11 +132,17 @@ def test_a_camera_follows_a_picture_that_changes_its_form() -> None:
 @pytest.mark.parametrize("name", LYING)
 @pytest.mark.parametrize("crop", [(64, 48), (120, 130)], ids=["inside", "beyond"])
 def test_a_cropped_key_is_that_of_the_part(name: str, crop: tuple[int, int]) -> None:
-    for image, target in of_key(name, "intrinsics"):
+    for image, target in of_key(name, "intrinsics", *STEREO):
         _, placed, placement = Preprocess(crop=crop).place(image, target)
         (top, left), row = (-side for side in placement.offset), KEYS[name]
         if name == "caption":
             assert name not in placed
+        elif row.match is not None:  # a pixel whose match was cut off has none
+            kept = window(target[name], top, left, crop, False)
+            columns = np.arange(crop[1]) + 0.5 + row.match[1] * np.asarray(placed[row.match[0]])
+            expected = kept & torch.from_numpy((columns >= 0) & (columns < crop[1]))
+            assert torch.equal(placed[name], expected)
+            assert crop[1] > SIDE or expected.sum() < kept.sum()
         elif row.on in ("map", "picture"):
             assert torch.equal(placed[name], window(target[name], top, left, crop, row.outside))
         elif row.on is not None:

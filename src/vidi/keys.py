@@ -92,6 +92,8 @@ class Key:
         moved: its values after a movement along the axes.
         mirrored: its values after a mirror, given the names of its joints or parts; None: one of x makes it false.
         other: the key that takes its place when a mirror exchanges the pictures of a stereo pair, or `PICTURE`.
+        match: the disparity, and its sign, by which a pixel is found in the other picture: one that leaves that picture
+            is valid no more.
     """
 
     of: Literal["image", "object", "pixel", "camera"]
@@ -100,6 +102,7 @@ class Key:
     moved: Callable[[Tensor, Matrix], Tensor] = stays
     mirrored: Callable[[Tensor, Names], Tensor] | None = stays
     other: str | None = None
+    match: tuple[str, int] | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -136,9 +139,9 @@ KEYS: dict[str, Key] = {
     "neighbours": Key("pixel", "picture"),
     "right": Key("pixel", "picture", other=PICTURE),
     "disparity": Key("pixel", "map", moved=scaled, other="disparity_right"),
-    "disparity_valid": Key("pixel", "map", other="disparity_right_valid"),
+    "disparity_valid": Key("pixel", "map", other="disparity_right_valid", match=("disparity", -1)),
     "disparity_right": Key("pixel", "map", moved=scaled, other="disparity"),
-    "disparity_right_valid": Key("pixel", "map", other="disparity_valid"),
+    "disparity_right_valid": Key("pixel", "map", other="disparity_valid", match=("disparity_right", 1)),
     # of the camera
     "intrinsics": Key("camera", moved=seen_through),
     "poses": Key("camera", mirrored=mirrored_poses),
@@ -224,7 +227,18 @@ def change_values(
     changed = {name: _changed(name, value, matrix, names or {}) for name, value in target.items()}
     if exchanged:
         changed |= {name: changed[row.other] for name, row in rows.items() if row.other}
-    return changed
+    return changed | {
+        name: _with_match(changed[name], changed[row.match[0]], row.match[1])
+        for name, row in rows.items()
+        if row.match is not None and row.match[0] in changed
+    }
+
+
+def _with_match(valid: Tensor, disparity: Tensor, sign: int) -> Tensor:
+    """Return which pixels are valid, and have their match inside the other picture."""
+    columns = torch.arange(valid.shape[-1]) + 0.5 + sign * disparity.as_subclass(Tensor)
+    kept = valid.as_subclass(Tensor) & (columns >= 0) & (columns < valid.shape[-1])
+    return tv_tensors.wrap(kept, like=valid) if isinstance(valid, tv_tensors.TVTensor) else kept  # type: ignore[call-arg]
 
 
 def _changed(name: str, value: Any, matrix: Matrix, names: Mapping[str, Names]) -> Any:

@@ -228,12 +228,15 @@ def _check_image(image: Tensor, *, channels: int) -> None:
 
 
 def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
-    """Resize a picture, and maps, boxes and points with it; what does not lie on it passes through."""
+    """Resize a picture, and maps, boxes and points with it; what does not lie on it passes through.
+
+    Maps take the pixel whose centre is nearest.
+    """
     if not isinstance(value, tv_tensors.TVTensor):
         return value
     if isinstance(value, tv_tensors.Mask) and value.numel() == 0:  # torchvision resizes no empty stack of masks
         return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
-    mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST
+    mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST_EXACT
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
 
 
