@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-IGNORED = 255
+from vidi.ops.label_maps import VOID
+
 GOLDEN = 0.61803398875  # turns of hue between classes: neighbours differ most
 
 
@@ -55,7 +56,7 @@ def _draw(dataset: Samples, index: int, side: int) -> Image.Image:
         picture = _tint(picture, target["semantic"].numpy())
     labels = target["labels"].tolist() if "labels" in target else []
     for mask, label in zip(target.get("masks", ()), labels, strict=False):
-        picture = _tint(picture, np.where(mask.numpy(), label, IGNORED).astype(np.uint8))
+        picture = _tint(picture, np.where(mask.numpy(), label, VOID).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
     names: list[str] = [*getattr(dataset, "categories", [])]
     font = ImageFont.load_default(size=11)
@@ -78,7 +79,7 @@ def _tint(picture: Image.Image, labels: np.ndarray) -> Image.Image:
     resized = np.array(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))
     pixels = np.array(picture)
     mixed = (pixels.astype(np.uint16) + colours[resized]) // 2
-    return Image.fromarray(np.where((resized == IGNORED)[..., None], pixels, mixed).astype(np.uint8))
+    return Image.fromarray(np.where((resized == VOID)[..., None], pixels, mixed).astype(np.uint8))
 
 
 def _write(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, font: Any) -> None:

@@ -1,4 +1,4 @@
-"""Integer maps of labels, one for each pixel."""
+"""What the numbers of a label map mean."""
 
 VOID = 255
-"""The label of pixels that count nowhere: in no loss and no score, on disk as in memory."""
+"""Of pixels that count nowhere: those of no class, and what padding adds; on disk and in memory."""

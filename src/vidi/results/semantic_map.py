@@ -9,11 +9,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from vidi.ops.drawing import Picture, as_picture, legible, tint_classes, with_legend
+from vidi.ops.label_maps import VOID
 from vidi.ops.palette import PAPER, class_colour
 from vidi.results.categories import Categories
 from vidi.results.result import check_labels, check_size, settle
 
-IGNORED = 255  # label of semantic pixels that count nowhere
 LEGEND_ENTRIES = 12
 
 
@@ -21,17 +21,17 @@ LEGEND_ENTRIES = 12
 class SemanticMap:
     """The class of every pixel of one image."""
 
-    classes: UInt8[Tensor, "H W"]  # 255 = ignored
+    classes: UInt8[Tensor, "H W"]  # VOID where ignored
     categories: Categories
 
     def __post_init__(self) -> None:
         settle(self, classes=self.classes.detach().cpu())
         present = self.classes.unique()
-        check_labels(present[present != IGNORED].long(), self.categories)
+        check_labels(present[present != VOID].long(), self.categories)
 
     def shares(self) -> list[tuple[int, float]]:
         """Return the classes that occur and their share of the pixels that are not ignored, the largest first."""
-        counts = torch.bincount(self.classes.flatten().long(), minlength=IGNORED + 1)[:IGNORED]
+        counts = torch.bincount(self.classes.flatten().long(), minlength=VOID + 1)[:VOID]
         order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
         return [(k, int(counts[k]) / int(counts.sum())) for k in order.tolist()]
 

@@ -21,10 +21,10 @@ from vidi.data.faults import Fault, FaultLog, OnFault
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_set import ImageSet, Target, images_by_stem, listed_classes, several_of_a_stem
 from vidi.data.readers.splits import UNSPLIT, Layout, Part, part_members, remark_doubled, remark_outside, split_folders
+from vidi.ops.label_maps import VOID
 
 NEEDS = "train beside trainannot, images/train beside labels/train (png), or leftImg8bit beside gtFine"
 
-IGNORED = 255
 UNKNOWN = 254
 VOID_NAMES = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored", "ignore_label"})
 _LABEL_FOLDERS = ("labels", "masks", "annotations", "annot")
@@ -59,7 +59,7 @@ class Legend:
     """What the values of a label map mean."""
 
     classes: Mapping[int, str]  # value on disk -> name
-    void: frozenset[int] = frozenset()  # values that become 255
+    void: frozenset[int] = frozenset()  # values that become VOID
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,8 +68,8 @@ class Legend:
     def table(self) -> bytes:
         """Return the new value of each of the 256 on disk, UNKNOWN for those that mean nothing."""
         table = bytearray([UNKNOWN]) * 256
-        for value in (*self.void, IGNORED):
-            table[value] = IGNORED
+        for value in (*self.void, VOID):
+            table[value] = VOID
         for label, value in enumerate(sorted(self.classes)):
             table[value] = label
         return bytes(table)
@@ -194,11 +194,11 @@ def _legend_of_maps(root: Path, folders: Mapping[str, Sequence[Folders]]) -> Leg
     for _, maps in (pair for pairs in folders.values() for pair in pairs):
         for name in (name for names in images_by_stem(maps).values() for name in names):
             values |= set(files.read_label_map(maps / name).unique().tolist())
-    values.discard(IGNORED)
+    values.discard(VOID)
     if not 1 < len(values) <= UNKNOWN:
         raise ValueError(
             f"{root}: its label maps hold the values {', '.join(map(str, sorted(values)[:5])) or 'none'} besides "
-            f"{IGNORED}, which is ignored: a classes.txt that names them is needed (lines `value name`; 255 may be one)"
+            f"{VOID}, which is ignored: a classes.txt that names them is needed (lines `value name`; 255 may be one)"
         )
     return Legend({value: f"class {value}" for value in sorted(values)})
 
