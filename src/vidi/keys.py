@@ -58,6 +58,8 @@ def exchanged_joints(value: Float[Tensor, "N J 3"], names: Names) -> Float[Tenso
 
 def exchanged_parts(value: Tensor, names: Names) -> Tensor:
     """Return a map of parts, left and right ones exchanged; labels beyond the names (background, void) stay."""
+    if not names:
+        raise ValueError("received parts without their names, which say what is left and right in a mirror")
     table = torch.arange(VOID + 1, dtype=value.dtype)
     table[: len(names)] = torch.tensor(_partners(names, len(names)), dtype=value.dtype)
     return table[value.long()]
@@ -184,6 +186,11 @@ def on_picture(value: Tensor, on: str, size: Sequence[int]) -> Tensor:
     return tv_tensors.Image(value) if on == "picture" else tv_tensors.Mask(value)
 
 
+def typed_as(value: Tensor, plain: Tensor) -> Tensor:
+    """Give `plain`, made of a value, the value's type."""
+    return tv_tensors.wrap(plain, like=value) if isinstance(value, tv_tensors.TVTensor) else plain  # type: ignore[call-arg]
+
+
 def resizing(before: Sequence[int], after: Sequence[int]) -> Matrix:
     """Return the movement of a picture that is resized; sizes are (H, W)."""
     return torch.diag(torch.tensor([after[1] / before[1], after[0] / before[0], 1.0]))
@@ -237,8 +244,7 @@ def change_values(
 def _with_match(valid: Tensor, disparity: Tensor, sign: int) -> Tensor:
     """Return which pixels are valid, and have their match inside the other picture."""
     columns = torch.arange(valid.shape[-1]) + 0.5 + sign * disparity.as_subclass(Tensor)
-    kept = valid.as_subclass(Tensor) & (columns >= 0) & (columns < valid.shape[-1])
-    return tv_tensors.wrap(kept, like=valid) if isinstance(valid, tv_tensors.TVTensor) else kept  # type: ignore[call-arg]
+    return typed_as(valid, valid.as_subclass(Tensor) & (columns >= 0) & (columns < valid.shape[-1]))
 
 
 def _changed(name: str, value: Any, matrix: Matrix, names: Mapping[str, Names]) -> Any:
@@ -248,4 +254,14 @@ def _changed(name: str, value: Any, matrix: Matrix, names: Mapping[str, Names]) 
     plain = row.moved(value.as_subclass(Tensor), matrix)
     if matrix.det() < 0 and row.mirrored is not None:
         plain = row.mirrored(plain, names.get(name, ()))
-    return tv_tensors.wrap(plain, like=value) if isinstance(value, tv_tensors.TVTensor) else plain  # type: ignore[call-arg]
+    return typed_as(value, plain)
+
+
+def without_lost_joints(target: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:
+    """Make joints that left the picture of `size` (H, W) absent, as in a data set: at (0, 0), not visible."""
+    if "keypoints" not in target:
+        return dict(target)
+    points = target["keypoints"].as_subclass(Tensor)
+    inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
+    seen = {"visibility": target["visibility"] * inside} if "visibility" in target else {}
+    return {**target, "keypoints": on_picture(points.where(inside[..., None], 0), "points", size), **seen}

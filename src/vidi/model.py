@@ -81,7 +81,7 @@ class Saved(nn.Module):
 
     origin: tuple[str, dict[str, Any]] | None = None
     preprocess: Any  # a `Prepares`; `Preprocess` wherever images come in
-    begins_anywhere: bool = True  # whether weights can begin its training
+    can_begin_with_weights: bool = True
 
     def description(self) -> dict[str, Any]:
         """Return what a later process needs to build this model again: name, arguments, preprocessing.
@@ -301,7 +301,7 @@ class Adversarial(Trainable):
 class Fitted(Saved):
     """A system that is fitted, not trained by gradients; what it learns are buffers, loaded strictly by name."""
 
-    begins_anywhere = False
+    can_begin_with_weights = False
 
     def fit(self, dataset: Any, *, generator: torch.Generator | None = None) -> None:
         """Learn from a data set of samples (image, target)."""

@@ -23,7 +23,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from vidi import files
-from vidi.keys import KEYS, change_values, resizing, row_of, shifting
+from vidi.keys import KEYS, PICTURE, change_values, resizing, row_of, shifting, without_lost_joints
 
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
@@ -183,21 +183,18 @@ class Preprocess:
         original = (image.shape[1], image.shape[2])
         resized = self.resized(original)
         tensors = {name: value for name, value in target.items() if row_of(name) and isinstance(value, Tensor)}
-        sample = {"": tv_tensors.Image(image)} | tensors
-        movement = resizing(original, resized)
+        sample = {PICTURE: tv_tensors.Image(image)} | tensors
         if resized != original:
             mode = InterpolationMode(self.interpolation)
             sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
+            sample = _with_values(sample, resizing(original, resized))
         offset = (0, 0)
         if self.crop is not None:
             offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
             sample = {k: _cropped(k, v, self.crop) for k, v in sample.items()}
-            movement = shifting(-offset[0], -offset[1]) @ movement
-        image = sample.pop("")
-        if resized != original or self.crop is not None:
-            sample = change_values(sample, movement)
+            sample = without_lost_joints(_with_values(sample, shifting(-offset[0], -offset[1])), self.crop)
         plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
-        return image.as_subclass(Tensor), plain, Placement(original, resized, offset)
+        return plain.pop(PICTURE), plain, Placement(original, resized, offset)
 
     def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
         """Normalise placed images and pad them to one canvas."""
@@ -238,6 +235,11 @@ def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, anti
         return tv_tensors.Mask(value.new_zeros(*value.shape[:-2], *size))
     mode = mode if isinstance(value, tv_tensors.Image) else InterpolationMode.NEAREST_EXACT
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
+
+
+def _with_values(sample: Mapping[str, Tensor], movement: Tensor) -> dict[str, Tensor]:
+    """Change what a movement of the picture changes besides what lies on it."""
+    return change_values({k: v for k, v in sample.items() if k != PICTURE}, movement) | {PICTURE: sample[PICTURE]}
 
 
 def _crop_offset(crop: int, side: int) -> int:

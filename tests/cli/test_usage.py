@@ -54,6 +54,10 @@ def test_all_numbers_that_no_training_can_follow_are_told_at_once() -> None:
         (("resnet18", "batch_size=6", "accumulate=4"), "batch_size: received 6, expected a multiple of accumulate"),
         (("retinanet_tiny", "mix=mixup"), "mix: received mixup, expected none for detection"),
         (("retinanet_tiny", "augment=crop_randaugment"), "augment: received crop_randaugment, expected none or flip"),
+        (
+            ("retinanet_tiny", "augment=crop"),
+            "augment: received crop, expected none or flip or resized_crop or boxes or",
+        ),
         (("resnet18", "width=0"), "resnet18 cannot be built with width=0: received width=0"),
         (("resnet18", "size=-3,4"), "resnet18 cannot be built with size=(-3, 4): received exact=(-3, 4), expected"),
         (("resnet18", "world_size=8,8"), "world: size must be (H, W) with sides from 32 to 512"),

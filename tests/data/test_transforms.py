@@ -6,8 +6,9 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+from tests.closeness import FLOAT32, assert_close
 from vidi.data.loading import seeded_draws
-from vidi.data.transforms import Augmentation, cutmix, mixup
+from vidi.data.transforms import Augmentation, Rescaled, cutmix, mixup
 from vidi.data.world.dataset import World
 from vidi.ops.boxes_3d import box_3d_corners, project_points
 from vidi.preprocess import Batch, Placement
@@ -217,3 +218,16 @@ def test_boxes_in_space_refuse_zooms() -> None:
         for seed in range(8):
             with seeded_draws(seed):
                 Augmentation("boxes", (32, 32))(scenes[0])
+
+
+def test_what_comes_in_from_outside_is_grey_in_bytes_and_in_numbers() -> None:
+    image = tv_tensors.Image(torch.ones(3, 40, 40, dtype=torch.uint8))
+    seen = 0
+    for seed in range(6):
+        found = []
+        for picture in (image, tv_tensors.Image(image / 255)):
+            torch.manual_seed(seed)
+            found.append(Rescaled()(picture).as_subclass(torch.Tensor).float())
+        assert_close(found[0] / 255, found[1], FLOAT32)
+        seen += int((found[0] == 114).any())
+    assert seen

@@ -18,7 +18,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from vidi.keys import KEYS, change_values, on_picture, row_of
+from vidi.keys import KEYS, change_values, on_picture, row_of, typed_as, without_lost_joints
 from vidi.preprocess import Batch, Sample
 
 PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
@@ -32,12 +32,7 @@ def drop_lost_objects(sample: Sample, *, smallest: float = 1.0) -> Sample:
     boxes = v2.functional.clamp_bounding_boxes(target["boxes"])
     kept = ((boxes[:, 2:] - boxes[:, :2]) >= smallest).all(dim=1)
     rows = {"boxes": boxes} | {name: target[name] for name in PER_OBJECT if name in target and name != "boxes"}
-    return image, {**target, **{name: _rows(value, kept) for name, value in rows.items()}}
-
-
-def _rows(value: Tensor, kept: Tensor) -> Tensor:
-    rows = value[kept]
-    return tv_tensors.wrap(rows, like=value) if isinstance(value, tv_tensors.TVTensor) else rows  # type: ignore[call-arg]
+    return image, {**target, **{name: typed_as(value, value[kept]) for name, value in rows.items()}}
 
 
 class QuarterTurns(v2.Transform):
@@ -60,7 +55,8 @@ class Rescaled(v2.Transform):
         return {"translate": shift, "scale": 0.75 * (1.33 / 0.75) ** draws[2]}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        fill = 114.0 if isinstance(inpt, tv_tensors.Image) else 0.0
+        grey = 114 / 255 if inpt.is_floating_point() else 114.0
+        fill = grey if isinstance(inpt, tv_tensors.Image) else 0.0
         return v2.functional.affine(inpt, angle=0, shear=[0, 0], fill=[fill], **params)
 
 
@@ -156,15 +152,7 @@ class Augmentation:
                 found[name] = tv_tensors.Mask(value.masked_fill(gone["inside"][0] == 0, KEYS[name].outside))
         if "right" in found and movement[0, 0] < 0:
             image, found["right"] = found["right"], image
-        return image, found if points is None else _without_lost_joints(found, shown)
-
-
-def _without_lost_joints(target: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """Make joints that left the picture absent, as in a data set."""
-    points = target["keypoints"].as_subclass(Tensor)
-    inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
-    kept = {"keypoints": on_picture(points.where(inside[..., None], 0), "points", size)}
-    return {**target, **kept, **({"visibility": target["visibility"] * inside} if "visibility" in target else {})}
+        return image, without_lost_joints(found, shown)
 
 
 CORNER = torch.tensor([[0.0, 0], [1, 0], [0, 1]])  # the points that tell how a picture is moved

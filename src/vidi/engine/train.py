@@ -169,7 +169,6 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     if not is_main_process():
         return {}
     model, recipe = job.model, job.recipe()
-    model.load_state_dict(files.read_tensors(job.run.weights_path("best")))
     scores: Row = {}
     if isinstance(model, Predicts) and job.source.task.scorer is not None:
         scorer = job.source.task.scorer(job.categories)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
 
-MOVES_BOXES = tuple(augment for augment in get_args(AugmentChoice) if not augment.endswith("randaugment"))
+MOVES_BOXES: tuple[AugmentChoice, ...] = ("none", "flip", "resized_crop", "boxes", "dihedral_boxes")
+"""The others move no boxes: reflecting paddings show a thing twice, RandAugment moves the picture alone."""
 
 
 class DetectionScorer:

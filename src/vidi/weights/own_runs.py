@@ -80,7 +80,7 @@ def own_model(
                 f"{own.path} knows other {key.replace('_', ' ')} than the data set, or than were given"
             )
     model = build(**{**known, **given})
-    if not model.begins_anywhere:
+    if not model.can_begin_with_weights:
         raise OtherModelError(f"{own.config['model']} is fitted at once to a data set: no weights can begin it")
     with torch.device("meta"):
         before = build(**known)
