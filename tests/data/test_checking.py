@@ -1,6 +1,7 @@
 """`vidi data check`: counts by hand, every fault, what was decoded, contact sheets."""
 
 import json
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -8,8 +9,16 @@ import pytest
 
 from vidi import files
 from vidi.data.checking import check_dataset
-from vidi.data.contact_sheet import contact_sheet, label_colour
+from vidi.data.contact_sheet import contact_sheet
 from vidi.data.recognise import open_dataset
+from vidi.data.truths import object_truth
+from vidi.data.world.dataset import World
+from vidi.engine.report import write_mosaic
+from vidi.engine.runs import Run
+from vidi.model import Predicts
+from vidi.ops.palette import CLASS_COLOURS, class_colour
+from vidi.results.detections import Detections
+from vidi.tasks.detection import DETECTION
 
 
 def noise(seed, size=(40, 60)):
@@ -149,12 +158,46 @@ def test_the_real_cells(shared_data):
 
 def test_contact_sheets_draw_boxes_where_they_are(clean):
     sheets = dict(check_dataset(clean).contact_sheets(count=2))
-    assert {split: sheet.size for split, sheet in sheets.items()} == {"train": (480, 240), "val": (240, 240)}
-    sheet = contact_sheet(open_dataset(clean, "val"), tile=124)  # one image of 60 x 40, twice as large, border 2
+    assert {split: sheet.size for split, sheet in sheets.items()} == {"train": (800, 400), "val": (400, 400)}
+    sheet = contact_sheet(open_dataset(clean, "val"), tile=484)  # one image of 60 x 40, eight times as large, border 2
     pixels = np.array(sheet)
-    assert tuple(pixels[2 + 30, 2 + 40]) == label_colour(0)  # right edge of [0, 0, 20, 20]
-    assert tuple(pixels[2 + 40, 2 + 30]) == label_colour(0)
-    assert tuple(pixels[2 + 90, 60]) == (255, 255, 255)  # below the picture
+    assert tuple(pixels[2 + 80, 2 + 159]) == class_colour(0)  # right edge of [0, 0, 20, 20]
+    assert tuple(pixels[2 + 159, 2 + 80]) == class_colour(0)
+    assert tuple(pixels[2 + 360, 240]) == (255, 255, 255)  # below the picture
+
+
+class Knowing(Predicts):
+    """Predicts what it was told."""
+
+    def __init__(self, results: list[Detections]):
+        super().__init__()
+        self.results = results
+
+    def predict(self, images: Any, *, batch_size: int = 16) -> list[Detections]:
+        return self.results
+
+
+def test_contact_sheets_and_mosaics_draw_a_truth_alike(clean, tmp_path):
+    dataset, names = open_dataset(clean, "train"), ("dog", "cat")
+    truths = [object_truth(dataset[index][1], names) for index in range(len(dataset))]
+    drawn = truths[0].draw(dataset[0][0])
+    assert drawn.size == (480, 320)
+    assert contact_sheet(dataset, tile=484).crop((2, 2, 482, 322)).tobytes() == drawn.tobytes()
+
+    run = Run(tmp_path / "run")
+    write_mosaic(run, Knowing(truths), dataset, DETECTION, names, split="train")
+    for sheet in (PIL.Image.open(run.folder / "mosaic.png"), contact_sheet(dataset)):
+        colours = {tuple(colour) for colour in np.array(sheet.convert("RGB")).reshape(-1, 3).tolist()}
+        assert set(CLASS_COLOURS[:2]) == colours & set(CLASS_COLOURS)
+
+
+def test_a_contact_sheet_shows_all_that_is_known_of_a_sample():
+    scene = World("val", count=1, size=(64, 64), targets=("label", "boxes", "labels", "masks", "semantic"))
+    sheet = contact_sheet(scene, tile=100, columns=3)
+    assert sheet.size == (300, 100)
+    tiles = [sheet.crop((left, 0, left + 100, 100)).tobytes() for left in (0, 100, 200)]
+    assert len(set(tiles)) == 3
+    assert contact_sheet(World("val", count=1, size=(64, 64), targets=()), tile=100).size == (100, 100)
 
 
 def test_contact_sheets_of_the_real_sets(shared_data):

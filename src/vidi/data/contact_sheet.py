@@ -1,15 +1,13 @@
-"""A page of small pictures with what their targets say drawn on them."""
+"""A page of small pictures with what their targets say drawn on them, as results draw it."""
 
-import colorsys
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from vidi.ops.label_maps import VOID
-
-GOLDEN = 0.61803398875  # turns of hue between classes: neighbours differ most
+from vidi.data.truths import truths
+from vidi.ops.drawing import as_picture, legible
 
 
 class Samples(Protocol):
@@ -20,71 +18,33 @@ class Samples(Protocol):
     def __getitem__(self, index: int, /) -> tuple[torch.Tensor, dict[str, Any]]: ...
 
 
-def contact_sheet(dataset: Samples, count: int = 16, *, tile: int = 240, columns: int = 4) -> Image.Image:
+def contact_sheet(dataset: Samples, count: int = 16, *, tile: int = 400, columns: int = 4) -> Image.Image:
     """Draw `count` samples, evenly spread over the data set, in tiles of `tile` px with their ground truth.
 
-    A sample that cannot be read becomes a grey tile with the reason.
+    A sample of which several things are known (objects, the class of each pixel) takes a tile for each. One that cannot
+    be read becomes a grey tile with the reason.
     """
     if count < 1 or tile < 16 or columns < 1:
         raise ValueError(f"expected count, columns >= 1 and tile >= 16, got {count}, {columns}, {tile}")
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)).tolist()
-    rows = max(-(-len(chosen) // columns), 1)
-    sheet = Image.new("RGB", (min(columns, max(len(chosen), 1)) * tile, rows * tile), "white")
-    for place, index in enumerate(chosen):
-        try:
-            picture = _draw(dataset, index, tile - 4)
-        except (ValueError, OSError) as error:
-            picture = _failed(str(error), tile - 4)
+    side = tile - 4
+    pictures = [ImageOps.contain(each, (side, side)) for index in chosen for each in _drawn(dataset, index, side)]
+    rows = max(-(-len(pictures) // columns), 1)
+    sheet = Image.new("RGB", (min(columns, max(len(pictures), 1)) * tile, rows * tile), "white")
+    for place, picture in enumerate(pictures):
         sheet.paste(picture, (place % columns * tile + 2, place // columns * tile + 2))
     return sheet
 
 
-def label_colour(label: int) -> tuple[int, int, int]:
-    """Return an RGB colour, 0..255, that differs from those of neighbouring labels."""
-    red, green, blue = colorsys.hsv_to_rgb((label * GOLDEN) % 1.0, 0.85, 1.0 - 0.3 * (label // 7 % 2))
-    return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def _draw(dataset: Samples, index: int, side: int) -> Image.Image:
-    image, target = dataset[index]
-    height, width = image.shape[-2:]
-    scale = side / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    resample = Image.Resampling.NEAREST if scale > 2 else Image.Resampling.BILINEAR
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size, resample)
-    if "semantic" in target:
-        picture = _tint(picture, target["semantic"].numpy())
-    labels = target["labels"].tolist() if "labels" in target else []
-    for mask, label in zip(target.get("masks", ()), labels, strict=False):
-        picture = _tint(picture, np.where(mask.numpy(), label, VOID).astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
-    names: list[str] = [*getattr(dataset, "categories", [])]
-    font = ImageFont.load_default(size=11)
-    boxes = (target["boxes"] * scale).tolist() if "boxes" in target else []
-    for box, label in zip(boxes, labels, strict=True):
-        pen.rectangle(box, outline=label_colour(label), width=2)
-        _write(pen, (box[0] + 2, max(box[1] - 12, 0.0)), names[label] if label < len(names) else str(label), font)
-    for points, visible in zip(target.get("keypoints", ()), target.get("visibility", ()), strict=True):
-        for x, y in (points[visible > 0] * scale).tolist():
-            pen.ellipse((x - 2, y - 2, x + 2, y + 2), fill="yellow", outline="black")
-    if "label" in target:
-        label = int(target["label"])
-        _write(pen, (3.0, 2.0), names[label] if label < len(names) else str(label), font)
-    return picture
-
-
-def _tint(picture: Image.Image, labels: np.ndarray) -> Image.Image:
-    """Mix the colours of labels half into a picture."""
-    colours = np.array([label_colour(label) for label in range(256)], dtype=np.uint8)
-    resized = np.array(Image.fromarray(labels).resize(picture.size, Image.Resampling.NEAREST))
-    pixels = np.array(picture)
-    mixed = (pixels.astype(np.uint16) + colours[resized]) // 2
-    return Image.fromarray(np.where((resized == VOID)[..., None], pixels, mixed).astype(np.uint8))
-
-
-def _write(pen: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, font: Any) -> None:
-    pen.rectangle(pen.textbbox(corner, text, font=font), fill="black")
-    pen.text(corner, text, fill="white", font=font)
+def _drawn(dataset: Samples, index: int, side: int) -> list[Image.Image]:
+    """Return a picture for each thing that is known of a sample; the bare one where nothing is."""
+    names, semantic_names = (tuple(getattr(dataset, key, ())) for key in ("categories", "semantic_categories"))
+    try:
+        image, target = dataset[index]
+        drawn = [truth.draw(image) for truth in truths(target, names, semantic_names)]
+    except (ValueError, OSError) as error:
+        return [_failed(str(error), side)]
+    return drawn or [legible(as_picture(image))]
 
 
 def _failed(reason: str, side: int) -> Image.Image:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidi.data.truths import class_truth
 from vidi.engine import plots
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
@@ -43,11 +44,6 @@ class ClassificationScorer:
         matrix = confusion_matrix(predicted, torch.stack(self.labels), classes=len(self.categories))
         names = [name or "" for name in self.categories]
         plots.confusion_matrix(folder / "confusion_matrix.png", matrix, names)
-
-
-def class_truth(target: Mapping[str, Any], categories: Categories) -> Classification:
-    """Return the class of a picture as a sure result."""
-    return Classification(torch.nn.functional.one_hot(target["label"], len(categories)).float(), categories)
 
 
 CLASSIFICATION = Task(

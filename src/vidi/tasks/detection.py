@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from vidi.data.truths import object_truth
 from vidi.engine import plots
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.recipe import AugmentChoice
@@ -45,12 +43,6 @@ class DetectionScorer:
             plots.precision_recall(folder / "precision_recall.png", curves, title)
 
 
-def box_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
-    """Return the boxes of a picture as sure results."""
-    boxes, labels = target["boxes"].as_subclass(Tensor), target["labels"]
-    return Detections(boxes, torch.ones(len(boxes)), labels, categories)
-
-
 DETECTION = Task(
     name="detection",
     needs=("boxes", "labels"),
@@ -58,7 +50,7 @@ DETECTION = Task(
     says={"categories": categories_of},
     result=Detections,
     scorer=DetectionScorer,
-    truth=box_truth,
+    truth=object_truth,
     moves=MOVES_BOXES,
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH,

@@ -1,16 +1,16 @@
 """Boxes in space: detection, and where the things stand, how large they are and which way they look."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
+from vidi.data.truths import object_truth
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.metrics.boxes_3d import Box3dEvaluator
 from vidi.recipes.detection import FINE_TUNED_3D, FROM_SCRATCH_3D
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
-from vidi.tasks.detection import DetectionScorer, box_truth
+from vidi.tasks.detection import DetectionScorer
 
 
 class Detection3dScorer(DetectionScorer):
@@ -32,14 +32,6 @@ class Detection3dScorer(DetectionScorer):
         return {**super().compute(), **{f"space_{name}": value for name, value in in_space.items()}}
 
 
-def truth_3d(target: Mapping[str, Any], categories: Categories) -> Detections:
-    """Return the boxes of a picture, and those in space where its camera is known, as sure results."""
-    boxes = box_truth(target, categories)
-    if "intrinsics" not in target:  # nothing says where in the picture the boxes in space are
-        return boxes
-    return replace(boxes, boxes_3d=target["boxes_3d"], intrinsics=target["intrinsics"])
-
-
 DETECTION_3D = Task(
     name="detection_3d",
     needs=("boxes", "labels", "boxes_3d"),
@@ -47,7 +39,7 @@ DETECTION_3D = Task(
     says={"categories": categories_of},
     result=Detections,
     scorer=Detection3dScorer,
-    truth=truth_3d,
+    truth=object_truth,
     moves=("none", "flip"),
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH_3D,

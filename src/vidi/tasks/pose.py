@@ -1,28 +1,16 @@
 """Poses: detection, and the joints of the things that have some."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from vidi.data.world.names import JOINTS, SKELETON
+from vidi.data.truths import known_skeleton, object_truth
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.metrics.keypoints import KeypointEvaluator, joint_sigmas
-from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
-from vidi.tasks.detection import MOVES_BOXES, DetectionScorer, box_truth
-
-SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}
-
-
-def known_skeleton(joints: int) -> Skeleton:
-    """Return the skeleton of COCO or of the world by its number of joints, of any other number one without bones."""
-    return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
+from vidi.tasks.detection import MOVES_BOXES, DetectionScorer
 
 
 class PoseScorer(DetectionScorer):
@@ -50,13 +38,6 @@ class PoseScorer(DetectionScorer):
         return {**super().compute(), **{f"keypoint_{name}": value for name, value in keypoints.items()}}
 
 
-def pose_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
-    """Return the boxes and joints of a picture as sure results."""
-    visible = (target["visibility"] > 0).float()[..., None]
-    keypoints = torch.cat((target["keypoints"].as_subclass(Tensor), visible), 2)
-    return replace(box_truth(target, categories), keypoints=keypoints, skeleton=known_skeleton(keypoints.shape[1]))
-
-
 POSE = Task(
     name="pose",
     needs=("boxes", "labels", "keypoints", "visibility"),
@@ -64,7 +45,7 @@ POSE = Task(
     says={"categories": categories_of},
     result=Detections,
     scorer=PoseScorer,
-    truth=pose_truth,
+    truth=object_truth,
     moves=MOVES_BOXES,
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH,

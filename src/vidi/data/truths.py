@@ -1,0 +1,55 @@
+"""Targets as sure results: what stands beside predictions and on contact sheets draws itself as predictions do."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vidi.data.world.names import JOINTS, SKELETON
+from vidi.ops.skeletons import COCO_SKELETON, Skeleton
+from vidi.results.categories import Categories
+from vidi.results.classification import Classification
+from vidi.results.detections import Detections
+from vidi.results.result import Result
+from vidi.results.semantic_map import SemanticMap
+
+SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}
+
+
+def known_skeleton(joints: int) -> Skeleton:
+    """Return the skeleton of COCO or of the world by its number of joints, of any other number one without bones."""
+    return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
+
+
+def class_truth(target: Mapping[str, Any], categories: Categories) -> Classification:
+    """Return the class of a picture as a sure result."""
+    return Classification(torch.nn.functional.one_hot(target["label"], len(categories)).float(), categories)
+
+
+def object_truth(target: Mapping[str, Any], categories: Categories) -> Detections:
+    """Return the objects of a picture as sure results, with the masks, joints and boxes in space that the target has.
+
+    Boxes in space need a camera: without one nothing says where in the picture they are.
+    """
+    more: dict[str, Any] = {}
+    if "masks" in target:
+        more["masks"] = target["masks"].as_subclass(Tensor).bool()
+    if "keypoints" in target:
+        visible = (target["visibility"] > 0).float()[..., None]
+        more["keypoints"] = torch.cat((target["keypoints"].as_subclass(Tensor), visible), 2)
+        more["skeleton"] = known_skeleton(more["keypoints"].shape[1])
+    if "boxes_3d" in target and "intrinsics" in target:
+        more |= {"boxes_3d": target["boxes_3d"], "intrinsics": target["intrinsics"]}
+    boxes = target["boxes"].as_subclass(Tensor)
+    return Detections(boxes, torch.ones(len(boxes)), target["labels"], categories, **more)
+
+
+def truths(target: Mapping[str, Any], categories: Categories, semantic_categories: Categories) -> Iterator[Result]:
+    """Yield all that can be drawn of what a target says: a picture's class, its objects, the class of each pixel."""
+    if "label" in target:
+        yield class_truth(target, categories)
+    if "boxes" in target:
+        yield object_truth(target, categories)
+    if "semantic" in target:
+        yield SemanticMap(target["semantic"].as_subclass(Tensor), semantic_categories)
