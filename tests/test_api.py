@@ -153,7 +153,7 @@ def test_a_loaded_run_predicts_as_it_was_scored(run: Run, colours: Path) -> None
     model = vidi.load(run.folder)
     paths = image_paths([colours / "green", colours / "red"])
     assert len(paths) == 24
-    right = [result.name == path.parent.name for path, result in api.predict_files(model, paths, ahead=5)]
+    right = [result.name == path.parent.name for path, _, result in api.predict_files(model, paths, ahead=5)]
     assert vidi.evaluate(run.folder, split="all")["top1"] == pytest.approx(sum(right) / 24)
 
 
@@ -183,8 +183,10 @@ def test_a_photo_that_cannot_be_read_gives_its_error_in_its_place(run: Run, tmp_
     photos = [write_picture(tmp_path / f"{k}.png", (10 + k, 12)) for k in range(3)]
     photos[1].write_bytes(b"no picture")
     given = list(api.predict_files(vidi.load(run.folder), photos))
-    assert [path for path, _ in given] == photos
-    assert [isinstance(result, ValueError) for _, result in given] == [False, True, False]
+    assert [path for path, _, _ in given] == photos
+    assert [isinstance(result, ValueError) for _, _, result in given] == [False, True, False]
+    assert [image is None for _, image, _ in given] == [False, True, False]
+    assert torch.equal(given[2][1], files.read_image(photos[2]))
 
 
 def test_only_the_first_process_writes(colours: Path, tmp_path: Path, monkeypatch) -> None:

@@ -118,6 +118,11 @@ class TestEveryResult:
         for same in (array, tensor, tensor.float() / 255, tmp_path / "image.png", str(tmp_path / "image.png")):
             assert result.draw(same).tobytes() == expected
 
+    def test_draws_from_a_threshold_on(self, result: Result) -> None:
+        drawn = [result.draw(noise(), threshold=threshold).tobytes() for threshold in (0.5, 1.1)]
+        assert drawn[0] == result.draw(noise()).tobytes()
+        assert (drawn[0] != drawn[1]) == (isinstance(result, Detections) and len(result) > 0)
+
     def test_cannot_be_changed(self, result: Result) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             result.categories = ()  # type: ignore[attr-defined]

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import PIL.Image
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +41,6 @@ from vidi.recorded import (
     recorded_source,
     recorded_task,
 )
-from vidi.results.detections import Detections
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.loading import published_weights
 
@@ -354,8 +352,10 @@ def evaluate(
     return scored_on(split, dataset, weights, source) | scores
 
 
-def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, result) in order, reading a few files ahead; the result of an unreadable file is its error.
+def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any, Any]]:
+    """Yield (path, image, result) in order, reading a few files ahead.
+
+    Images are uint8 of shape 3 H W, to be drawn on; an unreadable file has none, and its result is its error.
 
     Raises:
         ValueError: if the model gives no results for pictures.
@@ -371,13 +371,8 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
             except (ValueError, OSError) as error:
                 errors[path] = error
         results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))
-        yield from ((path, errors.get(path) or results[path]) for path in paths[start : start + ahead])
-
-
-def draw(result: Any, path: Path, threshold: float) -> PIL.Image.Image:
-    """Return a picture file with a result drawn on it; detections from `threshold` on."""
-    image = files.read_image(path)
-    return result.draw(image, threshold=threshold) if isinstance(result, Detections) else result.draw(image)
+        for path in paths[start : start + ahead]:
+            yield path, images.get(path), errors.get(path) or results[path]
 
 
 def sample(

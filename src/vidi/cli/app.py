@@ -270,7 +270,7 @@ def predict(
     model = api.load_or_create(name, weights=weights, download=download)
     records, broken = [], []
     targets = drawn_paths(folder, paths, photos)
-    for (path, result), target in zip(api.predict_files(model, paths), targets, strict=True):
+    for (path, image, result), target in zip(api.predict_files(model, paths), targets, strict=True):
         if isinstance(result, Exception):
             broken.append(path)
             print(f"vidi: {message_of(result)}", file=sys.stderr)
@@ -280,7 +280,7 @@ def predict(
         if not as_json:
             out.print(f"{path}: {shown}", markup=False, highlight=False)
         if draw:
-            files.write_image(target, api.draw(result, path, threshold))
+            files.write_image(target, result.draw(image, threshold=threshold))
     if as_json:
         print_json(records)
     elif draw and records:

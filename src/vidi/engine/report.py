@@ -12,7 +12,6 @@ from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.task import Task
 from vidi.model import Predicts, Samples
 from vidi.results.categories import Categories
-from vidi.results.detections import Detections
 
 SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps even good ones well below 1
 
@@ -27,16 +26,12 @@ def write_mosaic(
     samples = [dataset[row * len(dataset) // count] for row in range(count)]
     results = model.predict([image for image, _ in samples])
     tiles = [
-        (_drawn(result, image), task.truth(target, categories).draw(image))
+        (result.draw(image, threshold=SHOWN_FROM), task.truth(target, categories).draw(image))
         for (image, target), result in zip(samples, results, strict=True)
     ]
     plots.mosaic(
         run.folder / "mosaic.png", tiles, columns=2, titles=(f"prediction on {split}, best weights", "ground truth")
     )
-
-
-def _drawn(result: Any, image: Any) -> Any:
-    return result.draw(image, threshold=SHOWN_FROM) if isinstance(result, Detections) else result.draw(image)
 
 
 def write_samples(run: Run, model: Samples, *, seed: int, count: int = 64) -> None:

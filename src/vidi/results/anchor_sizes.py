@@ -26,7 +26,7 @@ class AnchorSizes:
             raise ValueError(f"received sizes {sizes.tolist()}, expected positive widths and heights")
         settle(self, sizes=sizes[sizes.prod(dim=1).argsort(stable=True)])
 
-    def draw(self, image: Picture) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
         """Return the picture with one box of each size about its centre."""
         original = as_picture(image)
         picture = legible(original)

@@ -50,7 +50,7 @@ class Classification:
         """Return the names and probabilities of the k most probable classes (fewer if there are fewer)."""
         return [(str(self.categories[i]), float(self.probabilities[i])) for i in self.ranking()[:k]]
 
-    def draw(self, image: Picture) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
         """Return the picture above a strip with the three most probable classes as bars."""
         picture = legible(as_picture(image))
         width = max(picture.width, NARROWEST)

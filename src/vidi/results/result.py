@@ -16,7 +16,12 @@ from vidi.results.categories import Categories
 class Result(Protocol):
     """What is common to all results."""
 
-    def draw(self, image: Picture) -> PIL.Image.Image: ...
+    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+        """Return the picture with the result drawn on it.
+
+        What is found with a score below `threshold` is hidden; what has no such scores ignores it.
+        """
+        ...
 
     def to_dict(self) -> dict[str, Any]: ...
 

@@ -35,7 +35,7 @@ class SemanticMap:
         order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
         return [(k, int(counts[k]) / int(counts.sum())) for k in order.tolist()]
 
-    def draw(self, image: Picture) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
         """Return the picture tinted by class ("background" and ignored pixels stay as they are) above a legend.
 
         Raises:
