@@ -34,10 +34,11 @@ from vidi.detection.targets import Objects, Positives, checked_objects, mostly_i
 from vidi.losses.box import huber_loss
 from vidi.losses.classification import focal_loss, prior_bias
 from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
-from vidi.necks.bifpn import BiFPN, Fusion, SeparableConv2d, Style
+from vidi.necks.bifpn import BiFPN, Fusion, Style
 from vidi.necks.feature_pyramid import Extra
 from vidi.necks.nas_fpn import NASFPN
 from vidi.necks.path_aggregation import PathAggregation
+from vidi.nn.convolution import SeparableConv2d
 from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid, octave_sizes
 from vidi.ops.boxes import Size, box_iou, encode_boxes, scale_boxes

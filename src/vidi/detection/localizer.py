@@ -19,8 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones import alexnet
@@ -29,7 +28,7 @@ from vidi.backbones.classifier import GlobalAverageHead, MakeHead
 from vidi.backbones.resnet import trunk
 from vidi.backbones.trunk import Backbone
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
-from vidi.losses.classification import cross_entropy
+from vidi.losses.localization import localization_losses
 from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import box_area, xyxy_normalized_to_xyxy, xyxy_to_xyxy_normalized
@@ -63,35 +62,6 @@ class Localizer(nn.Module):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Criterion
-
-
-def localization_losses(
-    class_logits: Float[Tensor, "R K"],
-    labels: Int64[Tensor, " R"],
-    boxes: Float[Tensor, "R 4"],
-    truths: Float[Tensor, "R 4"],
-    *,
-    has_box: Bool[Tensor, " R"],
-    box_weight: float | int,
-    count: Float[Tensor, ""],
-) -> Losses:
-    """Return the multi-task loss of localisation: cross entropy + lambda 1[c is no background] MSE (notes 4.3.1).
-
-    Args:
-        class_logits: of each image, window or region, the background's included where there is one.
-        labels: of the outputs.
-        boxes: predicted, in whatever units and form.
-        truths: in the same; means nothing where there is no box.
-        has_box: False for background.
-        box_weight: lambda.
-        count: that divides both sums, mostly the number of rows over all processes.
-
-    Returns:
-        "classification" and "box"; the squared error of a box is the mean over its four numbers.
-    """
-    errors = F.mse_loss(boxes[has_box], truths[has_box], reduction="none").mean(1)
-    log_loss = cross_entropy(class_logits, labels, reduction="sum")
-    return {"classification": log_loss / count, "box": box_weight * errors.sum() / count}
 
 
 def main_object(objects: Objects) -> tuple[Float[Tensor, "N 4"], Int64[Tensor, " N"]]:

@@ -27,10 +27,10 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vidi.detection.anchors import ASPECT_RATIOS
-from vidi.detection.localizer import localization_losses
 from vidi.detection.regions.fast_rcnn import RegionDecode, TwoStageOutputs
 from vidi.detection.regions.region_proposals import image_sizes
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
+from vidi.losses.localization import localization_losses
 from vidi.model import Losses, Step, Supervised, builder, widened
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, norm_layer

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.necks.feature_pyramid import halved_levels, upsampled_to
-from vidi.nn.convolution import Activation
+from vidi.nn.convolution import Activation, SeparableConv2d
 from vidi.nn.normalization import NormLayer, norm_layer
 
 Fusion = Literal["fast", "softmax", "sum"]
@@ -81,18 +81,6 @@ class Style:
     fusion: Fusion = "fast"
     bias: bool = False  # of 1x1 convolutions before a norm, which makes it superfluous: the authors' weights have it
     same_padding: bool = False  # pool as TensorFlow does: the authors' weights need it
-
-
-class SeparableConv2d(nn.Module):
-    """A 3x3 depth-wise convolution without bias and a 1x1 convolution."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool):
-        super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
-        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        return self.pointwise(self.depthwise(x))
 
 
 class Projection(nn.Module):

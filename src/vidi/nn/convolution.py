@@ -1,4 +1,4 @@
-"""The unit that convolutional networks are made of: convolution, norm, activation."""
+"""What convolutional networks are made of: convolution, norm and activation as one unit; other convolutions."""
 
 from collections.abc import Callable
 
@@ -47,6 +47,18 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         return self.activation(self.norm(self.conv(x)))
+
+
+class SeparableConv2d(nn.Module):
+    """A 3x3 depth-wise convolution without bias and a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool):
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        return self.pointwise(self.depthwise(x))
 
 
 class SamePaddedConv2d(nn.Conv2d):

@@ -27,7 +27,6 @@ from torch import Tensor, nn
 
 from vidi.backbones import alexnet
 from vidi.backbones.resnet import trunk
-from vidi.detection.localizer import localization_losses
 from vidi.detection.options import check_choice
 from vidi.detection.regions.fast_rcnn import (
     BoxPredictor,
@@ -40,6 +39,7 @@ from vidi.detection.regions.fast_rcnn import (
 from vidi.detection.regions.proposal_search import ProposalSearch
 from vidi.detection.regions.region_classifiers import RegionClassifiers, RegionFitting, SVMDecode
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
+from vidi.losses.localization import localization_losses
 from vidi.model import Losses, Predicts, Stage, Staged, Step, Supervised, builder, widened
 from vidi.nn.normalization import Norm
 from vidi.ops.boxes import Weights, box_iou, boxes_at_least, encode_boxes
