@@ -1,4 +1,4 @@
-"""What a detector's decoder collects before suppression, and what is left of it."""
+"""The end of a selection of boxes: what was collected, what suppression leaves of it, and that as detections."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,31 +14,39 @@ from vidi.results.detections import Detections
 
 
 class Candidates(NamedTuple):
-    """Scored boxes of a batch before suppression, in fixed shapes; slots that are not valid mean nothing."""
+    """Scored boxes of a batch in fixed shapes; slots that are not valid mean nothing."""
 
     boxes: Float[Tensor, "B N 4"]  # xyxy, pixels of the canvas, clipped to the image
-    scores: Float[Tensor, "B N"]
+    scores: Float[Tensor, "B N"]  # 0 or more
     labels: Int64[Tensor, "B N"]
     valid: Bool[Tensor, "B N"]
 
-    def suppressed(
-        self, placements: Sequence[Placement], categories: Categories, *, threshold: float, most: int
-    ) -> list[Detections]:
-        """Return the detections of each image, in pixels of its original, the surest first.
+    def best(self, *, threshold: float | int, most: int) -> "Candidates":
+        """Return what suppression within each label leaves, the surest first; slots that are not valid are 0.
+
+        Args:
+            threshold: IoU above which the less sure of two of one label is dropped.
+            most: boxes of an image.
+        """
+        kept = suppress(*self, threshold=threshold)  # B N
+        slots = min(most, self.scores.shape[1])
+        ranked, order = self.scores.where(kept, -1).sort(dim=1, descending=True, stable=True)
+        ranked, order = ranked[:, :slots], order[:, :slots]
+        valid = ranked >= 0
+        boxes = self.boxes.gather(1, order[..., None].expand(-1, -1, 4)).where(valid[..., None], 0)
+        return Candidates(boxes, ranked.where(valid, 0), self.labels.gather(1, order).where(valid, 0), valid)
+
+    def detections(self, placements: Sequence[Placement], categories: Categories) -> list[Detections]:
+        """Return the valid ones of each image, in pixels of its original.
 
         Args:
             placements: of the images on their canvas.
             categories: of the network's outputs; labels count the named ones.
-            threshold: IoU above which the less sure of two of one class is dropped.
-            most: detections of an image.
         """
-        kept = suppress(*self, threshold=threshold)  # B N
-        order = self.scores.where(kept, -1).sort(dim=1, descending=True, stable=True).indices  # B N
-        counts = kept.sum(1).clamp(max=most).tolist()
         names = named_categories(categories)
         results = []
-        for image, (placement, count) in enumerate(zip(placements, counts, strict=True)):
-            best = order[image, :count]
-            boxes = placement.boxes_to_original(self.boxes[image, best])
-            results.append(Detections(boxes, self.scores[image, best], self.labels[image, best], names))
+        for row, placement in enumerate(placements):
+            valid = self.valid[row]
+            boxes = placement.boxes_to_original(self.boxes[row, valid])
+            results.append(Detections(boxes, self.scores[row, valid], self.labels[row, valid], names))
         return results

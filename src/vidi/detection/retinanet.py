@@ -236,9 +236,8 @@ class RetinaDecode:
 
     def __call__(self, outputs: RetinaOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        return found.suppressed(
-            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
-        )
+        best = found.best(threshold=self.nms_threshold, most=self.detections_per_image)
+        return best.detections(placements, self.categories)
 
     def candidates(self, outputs: RetinaOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the candidates of all levels, clipped to images of these sizes (h, w)."""

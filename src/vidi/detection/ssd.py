@@ -271,9 +271,8 @@ class SsdDecode:
 
     def __call__(self, outputs: SsdOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        return found.suppressed(
-            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
-        )
+        best = found.best(threshold=self.nms_threshold, most=self.detections_per_image)
+        return best.detections(placements, self.categories)
 
     def candidates(self, outputs: SsdOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the best of each class with a score above the threshold, clipped to images of these sizes (h, w)."""

@@ -301,9 +301,8 @@ class YoloDecode:
 
     def __call__(self, outputs: YoloOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = self.candidates(outputs, [placement.resized for placement in placements])
-        return found.suppressed(
-            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
-        )
+        best = found.best(threshold=self.nms_threshold, most=self.detections_per_image)
+        return best.detections(placements, self.categories)
 
     def candidates(self, outputs: YoloOutputs, sizes: Sequence[tuple[int, int]]) -> Candidates:
         """Return the best pairs with a score above the threshold, the best first, clipped to images of (h, w)."""

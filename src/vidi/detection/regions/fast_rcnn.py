@@ -26,6 +26,7 @@ from torchvision import tv_tensors
 
 from vidi.backbones.resnet import ResNet, trunk
 from vidi.detection.anchors import ASPECT_RATIOS
+from vidi.detection.candidates import Candidates
 from vidi.detection.options import check_choice
 from vidi.detection.regions.proposal_search import ProposalSearch
 from vidi.detection.regions.region_proposals import image_sizes
@@ -34,7 +35,6 @@ from vidi.detection.targets import (
     Objects,
     check_objects,
     mostly_inside,
-    named_categories,
     named_outputs,
 )
 from vidi.losses.box import smooth_l1_loss
@@ -45,7 +45,6 @@ from vidi.ops.anchors import anchor_grid, base_anchors
 from vidi.ops.boxes import Size, box_iou, boxes_at_least, clip_boxes, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
 from vidi.ops.roi import CANONICAL_LEVEL, CANONICAL_SIZE, box_levels, roi_align_levels, roi_pool
-from vidi.ops.suppression import suppress
 from vidi.preprocess import Batch, Placement, Preprocess, as_images
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
@@ -257,15 +256,6 @@ class RegionCriterion:
 # Decoder
 
 
-class Found(NamedTuple):
-    """The detections of a batch in fixed shapes, the surest first; slots that are not valid are 0."""
-
-    boxes: Float[Tensor, "B D 4"]  # xyxy, pixels of the canvas, clipped to the image
-    scores: Float[Tensor, "B D"]
-    labels: Int64[Tensor, "B D"]  # count the named categories
-    valid: Bool[Tensor, "B D"]
-
-
 @dataclass(frozen=True)
 class RegionDecode:
     """Softmax, boxes of all classes above a score, suppression within each class."""
@@ -281,17 +271,10 @@ class RegionDecode:
 
     def __call__(self, outputs: TwoStageOutputs, placements: Sequence[Placement]) -> list[Detections]:
         sizes = outputs.proposals.new_tensor([placement.resized for placement in placements])
-        found = self.find(outputs, sizes)
-        names = named_categories(self.categories)
-        results = []
-        for row, placement in enumerate(placements):
-            valid = found.valid[row]
-            boxes = placement.boxes_to_original(found.boxes[row, valid])
-            results.append(Detections(boxes, found.scores[row, valid], found.labels[row, valid], names))
-        return results
+        return self.find(outputs, sizes).detections(placements, self.categories)
 
-    def find(self, outputs: TwoStageOutputs, sizes: Float[Tensor, "B 2"]) -> Found:
-        """Return the detections in images of these sizes (h, w), which may share a canvas.
+    def find(self, outputs: TwoStageOutputs, sizes: Float[Tensor, "B 2"]) -> Candidates:
+        """Return the detections, the surest first, in images of these sizes (h, w), which may share a canvas.
 
         A proposal cannot have more than 1 / t classes with a probability above t: so many are looked at.
         """
@@ -304,16 +287,8 @@ class RegionDecode:
         boxes = clip_boxes_to_images(boxes, sizes)
         valid = (outputs.valid[..., None] & (scores > self.score_threshold)).flatten(1)
         valid = valid & boxes_at_least(boxes, SMALLEST)
-        scores, labels = scores.flatten(1), labels.flatten(1)
-        kept = suppress(boxes, scores, labels, valid, threshold=self.nms_threshold)
-        slots = min(self.detections_per_image, scores.shape[1])
-        ranked, order = scores.where(kept, -1).sort(dim=1, descending=True, stable=True)
-        ranked, order = ranked[:, :slots], order[:, :slots]
-        valid = ranked >= 0
-        best = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-        return Found(
-            best.where(valid[..., None], 0), ranked.where(valid, 0), labels.gather(1, order).where(valid, 0), valid
-        )
+        found = Candidates(boxes, scores.flatten(1), labels.flatten(1), valid)
+        return found.best(threshold=self.nms_threshold, most=self.detections_per_image)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

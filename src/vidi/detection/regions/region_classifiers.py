@@ -90,9 +90,8 @@ class SVMDecode:
         labels = torch.arange(len(named), device=boxes.device).expand_as(margins).flatten(1)
         scores = margins.flatten(1).sigmoid()
         found = Candidates(boxes, scores, labels, valid)
-        return found.suppressed(
-            placements, self.categories, threshold=self.nms_threshold, most=self.detections_per_image
-        )
+        best = found.best(threshold=self.nms_threshold, most=self.detections_per_image)
+        return best.detections(placements, self.categories)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -25,13 +25,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from vidi.detection.candidates import Candidates
 from vidi.detection.options import check_choice
 from vidi.detection.targets import Objects, mostly_inside
 from vidi.losses.box import smooth_l1_loss
 from vidi.model import Losses, Step, widened
 from vidi.ops.boxes import box_iou, boxes_at_least, boxes_inside, clip_boxes_to_images, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED, match_anchors, sample_balanced
-from vidi.ops.suppression import suppress
 
 Border = Literal["keep", "ignore"]
 """Whether anchors that cross the image's border train: kept with feature pyramids (Lin et al. 2017, torchvision),
@@ -210,13 +210,8 @@ class ProposalSelection:
         ]
         boxes, scores, valid = (torch.cat(part, 1) for part in zip(*levels, strict=True))  # B N 4, B N, B N
         level = torch.arange(len(levels), device=scores.device).repeat_interleave(self.before).expand_as(scores)
-        kept = suppress(boxes, scores, level, valid, threshold=self.threshold)
-        slots = min(self.after, scores.shape[1])
-        ranked, order = scores.where(kept, -1).sort(dim=1, descending=True, stable=True)
-        ranked, order = ranked[:, :slots], order[:, :slots]
-        valid = ranked >= 0
-        best = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-        return Proposals(best.where(valid[..., None], 0), ranked.where(valid, 0), valid)
+        best = Candidates(boxes, scores, level, valid).best(threshold=self.threshold, most=self.after)
+        return Proposals(best.boxes, best.scores, best.valid)
 
     def _best_of_level(
         self,
