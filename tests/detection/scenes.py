@@ -1,0 +1,61 @@
+"""What the tests of detectors look at: objects in awkward places, targets and batches of them, random boxes.
+
+Numbers are float64, which slow loops are compared in; networks in float32 get pictures of their own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from vidi.detection.targets import Objects
+from vidi.preprocess import Batch, Placement
+
+K = 3
+SIZE = (64, 96)  # H, W of the canvas
+BOXES: dict[str, list[list[float]]] = {
+    "none": [],
+    "one": [[20, 10, 52, 40]],
+    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
+    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1], [95, 63, 96, 64]],
+    "around everything": [[0, 0, 96, 64]],
+    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
+    "twice the same": [[20, 10, 52, 40], [20, 10, 52, 40]],
+    "in one cell": [[20, 10, 52, 40], [21, 11, 51, 39]],
+    "on a corner of cells": [[16, 16, 48, 48]],
+}
+Target = dict[str, Tensor]
+
+
+def target(boxes: object, labels: Sequence[int] | None = None, crowd: Sequence[bool] | None = None) -> Target:
+    """Return boxes (xyxy), labels (0, 1, 2, 0 ... by default) and which of them are crowds (none)."""
+    rows = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
+    return {
+        "boxes": rows,
+        "labels": torch.arange(len(rows)) % K if labels is None else torch.tensor(labels, dtype=torch.int64),
+        "crowd": torch.zeros(len(rows), dtype=torch.bool) if crowd is None else torch.tensor(crowd),
+    }
+
+
+def objects(boxes: Sequence[Sequence[float]], labels: Sequence[int], crowd: Sequence[Sequence[float]] = ()) -> Objects:
+    """Return what a target tells a criterion: objects, and regions that are crowds."""
+    rows, regions = (torch.tensor(b, dtype=torch.float64).view(-1, 4) for b in (boxes, crowd))
+    return Objects(rows, torch.tensor(labels, dtype=torch.int64), regions)
+
+
+def batch_of(
+    targets: Sequence[Mapping[str, Tensor]], size: tuple[int, int] = SIZE, *, images: Tensor | None = None
+) -> Batch:
+    """Return a batch whose images fill their canvas of `size` (H, W); they are black by default."""
+    if images is None:
+        images = torch.zeros(len(targets), 3, *size, dtype=torch.float64)
+    mask = torch.ones(len(targets), *size, dtype=torch.bool)
+    return Batch(images, mask, [Placement(size, size)] * len(targets), targets)
+
+
+def boxes_of(count: int, seed: int = 0, *, size: tuple[int, int] = SIZE, least: float = 5, most: float = 25) -> Tensor:
+    """Return random boxes, N 4, inside of a canvas of `size` (H, W), with sides from `least` to `most` pixels."""
+    generator = torch.Generator().manual_seed(seed)
+    sides = least + (most - least) * torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * (torch.tensor(size).flip(0) - sides)
+    return torch.cat((corner, corner + sides), 1)
