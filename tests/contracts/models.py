@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -11,17 +12,26 @@ import torch
 
 from tests.settings import SEED
 from vidi.catalog.table import CATALOG
+from vidi.model import Adversarial, Fitted, Staged, Supervised
+from vidi.preprocess import Batch, Preprocess
 
 
 def families() -> dict[str, list[str]]:
     """Return the names by the file that defines them."""
     files: dict[str, list[str]] = {}
     for name, entry in CATALOG.items():
-        files.setdefault(inspect.unwrap(entry.builder).__module__, []).append(name)
+        files.setdefault(entry.builder.__module__, []).append(name)
     return files
 
 
+NAMES = list(CATALOG)
 FIRST = {names[0] for names in families().values()}
+
+
+def shape_of(name: str) -> type:
+    """Return the shape of a system without building it."""
+    annotation = inspect.signature(CATALOG[name].builder).return_annotation
+    return next(kind for kind in (Supervised, Adversarial, Staged, Fitted) if issubclass(annotation, kind))
 
 
 def marked(names: Iterable[str]) -> list[Any]:
@@ -44,3 +54,19 @@ def built(name: str) -> Any:
 def copied(name: str) -> Any:
     """Return a tiny variant for a test that changes it."""
     return copy.deepcopy(built(name))
+
+
+def without_draws(criterion: Any) -> Any:
+    """Return a criterion that trains on all of its proposals, so that nothing is drawn."""
+    parts = {f.name: getattr(criterion, f.name) for f in fields(criterion)}
+    parts = {key: without_draws(part) for key, part in parts.items() if is_dataclass(part)}
+    counts = dict.fromkeys({"count", "sampled", "per_image"} & vars(criterion).keys(), 10**6)
+    return replace(criterion, **parts, **counts)
+
+
+class DoublePreprocess(Preprocess):
+    """The same pictures in float64."""
+
+    def collate(self, placed: Any) -> Batch:
+        batch = super().collate(placed)
+        return replace(batch, images=batch.images.double())

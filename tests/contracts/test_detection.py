@@ -5,9 +5,9 @@ all anchors say nearly the same.
 """
 
 import copy
-import inspect
+import functools
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 
 from tests.closeness import NUMBERS, assert_close
 from tests.conftest import Learnt, Run
-from tests.contracts.models import FIRST, build, marked
+from tests.contracts.models import FIRST, DoublePreprocess, build, marked, without_draws
 from tests.detection.pairing import assert_same_detections
-from tests.detection.scenes import BOXES, SIZE, K, Target, batch_of, boxes_of, target
+from tests.detection.scenes import BOXES, OFF_CANVAS, SIZE, K, Target, batch_of, boxes_of, target
 from vidi.catalog.table import CATALOG
 from vidi.model import Losses, Staged, Step
 from vidi.ops.boxes import box_iou
-from vidi.preprocess import Batch, Placement, Preprocess
+from vidi.preprocess import Batch, MaskedBatch, Placement
 from vidi.results.detections import Detections
 
 NAMES = [name for name, entry in CATALOG.items() if entry.task.name in ("detection", "pose", "detection_3d")]
-SCENES = {**BOXES, "off the canvas": [[90.0, 50, 140, 90]], "three hundred": boxes_of(300, least=2, most=14).tolist()}
+SCENES = {**BOXES, "off the canvas": OFF_CANVAS, "three hundred": boxes_of(300, least=2, most=14).tolist()}
 DEFORMABLE = {name for name in NAMES if name.startswith("centernet") and "resnet" in name}  # no bfloat16 on CPUs
 SOFTMAX = ("localizer", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn", "ssd", "detr")  # others: sigmoids
 
 
 def family(name: str) -> str:
     """Return the file that defines a detector."""
-    return inspect.unwrap(CATALOG[name].builder).__module__.rpartition(".")[2]
+    return CATALOG[name].builder.__module__.rpartition(".")[2]
 
 
 def but(*families: str) -> list[Any]:
@@ -43,11 +43,21 @@ def but(*families: str) -> list[Any]:
 
 def detector(name: str, **arguments: Any) -> Any:
     """Return what is trained of a detector, in float64, with random weights in all layers, that give about 1."""
-    model = build(name, **arguments)
+    return made(name, **arguments) if arguments else copy.deepcopy(usual(name))
+
+
+@functools.lru_cache(maxsize=1)
+def usual(name: str) -> Any:
+    return made(name)
+
+
+def made(name: str, **arguments: Any) -> Any:
+    model: Any = build(name, **arguments)
     if isinstance(model, Staged):
         model = model.stages()[0].model
     torch.default_generator.manual_seed(0)
-    layers = [module for module in model.double().modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    model.double()
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for layer in layers:
         nn.init.kaiming_normal_(layer.weight)
         if layer.bias is not None:
@@ -87,7 +97,8 @@ def scene(boxes: Any, labels: Sequence[int] | None = None, crowd: Sequence[bool]
     }
 
 
-def losses_of(model: Any, batch: Batch, step: Step | None = None) -> Losses:
+def losses_of(model: Any, targets: Sequence[Target], pictures: Tensor, step: Step | None = None) -> Losses:
+    batch = batch_of(targets, images=pictures, masked=model.preprocess.masked)
     return model.losses("network", batch, step or Step(generator=torch.Generator().manual_seed(3)))
 
 
@@ -95,27 +106,11 @@ def total_of(losses: Losses) -> Tensor:
     return torch.stack(list(losses.values())).sum()
 
 
-def without_draws(criterion: Any) -> Any:
-    """Return a criterion that trains on all of its proposals, so that nothing is drawn."""
-    parts = {f.name: getattr(criterion, f.name) for f in fields(criterion)}
-    parts = {key: without_draws(part) for key, part in parts.items() if is_dataclass(part)}
-    counts = dict.fromkeys({"count", "sampled", "per_image"} & vars(criterion).keys(), 10**6)
-    return replace(criterion, **parts, **counts)
-
-
 def deciding(decode: Any, **numbers: Any) -> Any:
     """Return a decoder with other numbers, as far as it has them; that of poses and of space holds CenterNet's."""
     if "objects" in vars(decode):
         return replace(decode, objects=deciding(decode.objects, **numbers))
     return replace(decode, **{key: value for key, value in numbers.items() if key in vars(decode)})
-
-
-class InDouble(Preprocess):
-    """The same pictures in float64."""
-
-    def collate(self, placed: Any) -> Batch:
-        batch = super().collate(placed)
-        return replace(batch, images=batch.images.double())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -135,7 +130,7 @@ def test_targets_that_cannot_be_learnt_are_refused(name: str) -> None:
         ({key: value for key, value in whole.items() if key != "boxes"}, "boxes and labels"),
     ):
         with pytest.raises(ValueError, match=message):
-            losses_of(model, batch_of([whole, wrong], images=images(2)))
+            losses_of(model, [whole, wrong], images(2))
 
 
 @pytest.mark.parametrize("name", marked(NAMES))
@@ -145,9 +140,9 @@ def test_labels_count_the_outputs_that_have_a_category(name: str) -> None:
     if family(name) not in SOFTMAX:
         every.network.register_forward_hook(lambda _, inputs, outputs: silenced(outputs, [0, 3]))
     boxes, labels = BOXES["long"] + BOXES["one"], [2, 0, 1]
-    losses = losses_of(model, batch_of([scene(boxes, labels)], images=images(1)))
+    losses = losses_of(model, [scene(boxes, labels)], images(1))
     outputs = [(1, 2, 4)[label] for label in labels]
-    assert_close(losses, losses_of(every, batch_of([scene(boxes, outputs)], images=images(1))))
+    assert_close(losses, losses_of(every, [scene(boxes, outputs)], images(1)))
 
 
 def silenced(outputs: Any, columns: list[int]) -> Any:
@@ -167,13 +162,13 @@ def test_two_processes_equal_one(name: str) -> None:
     """Losses of one image and of three, normalised by what both processes count, add up to those of the four."""
     model = detector(name, **({"window_sizes": (40,)} if family(name) == "sliding_window" else {}))
     model.criterion = without_draws(model.criterion)
-    targets = [scene(BOXES[key]) for key in ("one", "none", "long", "at the border")]
+    targets = [scene(BOXES["one"]), scene([]), scene(BOXES["long"], crowd=[False, True]), scene(BOXES["at the border"])]
     pictures = images(4)
-    expected = losses_of(model, batch_of(targets, images=pictures))
+    expected = losses_of(model, targets, pictures)
     parts = [(slice(0, 1), 0.25), (slice(1, 4), 0.75)]
 
     def of(part: slice, step: Step) -> Losses:
-        return losses_of(model, batch_of(targets[part], images=pictures[part]), step)
+        return losses_of(model, targets[part], pictures[part], step)
 
     counts: list[list[Tensor]] = [[], []]
     for (part, share), own in zip(parts, counts, strict=True):
@@ -185,6 +180,11 @@ def test_two_processes_equal_one(name: str) -> None:
         losses = of(part, Step(share=share, mean=lambda _, answers=answers: next(answers)))
         shares.append({key: share * value for key, value in losses.items()})
     assert_close({key: value + shares[1][key] for key, value in shares[0].items()}, expected)
+
+
+def of_boxes(losses: Losses) -> list[Tensor]:
+    """Return the losses that there are of objects only: those of boxes, joints and the like."""
+    return [value for name, value in losses.items() if not name.endswith(("classification", "objectness", "heatmap"))]
 
 
 OPTIONS = [
@@ -206,31 +206,37 @@ def test_losses_and_gradients_are_finite_whatever_the_objects(name: str, options
     model = detector(name, **options)
     for key, boxes in SCENES.items():
         model.zero_grad()
-        losses = losses_of(model, batch_of([scene(boxes)], images=images(1)))
+        losses = losses_of(model, [scene(boxes)], images(1))
         total_of(losses).backward()
         assert all(value.isfinite() for value in losses.values()), key
         assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters()), key
-        of_boxes = [value for term, value in losses.items() if not term.endswith(("classification", "ness", "heatmap"))]
         if family(name) != "sliding_window" or not boxes:
-            assert all((value > 0) == bool(boxes) for value in of_boxes), (key, losses)
+            assert all((value > 0) == bool(boxes) for value in of_boxes(losses)), (key, losses)
 
 
-@pytest.mark.parametrize("name", but("localizer"))  # whose heads are of one size
-@pytest.mark.parametrize("size", [(32, 128), (128, 32), (96, 160)])
-def test_every_parameter_learns_on_any_canvas(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("name", marked(NAMES))
+def test_crowds_alone_are_no_objects(name: str) -> None:
+    losses = losses_of(detector(name), [scene(BOXES["long"], crowd=[True, True])], images(1))
+    assert all(value.isfinite() for value in losses.values())
+    assert all(value == 0 for value in of_boxes(losses))
+
+
+@pytest.mark.parametrize("name", marked(NAMES))
+def test_every_parameter_learns_on_any_canvas(name: str) -> None:
     model = detector(name)
-    batch = batch_of([scene([[2, 3, 20, 28]]), scene([])], size, images=images(2, size))
-    total_of(losses_of(model, batch)).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    for size in ((32, 128), (128, 32), (96, 160), (50, 70), (32, 32)):
+        model.zero_grad()
+        total_of(losses_of(model, [scene([[2, 3, 20, 28]]), scene([])], images(2, size))).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters()), size
 
 
 @pytest.mark.parametrize("name", marked([name for name in NAMES if name not in DEFORMABLE]))
 def test_half_precision_losses_are_computed_in_float32(name: str) -> None:
     model = detector(name).float()
-    batch = batch_of([scene(BOXES["one"]), scene([])], images=images(2).float())
+    pictures = images(2).float()
     with torch.autocast("cpu", torch.bfloat16):
-        losses = losses_of(model, batch)
-        outputs = model(batch.images)
+        losses = losses_of(model, [scene(BOXES["one"]), scene([])], pictures)
+        outputs = model(pictures)
     assert {value.dtype for value in losses.values()} == {torch.float32}
     assert all(value.dtype == torch.float32 for value in outputs if value.is_floating_point())
 
@@ -266,20 +272,19 @@ def test_one_batch_is_learnt(
     for label, picture in enumerate(pictures):
         picture[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, label]).view(3, 1, 1)
     targets = [{"boxes": truth.float(), "labels": torch.tensor([label])} for label in range(2)]
-    batch = batch_of(targets, (side, side), images=pictures)
     optimizer = torch.optim.AdamW(model.parameters(), rate)
     model.train()
     totals = []
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = rate * min(1, 2 - 2 * step / steps)
-        total = total_of(losses_of(model, batch, Step(generator=torch.Generator().manual_seed(step))))
+        total = total_of(losses_of(model, targets, pictures, Step(generator=torch.Generator().manual_seed(step))))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         totals.append(float(total.detach()))
     learnt("share of the loss that is left", totals[-1] / totals[0], most=left)
     with torch.no_grad():
-        results = model.decode(model(pictures), batch.placements)
+        results = model.decode(model(pictures), [Placement((side, side), (side, side))] * 2)
     for label, result in enumerate(results):
         assert result.labels[0] == label
         learnt("score", float(result.scores[0]), least=0.5)
@@ -303,7 +308,8 @@ def found(model: Any, placements: Sequence[Placement] = PLACEMENTS, **numbers: A
         mask[row, :h, :w] = True
         pictures[row][:, ~mask[row]] = 0
     with torch.no_grad():
-        return decode.predict_batch(Batch(pictures, mask, placements, [{}] * len(placements)))
+        kind = MaskedBatch if model.preprocess.masked else Batch
+        return decode.predict_batch(kind(pictures, mask, placements, [{}] * len(placements)))
 
 
 @pytest.mark.parametrize("name", but("localizer"))  # which always gives one
@@ -336,11 +342,12 @@ def test_boxes_lie_in_the_original_image_and_few_are_given(name: str) -> None:
         assert (result.boxes <= torch.tensor([W, H, W, H])).all()
 
 
-@pytest.mark.parametrize("name", but("localizer", "ssd"))  # all images of which get one canvas
+@pytest.mark.parametrize("name", marked(NAMES))
 def test_a_batch_equals_its_images_alone(name: str) -> None:
     """Images of several canvases, some of which are shared."""
     model = detector(name)
-    model.preprocess = InDouble(longest=96, stride=model.preprocess.stride)
+    numbers = {} if family(name) in ("localizer", "ssd") else {"exact": None, "shorter": None, "longest": 96}
+    model.preprocess = DoublePreprocess(**{**vars(model.preprocess), **numbers})
     model.decode = deciding(model.decode, detections_per_image=10_000)  # some of those of deep networks score the same
     pictures = [torch.rand(3, *size) for size in ((64, 96), (50, 75), (64, 96), (20, 80), (160, 40))]
     for picture, result in zip(pictures, model.predict(pictures), strict=True):

@@ -9,8 +9,7 @@ from torch import nn
 from torchvision.ops import DeformConv2d
 
 from tests.closeness import EXACT, NUMBERS, assert_close
-from tests.conftest import Learnt
-from tests.detection.pairing import assert_same_detections
+from tests.detection.scenes import BOXES, OFF_CANVAS, SIZE, K, batch_of, target
 from tests.parity.networks import assert_same_training
 from tests.references import centernet as slow
 from vidi.backbones.resnet import trunk
@@ -27,38 +26,12 @@ from vidi.detection.centernet import (
 from vidi.detection.targets import Objects
 from vidi.model import Step
 from vidi.nn.normalization import norm_layer
-from vidi.ops.boxes import box_iou
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.tables.torchvision_resnet import TRUNK
 
-K = 3
-SIZE = (64, 96)
 MAP = (16, 24)
 NAMES = ("a", "b", "c")
-BOXES = {
-    "none": [],
-    "one": [[20, 10, 52, 40]],
-    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
-    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1], [95, 63, 96, 64]],
-    "around everything": [[0, 0, 96, 64]],
-    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
-    "in one cell": [[20, 10, 52, 40], [21, 11, 51, 39]],
-    "outside": [[90, 50, 140, 90]],
-}
-
-
-def target(boxes, labels=None, crowd=None):
-    boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
-    labels = torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels)
-    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd)
-    return {"boxes": boxes, "labels": labels, "crowd": crowd}
-
-
-def batch_of(targets, size=SIZE):
-    images = torch.zeros(len(targets), 3, *size, dtype=torch.float64)
-    mask = torch.ones(len(targets), *size, dtype=torch.bool)
-    return Batch(images, mask, [Placement(size, size)] * len(targets), targets)
 
 
 def random_outputs(images, seed=0, outputs=K, size=MAP):
@@ -70,10 +43,6 @@ def random_outputs(images, seed=0, outputs=K, size=MAP):
         return values.requires_grad_()
 
     return CenterOutputs(draw(outputs, 1), draw(2, 1), draw(2, 20))
-
-
-def rows(outputs, images):
-    return CenterOutputs(*(value[images] for value in outputs))
 
 
 def criterion(**options):
@@ -91,7 +60,7 @@ def parts(targets, crowd):
 
 @pytest.mark.system("4.3.5-CTTARGET")
 def test_targets_are_those_of_slow_loops():
-    boxes = [box for own in BOXES.values() for box in own]
+    boxes: Any = [box for own in (*BOXES.values(), OFF_CANVAS) for box in own]
     labels = [i % K for i in range(len(boxes))]
     objects = Objects.of(target(boxes, labels), like=torch.zeros(1, dtype=torch.float64))
     targets = center_targets([objects], (K, *MAP), min_iou=0.3)
@@ -130,28 +99,6 @@ def test_the_loss_is_that_of_the_paper_by_slow_loops(box_loss):
     assert received == pytest.approx(list(expected), rel=1e-10)
 
 
-@pytest.mark.system("4.3.5-CTHEAT", "4.3.5-CTBOX")
-def test_two_processes_equal_one():
-    targets = [target(boxes) for boxes in (BOXES["one"], [], BOXES["long"], BOXES["at the border"])]
-    whole, halves = random_outputs(4), (slice(0, 2), slice(2, 4))
-    shared = Step(mean=lambda count: torch.tensor(5.0, dtype=torch.float64) / 2)
-    expected = criterion().compare(whole, batch_of(targets), Step())
-    shares = [criterion().compare(rows(whole, half), batch_of(targets[half]), shared) for half in halves]
-    for name, value in expected.items():
-        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
-
-
-@pytest.mark.parametrize("box_loss", ["l1", "huber"])
-@pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES)
-def test_losses_and_gradients_are_finite(boxes, box_loss):
-    outputs = random_outputs(1)
-    losses = criterion(box_loss=box_loss).compare(outputs, batch_of([target(boxes)]), Step())
-    sum(losses.values(), torch.zeros(())).backward()
-    assert all(value.grad is not None and value.grad.isfinite().all() for value in outputs)
-    assert (losses["size"] > 0) == bool(boxes)
-    assert losses["heatmap"] > 0
-
-
 def test_gradients_are_those_of_differences():
     batch = batch_of([target([[2, 3, 14, 13], [1, 6, 12, 16]])], (16, 16))
     outputs = random_outputs(1, size=(4, 4))
@@ -160,14 +107,6 @@ def test_gradients_are_those_of_differences():
         return torch.stack(list(criterion(box_loss="huber").compare(CenterOutputs(*values), batch, Step()).values()))
 
     assert torch.autograd.gradcheck(total, tuple(outputs))
-
-
-def test_three_hundred_objects():
-    generator = torch.Generator().manual_seed(0)
-    corner = torch.rand(300, 2, dtype=torch.float64, generator=generator) * torch.tensor([80, 50])
-    sides = 2 + 12 * torch.rand(300, 2, dtype=torch.float64, generator=generator)
-    losses = criterion().compare(random_outputs(1), batch_of([target(torch.cat((corner, corner + sides), 1))]), Step())
-    assert all(value.isfinite() for value in losses.values())
 
 
 @pytest.mark.system("4.3.5-CTTARGET")
@@ -183,29 +122,6 @@ def test_crowds_are_no_targets_and_their_cells_no_negatives():
     inside[2, 4, 4] = False  # the object in the crowd
     assert not gradient[0][inside].any()
     assert gradient[0][~inside].all()
-
-
-def test_labels_count_the_outputs_that_have_a_category():
-    outputs = random_outputs(1, outputs=5)
-    batch = batch_of([target(BOXES["long"], [2, 0])])
-    losses = CenterCriterion((1, 2, 4)).compare(outputs, batch, Step())
-    kept = outputs._replace(heat_logits=outputs.heat_logits[:, [1, 2, 4]])
-    assert losses == criterion().compare(kept, batch, Step())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (target([[4, 4, 4, 9]]), "x1 < x2"),
-        (target([[4, 4, 8, 2]]), "x1 < x2"),
-        (target([[4, 4, 8, 9]], [K]), "expected 0..2"),
-        (target([[4, 4, 8, 9]], [-1]), "expected 0..2"),
-        ({"boxes": torch.zeros(0, 4)}, "labels"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        criterion().compare(random_outputs(1), batch_of([wrong]), Step())
 
 
 def test_unknown_options_are_refused():
@@ -310,41 +226,6 @@ def test_the_start_is_that_of_the_paper():
     torch.testing.assert_close(model.network.ups[0].up(x)[..., 1:-1, 1:-1], doubled[..., 1:-1, 1:-1])
 
 
-@pytest.mark.parametrize("size", [(64, 64), (32, 128), (128, 32)])
-def test_every_parameter_learns_on_any_canvas(size):
-    model: Any = centernet_tiny(categories=K, width=16, channels=(32,), hidden=16, deformable=True)
-    boxes = torch.tensor([[2.0, 3.0, 20.0, 28.0]])
-    batch = Batch(
-        torch.randn(2, 3, *size),
-        torch.ones(2, *size, dtype=torch.bool),
-        [Placement(size, size)] * 2,
-        [{"boxes": boxes, "labels": torch.tensor([1])}, {"boxes": boxes[:0], "labels": torch.tensor([1])[:0]}],
-    )
-    sum(model.losses("network", batch, Step()).values(), torch.zeros(())).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-EXPORT = """
-import torch
-from vidi.detection.centernet import centernet_tiny
-
-torch.set_num_threads(1)
-network = centernet_tiny(categories=3, width=16, channels=(32,), hidden=16).network.eval()
-B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=2, max=64), torch.export.Dim("w", min=2, max=64)
-shapes = {"images": {0: B, 2: 32 * h, 3: 32 * w}}
-program = torch.export.export(network, (torch.randn(2, 3, 64, 96),), dynamic_shapes=shapes).module()
-for size in ((1, 3, 96, 64), (3, 3, 64, 128)):
-    images = torch.randn(size)
-    for ours, exported in zip(network(images), program(images), strict=True):
-        torch.testing.assert_close(ours, exported)
-"""
-
-
-def test_the_network_exports_with_any_batch_height_and_width(run_python):
-    finished = run_python("-c", EXPORT)
-    assert finished.returncode == 0, finished.stderr
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Decoder
 
@@ -398,24 +279,6 @@ def test_detections_are_those_of_slow_loops(count):
         assert_close(result.boxes, boxes, NUMBERS)
 
 
-def test_nothing_is_found_below_the_threshold():
-    outputs = random_outputs(2)
-    outputs = outputs._replace(heat_logits=outputs.heat_logits - 20)
-    results = CenterDecode(NAMES, 0.05)(outputs, [Placement(SIZE, SIZE)] * 2)
-    assert [len(result) for result in results] == [0, 0]
-
-
-def test_boxes_lie_in_the_original_image():
-    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32)), Placement((24, 96), (24, 96))]
-    results = CenterDecode(NAMES)(random_outputs(3), placements)
-    for result, placement in zip(results, placements, strict=True):
-        H, W = placement.original
-        assert 0 < len(result) <= 100
-        assert (result.boxes >= 0).all()
-        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
-        assert (result.boxes[:, 2:] > result.boxes[:, :2]).all()
-
-
 def test_outputs_without_a_category_are_dropped_before_they_take_a_place():
     outputs = random_outputs(1, outputs=4)
     louder = outputs._replace(heat_logits=outputs.heat_logits + torch.tensor([0, 9, 0, 0]).view(4, 1, 1))
@@ -425,38 +288,3 @@ def test_outputs_without_a_category_are_dropped_before_they_take_a_place():
     assert torch.equal(result.scores, expected.scores)
     assert torch.equal(result.labels, expected.labels)
     assert result.categories == NAMES
-
-
-def test_a_batch_equals_its_images_alone():
-    torch.default_generator.manual_seed(0)
-    model: Any = centernet_tiny(categories=K, width=16, channels=(32,), hidden=16)
-    nn.init.constant_(model.network.size[-1].bias, 9)
-    images = [torch.rand(3, *size) for size in ((128, 128), (100, 150), (128, 128), (40, 160))]
-    together = model.predict(images)
-    for image, result in zip(images, together, strict=True):
-        (alone,) = model.predict([image])
-        assert len(result) == len(alone) > 0
-        assert_same_detections(result, alone)
-
-
-def test_one_batch_is_learnt(learnt: Learnt):
-    model: Any = centernet_tiny(categories=K, width=16, channels=(32,), hidden=32)
-    images = torch.rand(2, 3, 64, 64)
-    targets = [{"boxes": torch.tensor([[10.0, 20.0, 40.0, 50.0]]), "labels": torch.tensor([i])} for i in range(2)]
-    for image, t in zip(images, targets, strict=True):
-        x1, y1, x2, y2 = t["boxes"][0].int().tolist()
-        image[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, float(t["labels"])]).view(3, 1, 1)
-    batch = batch_of(targets, (64, 64))
-    batch = Batch(images, batch.mask, batch.placements, targets)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    model.train()
-    for _ in range(80):
-        loss = sum(model.losses("network", batch, Step()).values(), torch.zeros(()))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        results = model.decode(model(images), batch.placements)
-    for result, t in zip(results, targets, strict=True):
-        assert result.labels[0] == t["labels"][0]
-        learnt("overlap", float(box_iou(result.boxes[:1].float(), t["boxes"])), least=0.7)

@@ -1,6 +1,7 @@
 """CenterNet for boxes in space: angles in two bins, losses and decoding against slow loops; what it refuses."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.closeness import EXACT
+from tests.detection import scenes
 from tests.references import centernet as slow
 from vidi.data.world.dataset import World
 from vidi.detection.centernet import CenterCriterion, CenterDecode, CenterOutputs
@@ -23,11 +25,12 @@ from vidi.detection.centernet_3d import (
 from vidi.model import Step
 from vidi.ops.boxes_3d import box_3d_corners, mirror_boxes_3d, observation_angles, project_points, wrap_angles
 from vidi.ops.orientation import decode_angles, encode_angles
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Placement
 
 K, R = 2, 4
 SIZE, MAP = (48, 64), (12, 16)
 NAMES = ("ball", "person")
+batch_of = partial(scenes.batch_of, size=SIZE)
 CAMERA = (1.1, 0.05, -0.1)
 ANGLES = torch.linspace(-math.pi, math.pi - 1e-6, 97, dtype=torch.float64)
 
@@ -48,12 +51,6 @@ def target(seed: int = 0, count: int = 3) -> dict[str, Tensor]:
         "crowd": torch.arange(count) % 4 == 3,
         "boxes_3d": space,
     }
-
-
-def batch_of(targets: list[dict[str, Tensor]]) -> Batch:
-    images = torch.zeros(len(targets), 3, *SIZE, dtype=torch.float64)
-    mask = torch.ones(len(targets), *SIZE, dtype=torch.bool)
-    return Batch(images, mask, [Placement(SIZE, SIZE)] * len(targets), targets)
 
 
 def random_outputs(images: int, seed: int = 0) -> SpaceOutputs:
@@ -165,30 +162,6 @@ def test_losses_are_those_of_slow_loops() -> None:
     assert all(losses[name] == value for name, value in alone.items())
 
 
-@pytest.mark.system("4.3.5-CT3D")
-def test_two_processes_equal_one() -> None:
-    targets = [target(seed, count) for seed, count in enumerate((3, 0, 5, 2))]
-    kept = sum(int((~t["crowd"]).sum()) for t in targets)
-    whole = random_outputs(4)
-    expected = criterion().compare(whole, batch_of(targets), Step())
-    shared = Step(mean=lambda count: torch.tensor(kept / 2, dtype=torch.float64))
-    shares = []
-    for half in (slice(0, 2), slice(2, 4)):
-        outputs = SpaceOutputs(*(value[half] for value in whole))
-        shares.append(criterion().compare(outputs, batch_of(targets[half]), shared))
-    for name, value in expected.items():
-        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
-
-
-@pytest.mark.parametrize("count", [0, 3])
-def test_losses_and_gradients_are_finite(count: int) -> None:
-    outputs = random_outputs(1)
-    losses = criterion().compare(outputs, batch_of([target(4, count)]), Step())
-    sum(losses.values(), torch.zeros(())).backward()
-    assert all(value.grad is not None and value.grad.isfinite().all() for value in outputs)
-    assert (losses["orientation"] > 0) == (count > 0)
-
-
 @pytest.mark.parametrize(
     ("column", "value"), [(2, 0.0), (2, -3.0), (4, 0.0), (3, math.nan)], ids=["at", "behind", "flat", "unknown"]
 )
@@ -272,20 +245,6 @@ def test_outputs_and_layers_of_the_paper_s_network() -> None:
     heads = [model.network.depth, model.network.size_3d, model.network.orientation]
     counts = [sum(p.numel() for p in head.parameters()) for head in heads]
     assert counts == [64 * 64 * 9 + 64 + n * 65 for n in (1, 3, 8)]
-
-
-def test_every_parameter_learns_and_results_are_finite() -> None:
-    torch.default_generator.manual_seed(0)
-    model: Any = centernet_3d_tiny(categories=NAMES, channels=(32,), hidden=16)
-    targets = [{k: v.float() if v.is_floating_point() else v for k, v in target(seed, 2).items()} for seed in (0, 1)]
-    sum(model.loss([torch.rand(3, 64, 96) for _ in range(2)], targets).values(), torch.zeros(())).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    torch.nn.init.constant_(model.network.size[-1].bias, 20)
-    images = [torch.rand(3, *size) for size in ((64, 64), (40, 70), (64, 64))]
-    for image, together in zip(images, model.predict(images), strict=True):
-        (alone,) = model.predict([image])
-        assert len(together) == len(alone) > 0
-        torch.testing.assert_close(together.boxes_3d, alone.boxes_3d, atol=1e-3, rtol=1e-3)
 
 
 def test_nan_weights_are_found_out() -> None:

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from tests.conftest import Learnt
-from tests.detection.pairing import assert_same_detections
+from tests.detection.scenes import BOXES, SIZE, K, batch_of, target
 from vidi.detection.efficientdet import (
     Anchors,
     EfficientDetCriterion,
@@ -25,36 +23,9 @@ from vidi.model import Step
 from vidi.necks.bifpn import BiFPN
 from vidi.necks.nas_fpn import NASFPN
 from vidi.necks.path_aggregation import PathAggregation
-from vidi.ops.boxes import box_iou
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Placement
 
-K = 3
-SIZE = (64, 96)
 MAPS = ((8, 12), (4, 6))
-BOXES: dict[str, list[list[float]]] = {
-    "none": [],
-    "one": [[20, 10, 52, 40]],
-    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
-    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1]],
-    "around everything": [[0, 0, 96, 64]],
-    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
-}
-Target = dict[str, Tensor]
-
-
-def target(rows: Any, labels: list[int] | None = None, crowd: list[bool] | None = None) -> Target:
-    boxes = torch.as_tensor(rows, dtype=torch.float64).view(-1, 4)
-    return {
-        "boxes": boxes,
-        "labels": torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels),
-        "crowd": torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd),
-    }
-
-
-def batch_of(targets: list[Target], size: tuple[int, int] = SIZE) -> Batch:
-    images = torch.randn(len(targets), 3, *size)
-    mask = torch.ones(len(targets), *size, dtype=torch.bool)
-    return Batch(images, mask, [Placement(size, size)] * len(targets), targets)
 
 
 def random_outputs(images: int, seed: int = 0, outputs: int = K) -> RetinaOutputs:
@@ -63,10 +34,6 @@ def random_outputs(images: int, seed: int = 0, outputs: int = K) -> RetinaOutput
     anchors, levels = Anchors(2.0).double()(SIZE, MAPS)
     draw = partial(torch.randn, generator=generator, dtype=torch.float64, requires_grad=True)
     return RetinaOutputs(draw(images, len(anchors), outputs), draw(images, len(anchors), 4), anchors, levels)
-
-
-def rows(outputs: RetinaOutputs, images: slice) -> RetinaOutputs:
-    return outputs._replace(class_logits=outputs.class_logits[images], box_deltas=outputs.box_deltas[images])
 
 
 def criterion() -> EfficientDetCriterion:
@@ -104,20 +71,9 @@ def test_the_rule_and_the_published_sizes() -> None:
 # Loss
 
 
-@pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES)
-def test_losses_and_gradients_are_finite(boxes: list[list[float]]) -> None:
-    outputs = random_outputs(1)
-    losses = criterion().compare(outputs, batch_of([target(boxes)]), Step())
-    torch.stack(list(losses.values())).sum().backward()
-    for tensor in outputs[:2]:
-        assert tensor.grad is not None
-        assert tensor.grad.isfinite().all()
-    assert (losses["box"] > 0) == bool(boxes)
-
-
 def test_every_object_that_an_anchor_touches_has_a_positive_anchor() -> None:
     anchors = random_outputs(1).anchors
-    for boxes in BOXES.values():
+    for boxes in (BOXES[name] for name in BOXES if name not in ("twice the same", "in one cell")):
         objects = Objects.of(target(boxes), like=anchors)
         matches = criterion().assign(anchors, objects)
         assert all((matches == row).any() for row in range(len(boxes)))
@@ -135,13 +91,6 @@ def test_the_first_of_two_equal_objects_gets_their_anchor() -> None:
     assert set(criterion().assign(anchors, objects).tolist()) == {-1, 0}
 
 
-def test_three_hundred_objects() -> None:
-    corner = torch.rand(300, 2, dtype=torch.float64) * torch.tensor([80, 50])
-    boxes = torch.cat((corner, corner + 2 + 12 * torch.rand(300, 2, dtype=torch.float64)), 1)
-    losses = criterion().compare(random_outputs(1), batch_of([target(boxes)]), Step())
-    assert all(value.isfinite() for value in losses.values())
-
-
 def test_crowds_are_no_objects_and_anchors_in_them_are_ignored() -> None:
     outputs = random_outputs(1)
     crowd = target([[0, 0, 48, 64], [60, 20, 90, 50]], [0, 1], [True, False])
@@ -149,39 +98,6 @@ def test_crowds_are_no_objects_and_anchors_in_them_are_ignored() -> None:
     x1, y1, x2, y2 = outputs.anchors.unbind(1)
     assert set(matches[(x1 >= 0) & (x2 <= 48) & (y1 >= 0) & (y2 <= 64)].tolist()) == {-2}
     assert set(matches[x1 > 48].tolist()) == {-1, 0}
-
-
-def test_two_processes_equal_one() -> None:
-    targets = [target(BOXES[name]) for name in ("one", "none", "long", "at the border")]
-    whole, parts = random_outputs(4), (slice(0, 2), slice(2, 4))
-    counts = [sum(int((criterion().assign(whole.anchors, Objects.of(t, like=whole.anchors)) >= 0).sum()) for t in own)
-              for own in (targets[:2], targets[2:])]  # fmt: skip
-    shared = Step(share=0.5, mean=lambda own: torch.tensor(sum(counts) / 2, dtype=own.dtype))
-    expected = criterion().compare(whole, batch_of(targets), Step())
-    shares = [criterion().compare(rows(whole, p), batch_of(targets[p]), shared) for p in parts]
-    for name, value in expected.items():
-        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
-
-
-def test_labels_count_the_outputs_that_have_a_category() -> None:
-    outputs = random_outputs(1, outputs=5)
-    batch = batch_of([target(BOXES["long"], [2, 0])])
-    losses = EfficientDetCriterion((1, 2, 4)).compare(outputs, batch, Step())
-    kept = outputs._replace(class_logits=outputs.class_logits[..., [1, 2, 4]])
-    assert losses == criterion().compare(kept, batch, Step())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (target([[4, 4, 4, 9]]), "x1 < x2"),
-        (target([[4, 4, 8, 9]], [K]), "expected 0..2"),
-        ({"boxes": torch.zeros(0, 4)}, "labels"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(wrong: Target, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        criterion().compare(random_outputs(1), batch_of([wrong]), Step())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -245,7 +161,7 @@ def test_every_parameter_learns_with_every_neck(neck: Any, levels: int, kind: ty
     assert isinstance(model.network.neck, kind)
     boxes = torch.tensor([[2.0, 3.0, 20.0, 28.0]])
     empty = {"boxes": boxes[:0], "labels": torch.tensor([1])[:0]}
-    batch = batch_of([{"boxes": boxes, "labels": torch.tensor([1])}, empty], (128, 64))
+    batch = batch_of([{"boxes": boxes, "labels": torch.tensor([1])}, empty], images=torch.randn(2, 3, 128, 64))
     torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -269,31 +185,6 @@ def test_builders_scale_and_prepare() -> None:
     assert d0.network.class_head.predict.pointwise.out_channels == 27
 
 
-def test_one_batch_is_learnt(learnt: Learnt) -> None:
-    model = tiny(head_depth=2)
-    images = torch.rand(2, 3, 64, 64)
-    targets = [{"boxes": torch.tensor([[10.0, 20.0, 42.0, 56.0]]), "labels": torch.tensor([i])} for i in range(2)]
-    for image, own in zip(images, targets, strict=True):
-        x1, y1, x2, y2 = own["boxes"][0].int().tolist()
-        image[:, y1:y2, x1:x2] = torch.tensor([1.0, 0.0, float(own["labels"])]).view(3, 1, 1)
-    batch = Batch(images, images[:, 0] > -1, [Placement((64, 64), (64, 64))] * 2, targets)
-    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
-    model.train()
-    start = float("nan")
-    for step in range(40):
-        loss = torch.stack(list(model.losses("network", batch, Step()).values())).sum()
-        start = float(loss.detach()) if step == 0 else start
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    learnt("share of the loss that is left", float(loss.detach()) / start, most=0.2)
-    with torch.no_grad():
-        results = model.decode(model(images), batch.placements)
-    for result, own in zip(results, targets, strict=True):
-        assert result.labels[0] == own["labels"][0]
-        learnt("overlap", float(box_iou(result.boxes[:1], own["boxes"])), least=0.5)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Decoder
 
@@ -306,37 +197,9 @@ def test_the_best_pairs_of_all_levels_together_are_taken() -> None:
     torch.testing.assert_close(result.scores, best)
 
 
-def test_boxes_lie_in_the_original_image_and_few_are_given() -> None:
-    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
-    results = EfficientDetDecode(("a", "b", "c"), detections_per_image=7)(random_outputs(2), placements)
-    for result, placement in zip(results, placements, strict=True):
-        H, W = placement.original
-        assert len(result) == 7
-        assert (result.scores.diff() <= 0).all()
-        assert (result.boxes >= 0).all()
-        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
-
-
-def test_nothing_is_found_below_the_threshold() -> None:
-    outputs = random_outputs(1)
-    outputs = outputs._replace(class_logits=outputs.class_logits - 20)
-    (result,) = EfficientDetDecode(("a", "b", "c"), score_threshold=0.05)(outputs, [Placement(SIZE, SIZE)])
-    assert len(result) == 0
-
-
 def test_weights_that_are_no_numbers_end_in_no_error() -> None:
     model = tiny()
     with torch.no_grad():
         model.network.class_head.predict.pointwise.weight.fill_(torch.nan)
     (result,) = model.predict(torch.rand(3, 64, 64))
     assert result.boxes.shape[1] == 4
-
-
-def test_a_batch_equals_its_images_alone() -> None:
-    model = tiny(score_threshold=0.001)
-    torch.nn.init.normal_(model.network.class_head.predict.pointwise.weight)  # at first all scores are nearly the same
-    images = [torch.rand(3, *size) for size in ((64, 64), (50, 75), (64, 64))]
-    for image, result in zip(images, model.predict(images), strict=True):
-        (alone,) = model.predict([image])
-        assert len(result) == len(alone) > 0
-        assert_same_detections(result, alone)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.detection.scenes import SIZE, K, batch_of, target
 from vidi.detection.localizer import (
     LocalizerCriterion,
     LocalizerDecode,
@@ -18,22 +18,7 @@ from vidi.detection.localizer import (
 )
 from vidi.detection.targets import Objects
 from vidi.model import Step
-from vidi.preprocess import Batch, Placement
-
-SIZE = (64, 96)
-K = 3
-
-
-def truth(boxes: list[list[float]], labels: list[int], crowd: list[bool] | None = None) -> dict[str, Tensor]:
-    target = {"boxes": torch.tensor(boxes).view(-1, 4), "labels": torch.tensor(labels, dtype=torch.int64)}
-    return target if crowd is None else target | {"crowd": torch.tensor(crowd)}
-
-
-def batch_of(targets: list[dict[str, Tensor]]) -> Batch:
-    count = len(targets)
-    images = torch.zeros(count, 3, *SIZE, dtype=torch.float64)
-    placements = [Placement(SIZE, SIZE)] * count
-    return Batch(images, torch.ones(count, *SIZE, dtype=torch.bool), placements, targets)
+from vidi.preprocess import Placement
 
 
 def outputs_of(count: int, outputs: int = K) -> LocalizerOutputs:
@@ -51,9 +36,9 @@ def outputs_of(count: int, outputs: int = K) -> LocalizerOutputs:
 def test_the_loss_is_the_equation_by_slow_loops() -> None:
     """Of the largest object of each image that has one, in shares of the canvas; crowds are no objects."""
     targets = [
-        truth([[4, 8, 20, 24], [10, 0, 90, 60], [0, 0, 96, 64]], [0, 2, 1], [False, False, True]),
-        truth([], []),
-        truth([[30, 30, 50, 40]], [1]),
+        target([[4, 8, 20, 24], [10, 0, 90, 60], [0, 0, 96, 64]], [0, 2, 1], [False, False, True]),
+        target([], []),
+        target([[30, 30, 50, 40]], [1]),
     ]
     outputs = outputs_of(3)
     losses = LocalizerCriterion((0, 1, 2), 5.0).compare(outputs, batch_of(targets), Step())
@@ -70,16 +55,10 @@ def test_the_loss_is_the_equation_by_slow_loops() -> None:
 
 def test_images_without_objects_have_no_loss() -> None:
     outputs = outputs_of(2)
-    losses = LocalizerCriterion((0, 1, 2), 5.0).compare(outputs, batch_of([truth([], [])] * 2), Step())
+    losses = LocalizerCriterion((0, 1, 2), 5.0).compare(outputs, batch_of([target([], [])] * 2), Step())
     assert [value.item() for value in losses.values()] == [0, 0]
     torch.stack(list(losses.values())).sum().backward()
     assert (outputs.boxes.grad == 0).all()
-
-
-def test_labels_count_the_outputs_that_have_a_category() -> None:
-    target = truth([[0, 0, 9, 9]], [1])
-    losses = LocalizerCriterion((0, 2), 1.0).compare(outputs_of(1), batch_of([target]), Step())
-    assert losses["classification"].item() == pytest.approx(-outputs_of(1).class_logits[0].log_softmax(0)[2].item())
 
 
 def test_the_first_of_equally_large_objects_is_the_main_one() -> None:
@@ -87,21 +66,6 @@ def test_the_first_of_equally_large_objects_is_the_main_one() -> None:
     box, label = main_object(Objects(boxes, torch.tensor([2, 1, 0]), boxes[:0]))
     assert box.tolist() == [[0, 0, 4, 4]]
     assert label.tolist() == [2]
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        (truth([[4, 4, 4, 9]], [0]), "x1 < x2"),
-        (truth([[4, 4, 8, 9]], [K]), r"expected 0\.\.2"),
-        ({"labels": torch.tensor([1])}, "boxes and labels"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(target: dict[str, Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LocalizerCriterion((0, 1, 2), 1.0).compare(outputs_of(1), batch_of([target]), Step())
-    with pytest.raises(ValueError, match="box_weight=-1"):
-        localizer_tiny(box_weight=-1.0)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -151,3 +115,8 @@ def test_weights_that_are_no_numbers_are_told() -> None:
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(ValueError, match="boxes"):
         model.predict(torch.zeros(3, 64, 64, dtype=torch.uint8))
+
+
+def test_a_negative_weight_is_refused() -> None:
+    with pytest.raises(ValueError, match="box_weight=-1"):
+        localizer_tiny(box_weight=-1.0)

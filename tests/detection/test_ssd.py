@@ -1,4 +1,4 @@
-"""SSD beyond its parity with torchvision: the loss by slow loops, odd targets and images, the decoder, export."""
+"""SSD beyond its parity with torchvision: the loss by slow loops, default boxes, odd sizes, the decoder."""
 
 import math
 from functools import partial
@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import Learnt
-from tests.detection.pairing import assert_same_detections
+from tests.detection.scenes import BOXES, SIZE, K, batch_of, target
 from tests.references.boxes import Box, iou
 from vidi.detection.ssd import (
     SSD300,
@@ -26,34 +25,10 @@ from vidi.detection.ssd import (
 from vidi.detection.targets import Objects
 from vidi.model import Step
 from vidi.ops.boxes import box_iou
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Placement
 
-K = 3
-SIZE = (64, 96)
 MAPS = ((8, 12), (4, 6), (2, 3))
 SMALL: dict[str, Any] = {"categories": K, "size": (64, 64), "width": 16}
-BOXES = {
-    "none": [],
-    "one": [[20, 10, 52, 40]],
-    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
-    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1], [95, 63, 96, 64]],
-    "around everything": [[0, 0, 96, 64]],
-    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
-    "twice the same": [[20, 10, 52, 40], [20, 10, 52, 40]],
-}
-
-
-def target(boxes: Any, labels: Any = None, crowd: Any = None) -> dict[str, torch.Tensor]:
-    boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
-    labels = torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels)
-    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd)
-    return {"boxes": boxes, "labels": labels, "crowd": crowd}
-
-
-def batch_of(targets: Any, size: tuple[int, int] = SIZE) -> Batch:
-    images = torch.zeros(len(targets), 3, *size)
-    mask = torch.ones(len(targets), *size, dtype=torch.bool)
-    return Batch(images, mask, [Placement(size, size)] * len(targets), targets)
 
 
 def random_outputs(images: int, seed: int = 0, outputs: int = K + 1) -> SsdOutputs:
@@ -144,17 +119,6 @@ def test_each_image_adds_three_negatives_for_each_positive() -> None:
     assert torch.equal(used, 4 * positives)
 
 
-@pytest.mark.parametrize("boxes", BOXES.values(), ids=BOXES)
-def test_losses_and_gradients_are_finite(boxes: Any) -> None:
-    outputs = random_outputs(1)
-    losses = criterion().compare(outputs, batch_of([target(boxes)]), Step())
-    torch.stack(list(losses.values())).sum().backward()
-    for tensor in outputs[:2]:
-        assert tensor.grad is not None
-        assert tensor.grad.isfinite().all()
-    assert all((value > 0) == bool(boxes) for value in losses.values())
-
-
 def test_every_object_has_a_default_box_of_its_own() -> None:
     outputs = random_outputs(1)
     for boxes in ([[20, 10, 52, 40], [60, 5, 61, 6], [0, 0, 96, 64]], BOXES["of one pixel"]):
@@ -174,13 +138,6 @@ def test_an_object_outside_of_all_boxes_takes_none() -> None:
     assert (assigned(random_outputs(1), [[500, 500, 510, 510]]) == -1).all()
 
 
-def test_three_hundred_objects() -> None:
-    corner = torch.rand(300, 2, dtype=torch.float64) * torch.tensor([80, 50])
-    boxes = torch.cat((corner, corner + 2 + 12 * torch.rand(300, 2, dtype=torch.float64)), 1)
-    losses = criterion().compare(random_outputs(1), batch_of([target(boxes)]), Step())
-    assert all(value.isfinite() for value in losses.values())
-
-
 def test_crowds_are_neither_objects_nor_background() -> None:
     outputs = random_outputs(1)
     matches = assigned(outputs, [[0, 0, 48, 64], [60, 20, 90, 50]], [True, False])
@@ -190,42 +147,6 @@ def test_crowds_are_neither_objects_nor_background() -> None:
     assert torch.equal(matches >= 0, assigned(outputs, [[60, 20, 90, 50]]) >= 0)
     only = target([[0, 0, 96, 64]], crowd=[True])
     assert all(v == 0 for v in criterion().compare(outputs, batch_of([only]), Step()).values())
-
-
-def test_two_processes_equal_one() -> None:
-    targets = [target(boxes) for boxes in (BOXES["one"], [], BOXES["long"], BOXES["at the border"])]
-    whole, parts = random_outputs(4), (slice(0, 2), slice(2, 4))
-    positives = sum((assigned(whole, t["boxes"]) >= 0).sum() for t in targets)
-    shared = Step(mean=lambda count: torch.as_tensor(positives).double() / 2)
-    expected = criterion().compare(whole, batch_of(targets), Step())
-    shares = [criterion().compare(rows(whole, p), batch_of(targets[p]), shared) for p in parts]
-    for name, value in expected.items():
-        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
-
-
-def test_labels_count_the_outputs_that_have_a_category() -> None:
-    outputs = random_outputs(1, outputs=6)
-    batch = batch_of([target(BOXES["long"], [2, 0])])
-    losses = MultiBoxCriterion((1, 2, 4)).compare(outputs, batch, Step())
-    moved = outputs._replace(class_logits=outputs.class_logits[..., [1, 2, 4, 0, 3, 5]])
-    expected = criterion().compare(moved, batch, Step())
-    for name, value in expected.items():
-        torch.testing.assert_close(losses[name], value, rtol=1e-12, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (target([[4, 4, 4, 9]]), "x1 < x2"),
-        (target([[4, 4, 8, 2]]), "x1 < x2"),
-        (target([[4, 4, 8, 9]], [K]), "expected 0..2"),
-        (target([[4, 4, 8, 9]], [-1]), "expected 0..2"),
-        ({"boxes": torch.zeros(0, 4)}, "labels"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(wrong: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        criterion().compare(random_outputs(1), batch_of([wrong]), Step())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -289,76 +210,14 @@ def test_options_that_do_not_fit_are_refused(options: Any, message: str) -> None
         ssd300_vgg16(**options)
 
 
-@pytest.mark.parametrize("build", [ssd_tiny, partial(ssd300_vgg16, maps=3)])
-def test_every_parameter_learns(build: Any) -> None:
-    model: Any = build(**{**SMALL, "width": 8 if isinstance(build, partial) else 16})
-    batch = batch_of([target([[2, 3, 20, 28]]), target([])], (64, 64))
-    batch.images.normal_()
-    torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_one_batch_is_learnt(learnt: Learnt) -> None:
-    model: Any = ssd_tiny(**SMALL)
-    batch = batch_of([target([[10, 12, 50, 60]], [i]) for i in range(2)], (64, 64))
-    for i, image in enumerate(batch.images):
-        image.normal_(std=0.1)
-        image[:, 12:60, 10:50] = torch.tensor([2.0, 0.0, 2.0 * i]).view(3, 1, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    model.train()
-    for _ in range(40):
-        loss = torch.stack(list(model.losses("network", batch, Step()).values())).sum()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    with torch.no_grad():
-        results = model.decode(model(batch.images), batch.placements)
-    for i, result in enumerate(results):
-        assert result.labels[0] == i
-        learnt("score", float(result.scores[0]), least=0.5)
-        learnt("overlap", float(box_iou(result.boxes[:1], torch.tensor([[10.0, 12, 50, 60]]))), least=0.7)
-
-
 def test_weights_that_are_not_numbers_are_caught() -> None:
     model: Any = ssd_tiny(**SMALL)
     with torch.no_grad():
         model.network.pyramid.backbone.stem.conv.weight.fill_(torch.nan)
-    batch = batch_of([target([[10, 12, 50, 60]])], (64, 64))
+    batch = batch_of([target([[10, 12, 50, 60]])], images=torch.zeros(1, 3, 64, 64))
     assert not model.losses("network", batch, Step())["classification"].isfinite()
     (result,) = model.decode(model.eval()(batch.images), batch.placements)
     assert len(result) == 0
-
-
-def test_half_precision_losses_are_computed_in_float32() -> None:
-    model: Any = ssd_tiny(**SMALL)
-    batch = batch_of([target([[10, 12, 50, 60]]), target([])], (64, 64))
-    with torch.autocast("cpu", torch.bfloat16):
-        losses = model.losses("network", batch, Step())
-        outputs = model(batch.images)
-    assert {value.dtype for value in losses.values()} == {torch.float32}
-    assert all(value.dtype == torch.float32 for value in outputs)
-
-
-EXPORT = """
-import torch
-from vidi.detection.ssd import ssd_tiny
-
-torch.set_num_threads(1)
-network = ssd_tiny(categories=3, width=16).network.eval()
-B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=2, max=64), torch.export.Dim("w", min=2, max=64)
-shapes = {"images": {0: B, 2: 32 * h, 3: 32 * w}}
-program = torch.export.export(network, (torch.randn(2, 3, 96, 128),), dynamic_shapes=shapes).module()
-for size in ((1, 3, 64, 96), (3, 3, 128, 160)):
-    images = torch.randn(size)
-    for ours, exported in zip(network(images), program(images), strict=True):
-        torch.testing.assert_close(ours, exported)
-"""
-
-
-@pytest.mark.extended
-def test_the_network_exports_with_any_batch_height_and_width(run_python: Any) -> None:
-    finished = run_python("-c", EXPORT)
-    assert finished.returncode == 0, finished.stderr
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -375,13 +234,6 @@ def test_numbers_that_are_none_hide_no_other_box() -> None:
     assert torch.equal(result.boxes, expected.boxes)
 
 
-def test_nothing_is_found_below_the_threshold() -> None:
-    outputs = random_outputs(2)
-    outputs = outputs._replace(class_logits=outputs.class_logits + torch.tensor([0, 0, 0, 20]))
-    results = SsdDecode(("a", "b", "c"))(outputs, [Placement(SIZE, SIZE)] * 2)
-    assert [len(result) for result in results] == [0, 0]
-
-
 def test_only_the_best_of_each_class_and_image_are_candidates() -> None:
     outputs = random_outputs(2)
     decode = SsdDecode(("a", "b", "c"), score_threshold=0.2, candidates_per_class=20)
@@ -392,16 +244,6 @@ def test_only_the_best_of_each_class_and_image_are_candidates() -> None:
             own = found.scores[image, found.valid[image] & (found.labels[image] == label)]
             expected = probabilities[image, :, label].sort(descending=True).values[:20]
             torch.testing.assert_close(own, expected[expected > 0.2], rtol=0, atol=0)
-
-
-def test_boxes_lie_in_the_original_image_and_few_are_given() -> None:
-    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
-    results = SsdDecode(("a", "b", "c"), detections_per_image=7)(random_outputs(2), placements)
-    for result, placement in zip(results, placements, strict=True):
-        H, W = placement.original
-        assert len(result) == 7
-        assert (result.boxes >= 0).all()
-        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
 
 
 def test_boxes_of_one_class_do_not_overlap() -> None:
@@ -424,22 +266,12 @@ def test_outputs_without_a_category_are_dropped_after_the_softmax() -> None:
     assert torch.equal(result.labels, torch.tensor([0, -1, 1, 2])[everything.labels[expected]][:200])
 
 
-def test_a_batch_equals_its_images_alone() -> None:
-    model: Any = ssd_tiny(**SMALL, detections_per_image=10)  # of more, some score the same
-    images = [torch.rand(3, *size) for size in ((64, 64), (50, 75), (20, 80), (160, 40))]
-    for image, result in zip(images, model.predict(images), strict=True):
-        (alone,) = model.predict([image])
-        assert len(result) == len(alone) > 0
-        assert_same_detections(result, alone)
-
-
 @pytest.mark.system("4.3.4-HNM")
 def test_negatives_that_cover_each_other_train_once_where_that_is_asked_for() -> None:
     """With `negatives_nms` a training step takes the hardest negatives that are left after their suppression."""
     model, plain = ssd_tiny(**SMALL, negatives_nms=0.3), ssd_tiny(**SMALL)
     assert plain.criterion.negatives_nms is None  # type: ignore[attr-defined]
-    empty = batch_of([target([[4, 4, 40, 44]]), target([[20, 10, 52, 40]])], (64, 64))
-    batch = Batch(torch.rand(2, 3, 64, 64), empty.mask, empty.placements, empty.targets)
+    batch = batch_of([target([[4, 4, 40, 44]]), target([[20, 10, 52, 40]])], images=torch.rand(2, 3, 64, 64))
     outputs = model.eval().network(batch.images)
     boxes = outputs.default_boxes
     assign: Any = model.criterion

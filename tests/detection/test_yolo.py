@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.closeness import EXACT, NUMBERS, assert_close
-from tests.conftest import Learnt
-from tests.detection.pairing import assert_same_detections
+from tests.detection.scenes import BOXES, SIZE, K, batch_of, target
 from tests.references.yolo_loss import detections, image_loss, sigmoid
 from vidi.backbones.darknet import DarkNet
 from vidi.detection.targets import Objects
@@ -27,39 +26,13 @@ from vidi.detection.yolo import (
 )
 from vidi.model import Step
 from vidi.nn.convolution import ConvNorm
-from vidi.ops.boxes import box_iou
 from vidi.ops.matching import BACKGROUND, IGNORED
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Placement
 
-K = 3
-SIZE = (64, 96)
 STRIDES = [8, 16, 32]
 MAPS = [(8, 12), (4, 6), (2, 3)]
 SIZES = (6, 8, 12, 10, 10, 16, 20, 24, 30, 18, 22, 40, 50, 30, 60, 60, 40, 62)
 ANCHORS = [[(float(SIZES[6 * i + 2 * j]), float(SIZES[6 * i + 2 * j + 1])) for j in range(3)] for i in range(3)]
-BOXES = {
-    "none": [],
-    "one": [[20, 10, 52, 40]],
-    "at the border": [[0, 0, 30, 30], [66, 34, 96, 64]],
-    "of one pixel": [[40, 40, 41, 41], [0, 0, 1, 1], [95, 63, 96, 64]],
-    "around everything": [[0, 0, 96, 64]],
-    "long": [[0, 20, 96, 44], [10, 0, 16, 64]],
-    "two in one cell": [[20, 10, 52, 40], [21, 11, 53, 41]],
-    "on a corner of cells": [[16, 16, 48, 48]],
-}
-
-
-def target(boxes, labels=None, crowd=None):
-    boxes = torch.as_tensor(boxes, dtype=torch.float64).view(-1, 4)
-    labels = torch.arange(len(boxes)) % K if labels is None else torch.tensor(labels)
-    crowd = torch.zeros(len(boxes), dtype=torch.bool) if crowd is None else torch.tensor(crowd)
-    return {"boxes": boxes, "labels": labels, "crowd": crowd}
-
-
-def batch_of(targets):
-    images = torch.zeros(len(targets), 3, *SIZE, dtype=torch.float64)
-    mask = torch.ones(len(targets), *SIZE, dtype=torch.bool)
-    return Batch(images, mask, [Placement(SIZE, SIZE)] * len(targets), targets)
 
 
 def random_rows(images, seed=0, outputs=K):
@@ -118,20 +91,9 @@ def test_losses_and_gradients_are_darknet_s_by_slow_loops(ignore):
         assert value.item() == pytest.approx(expected[name], rel=1e-10)
 
 
-@pytest.mark.system("4.3.4-YOLOLOSS")
-def test_two_processes_equal_one():
-    targets = [target(boxes) for boxes in list(BOXES.values())[:5]]
-    rows, parts = random_rows(5), (slice(0, 2), slice(2, 5))
-    shared = Step(mean=lambda count: torch.full_like(count, 5 / 2))
-    expected = compared(rows, targets)
-    shares = [compared(rows[p], targets[p], shared) for p in parts]
-    for name, value in expected.items():
-        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, value, atol=0, rtol=1e-12)
-
-
 @pytest.mark.system("4.3.4-MULTILABEL")
 def test_two_objects_of_one_row_leave_it_both_classes_and_the_later_box():
-    targets = target(BOXES["two in one cell"], [0, 2])
+    targets = target(BOXES["in one cell"], [0, 2])
     rows = random_rows(1)
     outputs = outputs_of(rows)
     row = best_rows(targets["boxes"], outputs.anchors, outputs.cells)
@@ -170,16 +132,6 @@ def test_each_object_has_one_positive_row_on_its_cell(boxes):
         assert (centre < cell[2:]).all()
 
 
-def test_three_hundred_objects():
-    corner = torch.rand(300, 2, dtype=torch.float64) * torch.tensor([80, 50])
-    boxes = torch.cat((corner, corner + 0.5 + 12 * torch.rand(300, 2, dtype=torch.float64)), 1)
-    rows = random_rows(1)
-    losses = compared(rows, [target(boxes)])
-    total(losses).backward()
-    assert rows.grad is not None
-    assert rows.grad.isfinite().all()
-
-
 def test_extreme_outputs_have_finite_losses_and_gradients():
     rows = (1000 * random_rows(2).detach()).requires_grad_()
     losses = compared(rows, [target(BOXES["long"]), target(BOXES["of one pixel"])])
@@ -210,27 +162,6 @@ def test_crowds_are_no_objects_and_predictions_in_them_are_ignored():
     assert set(matches[inside].tolist()) == {IGNORED}
     assert set(matches[predicted[:, 0] > 48].tolist()) >= {IGNORED, BACKGROUND}  # near the object, and far from both
     assert (matches == 0).nonzero()[:, 0].tolist() == rows.tolist()
-
-
-def test_labels_count_the_outputs_that_have_a_category():
-    rows = random_rows(1, outputs=5)
-    wanted = batch_of([target(BOXES["long"], [2, 0])])
-    losses = YoloCriterion((1, 2, 4)).compare(outputs_of(rows), wanted, Step())
-    kept = outputs_of(rows)._replace(class_logits=rows[..., [6, 7, 9]])
-    assert losses == criterion().compare(kept, wanted, Step())
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (target([[4, 4, 4, 9]]), "x1 < x2"),
-        (target([[4, 4, 8, 9]], [K]), r"expected 0\.\.2"),
-        ({"boxes": torch.zeros(0, 4)}, "labels"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        compared(random_rows(1), [wrong])
 
 
 def test_thresholds_and_anchors_are_checked():
@@ -333,62 +264,6 @@ def test_cells_and_anchors_run_over_scales_rows_columns_and_shapes():
     assert len(COCO_ANCHORS) == len(WORLD_ANCHORS) == 18
 
 
-@pytest.mark.parametrize("size", [(64, 64), (32, 128), (128, 32), (50, 70)])
-def test_every_parameter_learns_on_any_canvas(size):
-    model: Any = yolov3_small(categories=K, width=4)
-    boxes = torch.tensor([[2.0, 3.0, 20.0, 28.0], [10, 3, 50, 30], [0, 0, 5, 50]]).clamp(max=min(size))
-    targets = [{"boxes": boxes, "labels": torch.arange(3)}, {"boxes": boxes[:0], "labels": torch.arange(0)}]
-    images = torch.rand(2, 3, *size)
-    batch = Batch(images, images[:, 0] >= 0, [Placement(size, size)] * 2, targets)
-    total(model.losses("network", batch, Step())).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
-def test_one_batch_is_learnt(learnt: Learnt):
-    model: Any = yolov3_small(categories=K, width=8)
-    images = torch.rand(2, 3, 64, 64) / 2
-    targets = [{"boxes": torch.tensor([[10.0, 12.0, 34.0, 50.0]]), "labels": torch.tensor([i])} for i in range(2)]
-    for image, t in zip(images, targets, strict=True):
-        image[:, 12:50, 10:34] = torch.tensor([1.0, 0.0, float(t["labels"])]).view(3, 1, 1)
-    batch = Batch(images, images[:, 0] >= 0, [Placement((64, 64), (64, 64))] * 2, targets)
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
-    model.train()
-    for _ in range(60):
-        losses = model.losses("network", batch, Step())
-        optimizer.zero_grad()
-        total(losses).backward()
-        optimizer.step()
-    rest = losses["objectness"] + losses["classification"]  # the box's cannot fall to 0: see `YoloCriterion`
-    learnt("loss", float(rest.detach()), most=0.5)
-    with torch.no_grad():
-        results = model.decode(model(images), batch.placements)
-    for result, t in zip(results, targets, strict=True):
-        assert result.labels[0] == t["labels"][0]
-        learnt("overlap", float(box_iou(result.boxes[:1], t["boxes"])), least=0.7)
-
-
-EXPORT = """
-import torch
-from vidi.backbones.darknet import DarkNet
-from vidi.detection.yolo import WORLD_ANCHORS, Yolo
-
-torch.set_num_threads(1)
-network = Yolo(DarkNet((1, 1, 1), width=4), 3, WORLD_ANCHORS).eval()
-B, h, w = torch.export.Dim("B", max=64), torch.export.Dim("h", min=2, max=64), torch.export.Dim("w", min=2, max=64)
-shapes = {"images": {0: B, 2: 8 * h, 3: 8 * w}}
-program = torch.export.export(network, (torch.randn(2, 3, 24, 32),), dynamic_shapes=shapes).module()
-for size in ((1, 3, 32, 24), (3, 3, 16, 40)):
-    images = torch.randn(size)
-    for ours, exported in zip(network(images), program(images), strict=True):
-        torch.testing.assert_close(ours, exported)
-"""
-
-
-def test_the_network_exports_with_any_batch_height_and_width(run_python):
-    finished = run_python("-c", EXPORT)
-    assert finished.returncode == 0, finished.stderr
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Decoder
 
@@ -419,17 +294,6 @@ def test_a_target_decodes_to_its_box():
     assert_close(boxes_in_cells(deltas, anchors[rows], cells[rows]), boxes, NUMBERS)
 
 
-def test_boxes_lie_in_the_original_image_and_few_are_given():
-    placements = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
-    results = YoloDecode(("a", "b", "c"), detections_per_image=7)(outputs_of(random_rows(2).detach()), placements)
-    for result, placement in zip(results, placements, strict=True):
-        H, W = placement.original
-        assert len(result) == 7
-        assert (result.scores.diff() <= 0).all()
-        assert (result.boxes >= 0).all()
-        assert (result.boxes <= torch.tensor([W, H, W, H])).all()
-
-
 def test_the_best_candidates_are_taken():
     outputs = outputs_of(random_rows(2).detach())
     found = YoloDecode(("a", "b", "c"), candidates_per_image=20).candidates(outputs, [(999, 999)] * 2)
@@ -447,19 +311,3 @@ def test_outputs_without_a_category_are_dropped_before_they_take_a_place():
     assert torch.equal(result.scores, expected.scores)
     assert torch.equal(result.labels, expected.labels)
     assert result.categories == ("a", "b", "c")
-
-
-def test_nothing_is_found_below_the_threshold():
-    rows = random_rows(2).detach() - 20
-    results = YoloDecode(("a", "b", "c"))(outputs_of(rows), [Placement(SIZE, SIZE)] * 2)
-    assert [len(result) for result in results] == [0, 0]
-
-
-def test_a_batch_equals_its_images_alone():
-    torch.manual_seed(0)
-    model: Any = yolov3_small(categories=K, width=4, longest=64, score_threshold=0.004)
-    images = [torch.rand(3, *size) for size in ((64, 64), (50, 75), (64, 64), (20, 80), (200, 50))]
-    for image, result in zip(images, model.predict(images), strict=True):
-        (alone,) = model.predict([image])
-        assert len(result) == len(alone) > 0
-        assert_same_detections(result, alone)

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tests.closeness import FLOAT32, assert_close
-from tests.contracts.test_catalog import in_double, pictures, tensors_of, truths
+from tests.contracts.test_catalog import in_double, tensors_of
+from tests.detection.scenes import targets_of_every_kind
 from tests.engine.tiny import Blobs, tiny
 from vidi.catalog.table import CATALOG
 from vidi.data.loading import derived_seed, evaluation_loader
@@ -22,6 +23,11 @@ from vidi.model import Step, outputs_alone
 SIZES = [(64, 96), (96, 64), (48, 128), (64, 96), (128, 48), (96, 64), (64, 96)]
 
 
+def pictures() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in SIZES]
+
+
 class Samples(Dataset[Any]):
     """Pictures of several canvases, with everything that a task needs."""
 
@@ -30,7 +36,7 @@ class Samples(Dataset[Any]):
         self.rows = (
             [sentences[row] for row in range(len(SIZES))]
             if task == "translation"
-            else list(zip(pictures(SIZES), truths(task, SIZES), strict=True))
+            else list(zip(pictures(), targets_of_every_kind(SIZES), strict=True))
         )
 
     def __len__(self) -> int:

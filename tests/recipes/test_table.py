@@ -13,7 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision import tv_tensors
 
 from tests.conftest import Learnt
-from tests.contracts.test_catalog import FIRST, NAMES, build, marked, shape_of, truths
+from tests.contracts.models import FIRST, NAMES, build, marked, shape_of
+from tests.detection.scenes import targets_of_every_kind
 from tests.settings import SEED
 from vidi import files
 from vidi.catalog.table import CATALOG
@@ -84,8 +85,8 @@ class Pictures(torch.utils.data.Dataset[Any]):
 
     categories = ("a", "b", "c")
 
-    def __init__(self, task: str, *, noise: bool, count: int = 12):
-        self.targets, self.noise = truths(task, [SIZE] * count), noise
+    def __init__(self, *, noise: bool, count: int = 12):
+        self.targets, self.noise = targets_of_every_kind([SIZE] * count), noise
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -129,10 +130,10 @@ def largest_shift(model: Supervised, dataset: Any) -> float:
 def fine_tuned(name: str, folder: Path, **numbers: Any) -> float:
     """Train on grey pictures, go on from there on noise, and return how far the norms are from the noise."""
     task, usual = CATALOG[name].task.name, next(iter(CATALOG[name].recipes.values()))
-    donor = trained(build(name), usual, Pictures(task, noise=False), folder / "first", steps=4)
+    donor = trained(build(name), usual, Pictures(noise=False), folder / "first", steps=4)
     donor.save(folder / "saved")
     model = create(name, weights=str(folder / "saved"))
-    noise = Pictures(task, noise=True)
+    noise = Pictures(noise=True)
     recipe = replace(TASKS[task].fine_tuned(usual), **numbers)
     return largest_shift(trained(model, recipe, noise, folder / "second", steps=STEPS), noise)
 

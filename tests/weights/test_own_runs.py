@@ -10,7 +10,7 @@ import torch
 import vidi
 from tests.cli.tiny_sets import write_classes, write_picture
 from tests.closeness import assert_close
-from tests.contracts.test_catalog import NAMES, build, marked, shape_of
+from tests.contracts.models import NAMES, build, marked, shape_of
 from vidi import files
 from vidi.catalog.table import CATALOG
 from vidi.engine.runs import NotARunError, Run

@@ -11,6 +11,7 @@ from torchvision.ops import batched_nms
 
 from tests.cli.command import vidi
 from tests.closeness import assert_close
+from tests.detection.scenes import SIZE, K, boxes_of, objects
 from vidi.api import load
 from vidi.detection.regions.fast_rcnn import (
     BoxPredictor,
@@ -26,26 +27,12 @@ from vidi.detection.regions.fast_rcnn import (
     rows_of_batch,
 )
 from vidi.detection.regions.selective_search import selective_search
-from vidi.detection.targets import Objects
 from vidi.model import Step
 from vidi.ops.boxes import box_iou, decode_boxes
 from vidi.ops.roi import roi_pool
 from vidi.preprocess import Placement
 
-K = 3
-SIZE = (64, 96)
 WRONG = (ValueError, TypeError)
-
-
-def boxes_of(count: int, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * torch.tensor([70.0, 40.0])
-    return torch.cat([corner, corner + 5 + 20 * torch.rand(count, 2, generator=generator, dtype=torch.float64)], 1)
-
-
-def objects(boxes: list[list[float]], labels: list[int], crowd: list[list[float]] | None = None) -> Objects:
-    rows, regions = (torch.tensor(b, dtype=torch.float64).view(-1, 4) for b in (boxes, crowd or []))
-    return Objects(rows, torch.tensor(labels, dtype=torch.int64), regions)
 
 
 def tiny(**options: Any) -> Any:
@@ -101,12 +88,6 @@ def test_background_in_a_crowd_is_not_used() -> None:
     assert (samples.labels == K).any()
 
 
-def test_labels_count_the_outputs_that_have_a_category() -> None:
-    truth = [objects([[10, 10, 30, 30], [40, 10, 60, 30]], [0, 2])]
-    samples = RegionCriterion((1, 2, 4)).sample([boxes_of(0)], truth, 5, None)
-    assert samples.labels.tolist() == [1, 4]
-
-
 @pytest.mark.system("4.3.2-FASTRCNN")
 def test_the_loss_is_equation_1_by_slow_loops() -> None:
     """C4.44: targets are divided by the deviations 0.1, 0.1, 0.2, 0.2."""
@@ -131,19 +112,6 @@ def test_the_loss_is_equation_1_by_slow_loops() -> None:
             box_loss += 0.5 * residual**2 if residual < 1 else residual - 0.5
     assert losses["classification"].item() == pytest.approx(log_loss / 20, rel=1e-10)
     assert losses["box"].item() == pytest.approx(2 * box_loss / 20, rel=1e-10)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (objects([[4, 4, 4, 9]], [0]), "x1 < x2"),
-        (objects([[4, 4, 8, 9]], [K]), r"expected 0\.\.2"),
-        (objects([[4, 4, 8, 9]], [-1]), r"expected 0\.\.2"),
-    ],
-)
-def test_targets_that_cannot_be_learnt_are_refused(wrong: Objects, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        RegionCriterion((0, 1, 2)).sample([boxes_of(3)], [wrong], K, None)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """R-CNN: which proposals train, its loss by slow loops, warped crops, and the linear models on its vectors."""
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from torchvision.ops import batched_nms
 
 from tests.closeness import FLOAT32, NUMBERS, OUTPUTS, assert_close
 from tests.conftest import Learnt
+from tests.detection import scenes
+from tests.detection.scenes import K, objects
 from vidi.detection.regions import region_classifiers
 from vidi.detection.regions.fast_rcnn import RegionPredictions, Samples
 from vidi.detection.regions.linear_models import RidgeSums, linear_svm
@@ -22,7 +25,6 @@ from vidi.detection.regions.rcnn import (
     rcnn_tiny,
 )
 from vidi.detection.regions.region_classifiers import HardNegatives, MarginOutputs, RegionFitting, RegionPlan, SVMDecode
-from vidi.detection.targets import Objects
 from vidi.model import Step
 from vidi.ops.boxes import box_iou, decode_boxes, encode_boxes
 from vidi.ops.matching import BACKGROUND, IGNORED
@@ -30,19 +32,10 @@ from vidi.ops.roi import crop_and_warp
 from vidi.preprocess import Placement
 
 SIZE = (48, 64)
-K = 3
 WRONG = (ValueError, TypeError)
 
 
-def objects(boxes: list[list[float]], labels: list[int], crowd: list[list[float]] | None = None) -> Objects:
-    rows, regions = (torch.tensor(b, dtype=torch.float64).view(-1, 4) for b in (boxes, crowd or []))
-    return Objects(rows, torch.tensor(labels, dtype=torch.int64), regions)
-
-
-def boxes_of(count: int, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * torch.tensor([40.0, 25.0])
-    return torch.cat([corner, corner + 5 + 15 * torch.rand(count, 2, generator=generator, dtype=torch.float64)], 1)
+boxes_of = partial(scenes.boxes_of, size=SIZE, most=20)
 
 
 def tiny(build: Any = rcnn_tiny, **options: Any) -> Any:
