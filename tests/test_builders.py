@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from tests.engine.tiny import PositivesCriterion, tiny
-from vidi.model import Supervised, builder, of_family
+from vidi.model import Supervised, builder, of_family, with_defaults
 from vidi.preprocess import Preprocess
 
 WIDTHS = {"net_small": 2, "net_large": 4}
@@ -28,6 +28,8 @@ def net(name: str, *, bias: bool = True, size: tuple[int, int] | None = None) ->
 
 net_small = of_family(net, "net_small", "8 parameters")
 net_large = of_family(net, "net_large", "12 parameters, without bias", "tests.elsewhere", bias=False)
+
+net_square = with_defaults(net_large, "net_square", "for images of 8 pixels", size=(8, 8))
 
 
 @builder
@@ -80,3 +82,22 @@ def test_other_arguments_are_refused(arguments: tuple[tuple[Any, ...], dict[str,
 def test_a_default_of_an_argument_that_the_family_has_not_is_refused() -> None:
     with pytest.raises(ValueError, match="incorrect arguments"):
         of_family(net, "net_small", "8 parameters", colour=1)
+
+
+def test_a_builder_with_other_defaults_is_like_the_first_but_for_them() -> None:
+    assert inspect.signature(net_square).parameters.keys() == inspect.signature(net_large).parameters.keys()
+    assert [p.default for p in inspect.signature(net_square).parameters.values()] == [False, (8, 8)]
+    assert get_type_hints(net_square) == get_type_hints(net_large)
+    assert (net_square.__name__, net_square.__module__) == ("net_square", "tests.elsewhere")
+    first, rest = (inspect.getdoc(net_square) or "").split("\n", 1)
+    assert first == "Build net_square: for images of 8 pixels."
+    assert rest == (inspect.getdoc(net_large) or "").split("\n", 1)[1]
+    model = net_square(bias=True)
+    assert model.origin == ("net_square", {"bias": True, "size": (8, 8)})
+    assert model.preprocess.exact == (8, 8)
+    assert net_square(size=None).origin == ("net_square", {"bias": False, "size": None})
+    assert net_large().origin == ("net_large", {"bias": False, "size": None})
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        net_square(colour=1)
+    with pytest.raises(ValueError, match="incorrect arguments"):
+        with_defaults(net_large, "net_square", "coloured", colour=1)

@@ -385,13 +385,34 @@ def of_family(
     Raises:
         ValueError: if the family has no argument of such a default.
     """
+    return _member(functools.partial(build, name, **defaults), build, name, says, module)
+
+
+def with_defaults(
+    build: Callable[Arguments, Model], name: str, says: str, **defaults: Any
+) -> Callable[Arguments, Model]:
+    """Return a `builder` that is another one with other defaults: its signature, types and docstring, less the name.
+
+    Args:
+        build: a builder; below the first line its docstring explains the arguments.
+        name: of the new one, in the catalogue.
+        says: what the first line of its docstring says of it.
+        defaults: its own.
+
+    Raises:
+        ValueError: if there is no argument of such a default.
+    """
+    return _member(functools.partial(build, **defaults), build, name, says, None)
+
+
+def _member(bound: Any, build: Callable[..., Any], name: str, says: str, module: str | None) -> Any:
+    """Make a builder of its own of a family's, of which some arguments are settled."""
     _, _, explained = (build.__doc__ or "").partition("\n")
-    member: Any = functools.partial(build, name, **defaults)  # its signature is what is left to say
-    member.__name__ = member.__qualname__ = name
-    member.__module__ = module or build.__module__
-    member.__doc__ = f"Build {name}: {says}.\n{explained}"
-    left = {*inspect.signature(member).parameters, "return"}
-    made: Any = builder(member)
+    bound.__name__ = bound.__qualname__ = name
+    bound.__module__ = module or build.__module__
+    bound.__doc__ = f"Build {name}: {says}.\n{explained}"
+    left = {*inspect.signature(bound).parameters, "return"}  # what is left to say
+    made: Any = builder(bound)
     made.__annotations__ = {key: kind for key, kind in build.__annotations__.items() if key in left}
     return made
 

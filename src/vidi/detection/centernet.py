@@ -33,7 +33,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs, with_category
 from vidi.losses.box import huber_loss, l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
-from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
+from vidi.model import Losses, Step, Supervised, in_float32, of_family
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.ops.boxes import box_area, clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
@@ -378,7 +378,7 @@ def centernet_model(
     return Supervised(network, criterion, CenterDecode(names, score_threshold), preprocess)
 
 
-BACKBONES = {"centernet_resnet18": "resnet18", "centernet_resnet50": "resnet50"}
+BACKBONES = {"centernet_resnet18": "resnet18", "centernet_resnet50": "resnet50", "centernet_tiny": "resnet18"}
 
 
 def centernet(
@@ -386,6 +386,7 @@ def centernet(
     *,
     categories: int | tuple[str | None, ...] = COCO_CLASSES,
     width: int = 64,
+    dilated: tuple[bool, bool, bool] = (False, False, False),
     channels: tuple[int, ...] = (256, 128, 64),
     hidden: int = 64,
     deformable: bool = True,
@@ -393,6 +394,7 @@ def centernet(
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "l1",
     size: tuple[int, int] | None = None,
+    shorter: int | None = None,
     longest: int = 512,
     score_threshold: float = 0.0,
 ) -> Supervised:
@@ -401,6 +403,7 @@ def centernet(
     Args:
         categories: the number of classes, or their names.
         width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        dilated: whether stages 2, 3, 4 of the backbone keep the resolution and dilate instead.
         channels: of each up-convolution, the last also what the heads look at.
         hidden: channels inside each head.
         deformable: whether the 3x3 convolutions before the up-convolutions are.
@@ -408,14 +411,15 @@ def centernet(
         trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
         box_loss: of offsets and sizes: "l1", or "huber" as in the notes.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        longest: pixels of the longer side.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most; without `shorter` the
+            longer one gets them.
         score_threshold: the least that is returned, in [0, 1].
     """
-    backbone = frozen_below(trunk(BACKBONES[name], norm=norm, width=width), trainable_backbone_layers)
+    backbone = frozen_below(trunk(BACKBONES[name], norm=norm, width=width, dilated=dilated), trainable_backbone_layers)
     return centernet_model(
         backbone,
         categories,
-        Preprocess(None, longest, size, stride=32),
+        Preprocess(shorter, longest, size, stride=32),
         channels=channels,
         hidden=hidden,
         deformable=deformable,
@@ -427,49 +431,16 @@ def centernet(
 
 centernet_resnet18 = of_family(centernet, "centernet_resnet18", "the paper's, whose own weights have a COCO AP of 28.1")
 centernet_resnet50 = of_family(centernet, "centernet_resnet50", "between the two ResNets of the paper (18 and 101)")
-
-
-@builder
-def centernet_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    width: int = 16,
-    dilated: tuple[bool, bool, bool] = (False, True, True),
-    channels: tuple[int, ...] = (64,),
-    hidden: int = 32,
-    deformable: bool = False,
-    norm: Norm = "batch",
-    box_loss: BoxLoss = "l1",
-    size: tuple[int, int] | None = None,
-    shorter: int = 128,
-    longest: int = 256,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build a CenterNet that a CPU trains in minutes on images of 128 pixels: narrow, and without deformable layers.
-
-    Its backbone stops at stride 8: nothing of a small object would be left at stride 32.
-
-    Args:
-        categories: the number of classes, or their names.
-        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
-        dilated: whether stages 2, 3, 4 of the backbone keep the resolution and dilate instead.
-        channels: of each up-convolution, the last also what the heads look at.
-        hidden: channels inside each head.
-        deformable: whether the 3x3 convolutions before the up-convolutions are.
-        norm: "batch", "frozen" or "group".
-        box_loss: of offsets and sizes: "l1", or "huber" as in the notes.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    return centernet_model(
-        trunk("resnet18", norm=norm, width=width, dilated=dilated),
-        categories,
-        Preprocess(shorter, longest, size, stride=32),
-        channels=channels,
-        hidden=hidden,
-        deformable=deformable,
-        norm=norm,
-        box_loss=box_loss,
-        score_threshold=score_threshold,
-    )
+centernet_tiny = of_family(
+    centernet,
+    "centernet_tiny",
+    "trains in minutes on a CPU on images of 128 pixels: narrow, without deformable layers, small objects at stride 8",
+    categories=5,
+    width=16,
+    dilated=(False, True, True),
+    channels=(64,),
+    hidden=32,
+    deformable=False,
+    shorter=128,
+    longest=256,
+)

@@ -41,7 +41,7 @@ from vidi.detection.centernet import (
 from vidi.detection.options import frozen_below
 from vidi.detection.targets import Objects, named_outputs
 from vidi.losses.box import l1_loss
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, with_defaults
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes_3d import lift_boxes, observation_angles
 from vidi.ops.orientation import NUMBERS, decode_angles, encode_angles
@@ -230,6 +230,7 @@ def centernet_3d_resnet18(
     camera: Camera = KITTI_CAMERA,
     depth_weight: float = 1.0,
     width: int = 64,
+    dilated: tuple[bool, bool, bool] = (False, False, False),
     channels: tuple[int, ...] = (256, 128, 64),
     hidden: int = 64,
     deformable: bool = True,
@@ -237,61 +238,11 @@ def centernet_3d_resnet18(
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "l1",
     size: tuple[int, int] | None = None,
+    shorter: int | None = None,
     longest: int = 1280,
     score_threshold: float = 0.0,
 ) -> Supervised:
     """Build CenterNet for the three categories of KITTI on ResNet-18; the paper has DLA-34.
-
-    Args:
-        categories: the number of classes, or their names.
-        camera: assumed where nothing is known of the camera, see `Camera`.
-        depth_weight: of the depths' loss, in metres: where all are far, it is by far the largest, and hides the others.
-        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
-        channels: of each up-convolution, the last also what the heads look at.
-        hidden: channels inside each head.
-        deformable: whether the 3x3 convolutions before the up-convolutions are.
-        norm: "batch", "frozen" or "group".
-        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
-        box_loss: of offsets and sizes: "l1" or "huber".
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        longest: pixels of the longer side.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    backbone = frozen_below(trunk("resnet18", norm=norm, width=width), trainable_backbone_layers)
-    return centernet_3d(
-        backbone,
-        categories,
-        Preprocess(None, longest, size, stride=32),
-        camera=camera,
-        depth_weight=depth_weight,
-        channels=channels,
-        hidden=hidden,
-        deformable=deformable,
-        norm=norm,
-        box_loss=box_loss,
-        score_threshold=score_threshold,
-    )
-
-
-@builder
-def centernet_3d_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = CATEGORIES,
-    camera: Camera = WORLD_CAMERA,
-    depth_weight: float = 0.1,
-    width: int = 16,
-    dilated: tuple[bool, bool, bool] = (False, True, True),
-    channels: tuple[int, ...] = (64,),
-    hidden: int = 32,
-    deformable: bool = False,
-    norm: Norm = "batch",
-    box_loss: BoxLoss = "l1",
-    size: tuple[int, int] | None = None,
-    shorter: int = 128,
-    longest: int = 256,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build a CenterNet for boxes in space that a CPU trains in minutes on the world at 128 pixels.
 
     Args:
         categories: the number of classes, or their names.
@@ -303,13 +254,16 @@ def centernet_3d_tiny(
         hidden: channels inside each head.
         deformable: whether the 3x3 convolutions before the up-convolutions are.
         norm: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
         box_loss: of offsets and sizes: "l1" or "huber".
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most; without `shorter` the
+            longer one gets them.
         score_threshold: the least that is returned, in [0, 1].
     """
+    backbone = frozen_below(trunk("resnet18", norm=norm, width=width, dilated=dilated), trainable_backbone_layers)
     return centernet_3d(
-        trunk("resnet18", norm=norm, width=width, dilated=dilated),
+        backbone,
         categories,
         Preprocess(shorter, longest, size, stride=32),
         camera=camera,
@@ -321,3 +275,20 @@ def centernet_3d_tiny(
         box_loss=box_loss,
         score_threshold=score_threshold,
     )
+
+
+centernet_3d_tiny = with_defaults(
+    centernet_3d_resnet18,
+    "centernet_3d_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    categories=CATEGORIES,
+    camera=WORLD_CAMERA,
+    depth_weight=0.1,
+    width=16,
+    dilated=(False, True, True),
+    channels=(64,),
+    hidden=32,
+    deformable=False,
+    shorter=128,
+    longest=256,
+)

@@ -45,7 +45,7 @@ from vidi.detection.options import frozen_below
 from vidi.detection.targets import Objects, named_categories, named_outputs
 from vidi.losses.box import l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, builder, in_float32, with_defaults
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes import xyxy_to_cxcywh
 from vidi.ops.heatmaps import local_peaks, splat_gaussians
@@ -311,6 +311,7 @@ def centernet_pose_resnet18(
     joints: tuple[str, ...] = COCO_SKELETON.joints,
     bones: Bones = COCO_SKELETON.bones,
     width: int = 64,
+    dilated: tuple[bool, bool, bool] = (False, False, False),
     channels: tuple[int, ...] = (256, 128, 64),
     hidden: int = 64,
     deformable: bool = True,
@@ -318,63 +319,11 @@ def centernet_pose_resnet18(
     trainable_backbone_layers: int = 5,
     box_loss: BoxLoss = "l1",
     size: tuple[int, int] | None = None,
+    shorter: int | None = None,
     longest: int = 512,
     score_threshold: float = 0.0,
 ) -> Supervised:
     """Build CenterNet for the seventeen joints of COCO's persons on ResNet-18; the paper has DLA-34 and Hourglass.
-
-    Args:
-        categories: the number of classes, or their names.
-        jointed: the categories that have joints, all of them if none is named.
-        joints: their names.
-        bones: pairs of joints that are connected in drawings.
-        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
-        channels: of each up-convolution, the last also what the heads look at.
-        hidden: channels inside each head.
-        deformable: whether the 3x3 convolutions before the up-convolutions are.
-        norm: "batch", "frozen" or "group".
-        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
-        box_loss: of offsets and sizes: "l1" or "huber".
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        longest: pixels of the longer side.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    backbone = frozen_below(trunk("resnet18", norm=norm, width=width), trainable_backbone_layers)
-    return centernet_pose(
-        backbone,
-        categories,
-        Preprocess(None, longest, size, stride=32),
-        jointed=jointed,
-        skeleton=Skeleton(joints, bones),
-        channels=channels,
-        hidden=hidden,
-        deformable=deformable,
-        norm=norm,
-        box_loss=box_loss,
-        score_threshold=score_threshold,
-    )
-
-
-@builder
-def centernet_pose_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = CATEGORIES,
-    jointed: tuple[str, ...] = ("person",),
-    joints: tuple[str, ...] = JOINTS,
-    bones: Bones = SKELETON,
-    width: int = 16,
-    dilated: tuple[bool, bool, bool] = (False, True, True),
-    channels: tuple[int, ...] = (64,),
-    hidden: int = 32,
-    deformable: bool = False,
-    norm: Norm = "batch",
-    box_loss: BoxLoss = "l1",
-    size: tuple[int, int] | None = None,
-    shorter: int = 128,
-    longest: int = 256,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build a CenterNet for poses that a CPU trains in minutes on the world's persons at 128 pixels.
 
     Args:
         categories: the number of classes, or their names.
@@ -387,13 +336,16 @@ def centernet_pose_tiny(
         hidden: channels inside each head.
         deformable: whether the 3x3 convolutions before the up-convolutions are.
         norm: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
         box_loss: of offsets and sizes: "l1" or "huber".
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most; without `shorter` the
+            longer one gets them.
         score_threshold: the least that is returned, in [0, 1].
     """
+    backbone = frozen_below(trunk("resnet18", norm=norm, width=width, dilated=dilated), trainable_backbone_layers)
     return centernet_pose(
-        trunk("resnet18", norm=norm, width=width, dilated=dilated),
+        backbone,
         categories,
         Preprocess(shorter, longest, size, stride=32),
         jointed=jointed,
@@ -405,3 +357,20 @@ def centernet_pose_tiny(
         box_loss=box_loss,
         score_threshold=score_threshold,
     )
+
+
+centernet_pose_tiny = with_defaults(
+    centernet_pose_resnet18,
+    "centernet_pose_tiny",
+    "trains in minutes on a CPU on the world's persons at 128 pixels",
+    categories=CATEGORIES,
+    joints=JOINTS,
+    bones=SKELETON,
+    width=16,
+    dilated=(False, True, True),
+    channels=(64,),
+    hidden=32,
+    deformable=False,
+    shorter=128,
+    longest=256,
+)

@@ -35,7 +35,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
-from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family
+from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family, with_defaults
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
@@ -464,52 +464,20 @@ def detr_resnet18(
     return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
-@builder
-def detr_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    queries: int = 12,
-    backbone_width: int = 16,
-    stride: int = 8,
-    width: int = 64,
-    heads: int = 4,
-    hidden: int = 128,
-    encoder_layers: int = 1,
-    decoder_layers: int = 2,
-    dropout: float = 0.0,
-    norm_first: bool = True,
-    positions: Positions = "attention",
-    norm: Norm = "batch",
-    box_loss: BoxLoss = "l1_giou",
-    size: tuple[int, int] | None = None,
-    shorter: int = 64,
-    longest: int = 128,
-    score_threshold: float = 0.0,
-) -> Supervised:
-    """Build a DETR that a CPU trains on images of 64 pixels: narrow, shallow, pre-norm, tokens of 8 pixels.
-
-    Args:
-        categories: the number of classes, or their names.
-        queries: the most objects that can be found in an image.
-        backbone_width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
-        stride: of the tokens, in pixels: 8, 16 or 32.
-        width: of the tokens, a multiple of 4 and of the heads.
-        heads: of the attention.
-        hidden: width inside the feed-forward networks.
-        encoder_layers, decoder_layers: how many of each.
-        dropout: in the transformer, while training.
-        norm_first: pre-norm layers.
-        positions: "attention" adds them to queries and keys of all attention layers, "input" once, to what enters
-            encoder and decoder (paper, table 3).
-        norm: of the backbone: "batch", "frozen" or "group".
-        box_loss: "l1_giou", or "huber_iou" as in the notes.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    backbone = residual_trunk("resnet18", stride, norm, width=backbone_width)
-    shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
-    depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
-    options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size, masked=True)
-    return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
+detr_tiny = with_defaults(
+    detr_resnet18,
+    "detr_tiny",
+    "trains on a CPU on images of 64 pixels: narrow, shallow, pre-norm, tokens of 8 pixels",
+    categories=5,
+    queries=12,
+    backbone_width=16,
+    stride=8,
+    width=64,
+    heads=4,
+    hidden=128,
+    encoder_layers=1,
+    decoder_layers=2,
+    norm_first=True,
+    shorter=64,
+    longest=128,
+)

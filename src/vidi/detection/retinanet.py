@@ -32,7 +32,7 @@ from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, Positives, checked_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.box import generalized_iou_loss, l1_loss, smooth_l1_loss
 from vidi.losses.classification import focal_loss, prior_bias
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, in_float32, of_family
 from vidi.necks.feature_pyramid import Extra, FeaturePyramid
 from vidi.necks.nas_fpn import NASFPN
 from vidi.nn.normalization import Norm
@@ -297,8 +297,15 @@ def retina_network(
     return RetinaNet(backbone, pyramid, anchors, class_head, box_head)
 
 
-@builder
-def retinanet_resnet50_fpn(
+PUBLISHED: dict[str, tuple[Extra, bool]] = {
+    "retinanet_resnet50_fpn": ("p6p7_from_p5", False),
+    "retinanet_resnet50_fpn_v2": ("p6p7_from_c5", True),
+}
+"""Where P6 and P7 come from, and whether the towers have group norm."""
+
+
+def retinanet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     channels: int = 256,
@@ -320,10 +327,10 @@ def retinanet_resnet50_fpn(
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build the paper's RetinaNet with ResNet-50: 34.0 M parameters, COCO AP 36.4 with torchvision's weights.
+    """Build a RetinaNet with ResNet-50 by its name in `PUBLISHED`.
 
-    P6 comes from P5, as in those weights. They need `anchor_style="torchvision"`, `norm="frozen"`, `norm_eps=0.0`, and
-    were trained with `box_loss="l1"`, `normalise="image"`.
+    torchvision's weights need `anchor_style="torchvision"`, those of the first version also `norm="frozen"` and
+    `norm_eps=0.0`. They were trained with `normalise="image"`, the first version's with `box_loss="l1"`.
 
     Args:
         categories: the number of classes, or their names.
@@ -348,71 +355,31 @@ def retinanet_resnet50_fpn(
     """
     names = category_names(categories)
     backbone = frozen_below(trunk("resnet50", norm=norm, eps=norm_eps), trainable_backbone_layers)
-    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_p5")
-    criterion = RetinaCriterion(named_outputs(names), box_loss, normalise, alpha, gamma, box_weight)
-    decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
-
-
-@builder
-def retinanet_resnet50_fpn_v2(
-    *,
-    categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
-    channels: int = 256,
-    head_depth: int = 4,
-    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
-    anchor_style: AnchorStyle = "paper",
-    norm: Norm = "batch",
-    trainable_backbone_layers: int = 5,
-    box_loss: BoxLoss = "giou",
-    normalise: Normalise = "batch",
-    alpha: float | int = 0.25,
-    gamma: float | int = 2.0,
-    box_weight: float | int = 1.0,
-    size: tuple[int, int] | None = None,
-    shorter: int = 800,
-    longest: int = 1333,
-    score_threshold: float = 0.05,
-    nms_threshold: float = 0.5,
-    detections_per_image: int = 100,
-) -> Supervised:
-    """Build torchvision's improved RetinaNet: 38.2 M parameters, COCO AP 41.5 with its weights.
-
-    P6 from C5, group norm in the towers, GIoU loss (arXiv 1912.02424). The weights need `anchor_style="torchvision"`,
-    and were trained with `normalise="image"`.
-
-    Args:
-        categories: the number of classes, or their names.
-        channels: of the pyramid and the heads.
-        head_depth: convolutions of each head before the one that predicts.
-        anchor_sizes: of each level, finest first: the smallest of its three.
-        anchor_style: "paper", or "torchvision" for its weights: see `LevelAnchors`.
-        norm: of the backbone: "batch", "frozen" or "group".
-        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
-        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
-        normalise: divide by the positives of the "batch" (the paper), or each "image"'s losses by its own
-            (torchvision).
-        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
-        gamma: focusing; 0 is cross entropy.
-        box_weight: of the box loss.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least that is returned, in [0, 1].
-        nms_threshold: IoU with a better box of its class at which a box is suppressed.
-        detections_per_image: at most.
-    """
-    names = category_names(categories)
-    backbone = frozen_below(trunk("resnet50", norm=norm), trainable_backbone_layers)
+    extra, group_norm = PUBLISHED[name]
     network = retina_network(
-        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, "p6p7_from_c5", group_norm=True
+        backbone, len(names), channels, head_depth, anchor_sizes, anchor_style, extra, group_norm=group_norm
     )
     criterion = RetinaCriterion(named_outputs(names), box_loss, normalise, alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32, antialias=False))
 
 
-@builder
-def retinanet_resnet18_fpn(
+retinanet_resnet50_fpn = of_family(
+    retinanet, "retinanet_resnet50_fpn", "the paper's, 34.0 M parameters, COCO AP 36.4 with torchvision's weights"
+)
+retinanet_resnet50_fpn_v2 = of_family(
+    retinanet,
+    "retinanet_resnet50_fpn_v2",
+    "torchvision's improved one (arXiv 1912.02424), 38.2 M parameters, COCO AP 41.5 with its weights",
+    box_loss="giou",
+)
+
+NARROW: dict[str, Extra] = {"retinanet_resnet18_fpn": "p6p7_from_c5", "retinanet_tiny": "none"}
+"""Where the levels above the backbone's come from."""
+
+
+def narrow_retinanet(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     width: int = 64,
@@ -431,7 +398,7 @@ def retinanet_resnet18_fpn(
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build a RetinaNet with ResNet-18 and group norm in the towers, which trains from random weights on small data.
+    """Build a RetinaNet with ResNet-18 and group norm in the towers by its name in `NARROW`.
 
     Args:
         categories: the number of classes, or their names.
@@ -453,51 +420,26 @@ def retinanet_resnet18_fpn(
     names = category_names(categories)
     backbone = trunk("resnet18", norm=norm, width=width)
     network = retina_network(
-        backbone, len(names), channels, head_depth, anchor_sizes, "paper", "p6p7_from_c5", group_norm=True
+        backbone, len(names), channels, head_depth, anchor_sizes, "paper", NARROW[name], group_norm=True
     )
     criterion = RetinaCriterion(named_outputs(names), box_loss, "batch", alpha, gamma, box_weight)
     decode = RetinaDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
 
 
-@builder
-def retinanet_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    width: int = 32,
-    channels: int = 64,
-    head_depth: int = 2,
-    anchor_sizes: tuple[float | int, ...] = (14, 28, 56),
-    norm: Norm = "batch",
-    box_loss: BoxLoss = "giou",
-    alpha: float | int = 0.25,
-    gamma: float | int = 2.0,
-    box_weight: float | int = 1.0,
-    size: tuple[int, int] | None = None,
-    shorter: int = 128,
-    longest: int = 256,
-    score_threshold: float = 0.05,
-) -> Supervised:
-    """Build a RetinaNet that a CPU trains in minutes on images of 128 pixels: narrow, and of the levels P3 to P5.
-
-    Args:
-        categories: the number of classes, or their names.
-        width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
-        channels: of the pyramid and the heads.
-        head_depth: convolutions of each head before the one that predicts.
-        anchor_sizes: of each level, finest first: the smallest of its three.
-        norm: of the backbone: "batch", "frozen" or "group".
-        box_loss: of positive anchors: "smooth_l1", "l1" or "giou".
-        alpha: weight of positives in the focal loss; 1 - alpha that of negatives.
-        gamma: focusing; 0 is cross entropy.
-        box_weight: of the box loss.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    names = category_names(categories)
-    backbone = trunk("resnet18", norm=norm, width=width)
-    network = retina_network(backbone, len(names), channels, head_depth, anchor_sizes, "paper", "none", group_norm=True)
-    criterion = RetinaCriterion(named_outputs(names), box_loss, "batch", alpha, gamma, box_weight)
-    decode = RetinaDecode(names, score_threshold)
-    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, stride=32))
+retinanet_resnet18_fpn = of_family(
+    narrow_retinanet, "retinanet_resnet18_fpn", "trains from random weights on small data"
+)
+retinanet_tiny = of_family(
+    narrow_retinanet,
+    "retinanet_tiny",
+    "trains in minutes on a CPU on images of 128 pixels: narrow, and of the levels P3 to P5",
+    categories=5,
+    width=32,
+    channels=64,
+    head_depth=2,
+    anchor_sizes=(14, 28, 56),
+    box_loss="giou",
+    shorter=128,
+    longest=256,
+)

@@ -31,7 +31,7 @@ from vidi.detection.regions.fast_rcnn import RegionDecode, TwoStageOutputs
 from vidi.detection.regions.region_proposals import image_sizes
 from vidi.detection.targets import DELTA_WEIGHTS, Objects, check_objects, mostly_inside, named_outputs
 from vidi.losses.localization import localization_losses
-from vidi.model import Losses, Step, Supervised, builder, widened
+from vidi.model import Losses, Step, Supervised, builder, widened, with_defaults
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.boxes import Size, box_iou, encode_boxes, xyxy_to_cxcywh
@@ -355,20 +355,6 @@ class WindowCriterion:
 # Builders
 
 
-def _sliding_window(
-    categories: int | tuple[str | None, ...],
-    window_sizes: tuple[int, ...],
-    preprocess: Preprocess,
-    sampling: tuple[int, float, float],  # windows an image, share of positive ones, lambda
-    decoding: tuple[float, float, int],  # score, IoU, detections an image
-    **options: Any,
-) -> Supervised:
-    names = category_names(categories)
-    network = SlidingWindows(WindowGrid(window_sizes), len(names), **options)
-    criterion = WindowCriterion(named_outputs(names), WindowLabels(), *sampling)
-    return Supervised(network, criterion, RegionDecode(names, *decoding), preprocess)
-
-
 @builder
 def sliding_window(
     *,
@@ -404,47 +390,22 @@ def sliding_window(
         nms_threshold: IoU with a better box of its class at which a box is suppressed.
         detections_per_image: at most.
     """
-    decoding = (score_threshold, nms_threshold, detections_per_image)
-    sampling = (sampled, positive_share, box_weight)
-    preprocess = Preprocess(shorter, longest, size, masked=True)
-    options: dict[str, Any] = {"width": width, "hidden": hidden, "norm": norm}
-    return _sliding_window(categories, window_sizes, preprocess, sampling, decoding, **options)
+    names = category_names(categories)
+    network = SlidingWindows(WindowGrid(window_sizes), len(names), width=width, hidden=hidden, norm=norm)
+    criterion = WindowCriterion(named_outputs(names), WindowLabels(), sampled, positive_share, box_weight)
+    decode = RegionDecode(names, score_threshold, nms_threshold, detections_per_image)
+    return Supervised(network, criterion, decode, Preprocess(shorter, longest, size, masked=True))
 
 
-@builder
-def sliding_window_tiny(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    width: int = 12,
-    hidden: int = 96,
-    norm: Norm = "batch",
-    window_sizes: tuple[int, ...] = (18, 30, 50, 84),
-    sampled: int = 32,
-    positive_share: float = 0.25,
-    box_weight: float = 1.0,
-    size: tuple[int, int] | None = None,
-    shorter: int = 128,
-    longest: int = 256,
-    score_threshold: float = 0.05,
-    nms_threshold: float = 0.3,
-) -> Supervised:
-    """Build a sliding-window detector that a CPU trains in minutes on images of 128 pixels.
-
-    Args:
-        categories: the number of classes, or their names.
-        width: channels of the first convolution.
-        hidden: numbers that describe a window.
-        norm: "batch", "frozen" or "group".
-        window_sizes: square roots of the windows' areas, in pixels of the resized image.
-        sampled: windows that train, for each image of a batch.
-        positive_share: of the sampled windows, at most.
-        box_weight: lambda, of the boxes' loss.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least that is returned, in [0, 1].
-        nms_threshold: IoU with a better box of its class at which a box is suppressed.
-    """
-    sampling, decoding = (sampled, positive_share, box_weight), (score_threshold, nms_threshold, 100)
-    preprocess = Preprocess(shorter, longest, size, masked=True)
-    options: dict[str, Any] = {"width": width, "hidden": hidden, "norm": norm}
-    return _sliding_window(categories, window_sizes, preprocess, sampling, decoding, **options)
+sliding_window_tiny = with_defaults(
+    sliding_window,
+    "sliding_window_tiny",
+    "trains in minutes on a CPU on images of 128 pixels",
+    categories=5,
+    width=12,
+    hidden=96,
+    window_sizes=(18, 30, 50, 84),
+    sampled=32,
+    shorter=128,
+    longest=256,
+)

@@ -27,12 +27,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones.darknet import DarkNet, trunk
+from vidi.backbones.darknet import VARIANTS, DarkNet
 from vidi.detection.candidates import Candidates
 from vidi.detection.coco_outputs import COCO_CLASSES
 from vidi.detection.targets import Objects, check_objects, mostly_inside, named_outputs, with_category
 from vidi.losses.classification import binary_cross_entropy, multi_label_cross_entropy, prior_bias
-from vidi.model import Losses, Step, Supervised, builder, in_float32
+from vidi.model import Losses, Step, Supervised, in_float32, of_family
 from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import norm_layer
 from vidi.ops.anchors import anchor_grid
@@ -328,8 +328,12 @@ def yolo_preprocess(size: tuple[int, int] | None, longest: int) -> Preprocess:
     )
 
 
-@builder
-def yolov3(
+BLOCKS = {"yolov3": VARIANTS["darknet53"].blocks, "yolov3_small": (1, 1, 2, 2, 1)}
+"""Residual blocks of each stage of the backbone."""
+
+
+def yolo(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_CLASSES,
     anchors: tuple[float | int, ...] = COCO_ANCHORS,
@@ -341,7 +345,7 @@ def yolov3(
     nms_threshold: float | int = 0.45,
     detections_per_image: int = 100,
 ) -> Supervised:
-    """Build the paper's YOLOv3: 61.9 M parameters, COCO AP50 55.3 at 416 pixels (paper, figure 3).
+    """Build a YOLOv3 by its name in `BLOCKS`.
 
     Args:
         categories: the number of classes, or their names.
@@ -356,34 +360,18 @@ def yolov3(
         detections_per_image: at most.
     """
     names = category_names(categories)
-    network = Yolo(trunk("darknet53", width=width), len(names), anchors)
+    network = Yolo(DarkNet(BLOCKS[name], width=width), len(names), anchors)
     decode = YoloDecode(names, score_threshold, nms_threshold, detections_per_image)
     return Supervised(network, YoloCriterion(named_outputs(names), ignore), decode, yolo_preprocess(size, longest))
 
 
-@builder
-def yolov3_small(
-    *,
-    categories: int | tuple[str | None, ...] = 5,
-    anchors: tuple[float | int, ...] = WORLD_ANCHORS,
-    width: int = 8,
-    ignore: float | int = 0.5,
-    size: tuple[int, int] | None = None,
-    longest: int = 128,
-    score_threshold: float | int = 0.005,
-) -> Supervised:
-    """Build a YOLOv3 that a CPU trains in minutes on images of 128 pixels: narrow, and of 1, 1, 2, 2, 1 blocks.
-
-    Args:
-        categories: the number of classes, or their names.
-        anchors: width and height of each, in pixels of the canvas, smallest first; equally many for strides 8, 16, 32.
-        width: channels of the backbone's stem.
-        ignore: IoU with an object above which a prediction that is not positive has no loss.
-        size: (H, W) that every image is resized to; None: by the lengths of its sides.
-        longest: pixels of the longer side.
-        score_threshold: the least that is returned, in [0, 1].
-    """
-    names = category_names(categories)
-    network = Yolo(DarkNet((1, 1, 2, 2, 1), width=width), len(names), anchors)
-    decode = YoloDecode(names, score_threshold)
-    return Supervised(network, YoloCriterion(named_outputs(names), ignore), decode, yolo_preprocess(size, longest))
+yolov3 = of_family(yolo, "yolov3", "the paper's, 61.9 M parameters, COCO AP50 55.3 at 416 pixels (paper, figure 3)")
+yolov3_small = of_family(
+    yolo,
+    "yolov3_small",
+    "trains in minutes on a CPU on images of 128 pixels: narrow, and of 1, 1, 2, 2, 1 blocks",
+    categories=5,
+    anchors=WORLD_ANCHORS,
+    width=8,
+    longest=128,
+)

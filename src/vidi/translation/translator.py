@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from vidi.data.sentences import SentencePreprocess, TokenBatch
 from vidi.data.translation import ENGLISH, PAD, VIDIAN, Vocabulary
 from vidi.losses.classification import cross_entropy
-from vidi.model import Losses, Step, Supervised, builder, widened
+from vidi.model import Losses, Step, Supervised, builder, widened, with_defaults
 from vidi.nn.positional import PositionKind
 from vidi.results.translation import Translation
 from vidi.translation.generation import GREEDY, Generated, WordChoice
@@ -214,46 +214,18 @@ def transformer(
     )
 
 
-@builder
-def transformer_tiny(
-    *,
-    source_words: tuple[str, ...] = ENGLISH.own_words,
-    target_words: tuple[str, ...] = VIDIAN.own_words,
-    width: int = 96,
-    heads: int = 4,
-    hidden: int = 256,
-    layers: int = 2,
-    longest: int = 64,
-    positions: PositionKind = "sinusoidal",
-    dropout: float = 0.0,
-    smoothing: float = 0.0,
-) -> SentenceModel:
-    """Transformer for a small language, pre-norm, about 0.5 M parameters: learns it in minutes on a CPU.
-
-    Args:
-        source_words, target_words: of the two languages, without those for begin, end and padding.
-        width: of the tokens, a multiple of the heads.
-        heads: of the attention.
-        hidden: width inside the feed-forward networks.
-        layers: of the encoder, and as many of the decoder.
-        longest: most tokens of a sentence.
-        positions: "sinusoidal" or "learned".
-        dropout: in the network, while training.
-        smoothing: of the words, in [0, 1).
-    """
-    return sentence_transformer(
-        source_words,
-        target_words,
-        width=width,
-        heads=heads,
-        hidden=hidden,
-        layers=layers,
-        longest=longest,
-        positions=positions,
-        norm_first=True,
-        dropout=dropout,
-        smoothing=smoothing,
-    )
+transformer_tiny = with_defaults(
+    transformer,
+    "transformer_tiny",
+    "for a small language, pre-norm, about 0.5 M parameters: learns it in minutes on a CPU",
+    width=96,
+    heads=4,
+    hidden=256,
+    layers=2,
+    norm_first=True,
+    dropout=0.0,
+    smoothing=0.0,
+)
 
 
 @builder
