@@ -191,7 +191,7 @@ class Preprocess:
         offset = (0, 0)
         if self.crop is not None:
             offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
-            sample = {k: _cropped(k, v, self.crop) for k, v in sample.items()}
+            sample = {k: _cropped(k, v, offset, self.crop) for k, v in sample.items()}
             sample = without_lost_joints(_with_values(sample, shifting(-offset[0], -offset[1])), self.crop)
         plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
         return plain.pop(PICTURE), plain, Placement(original, resized, offset)
@@ -247,14 +247,18 @@ def _crop_offset(crop: int, side: int) -> int:
     return (crop - side) // 2 if crop > side else -round((side - crop) / 2)
 
 
-def _cropped(name: str, value: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut the centre out of a picture, and of its maps, boxes and points; what is beyond it is as the table says."""
+def _cropped(name: str, value: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """Cut a part out of a picture, and of its maps, boxes and points; what is beyond it is as the table says.
+
+    By torchvision's `center_crop` boxes and points would lie a pixel beside the picture where that is padded unevenly.
+    """
     if not isinstance(value, tv_tensors.TVTensor):
         return value
-    cut = geometry.center_crop(value, list(size))
+    part = (-offset[0], -offset[1], *size)
+    cut = geometry.crop(value, *part)
     if not isinstance(value, tv_tensors.Mask) or KEYS[name].outside == 0:
         return cut
-    inside = geometry.center_crop(tv_tensors.Mask(torch.ones(value.shape[-2:], dtype=torch.bool)), list(size))
+    inside = geometry.crop(tv_tensors.Mask(torch.ones(value.shape[-2:], dtype=torch.bool)), *part)
     return tv_tensors.Mask(cut.masked_fill(~inside, KEYS[name].outside))
 
 
