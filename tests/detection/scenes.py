@@ -42,7 +42,7 @@ def target(boxes: object, labels: Sequence[int] | Tensor | None = None, crowd: S
 def targets_of_every_kind(sizes: Sequence[tuple[int, int]]) -> list[Target]:
     """Return a target for each picture (H, W): no object, one, two of which one is a crowd, and again.
 
-    They have what every task asks for: a class of the picture, joints, boxes in space.
+    They have what every task asks for: a class of the picture, joints, boxes in space, a class of each pixel.
     """
     targets = []
     for row, size in enumerate(sizes):
@@ -58,6 +58,7 @@ def targets_of_every_kind(sizes: Sequence[tuple[int, int]]) -> list[Target]:
                 "keypoints": tv_tensors.KeyPoints(joints, canvas_size=size),  # type: ignore[call-arg]
                 "visibility": torch.full(joints.shape[:2], 2, dtype=torch.uint8),
                 "boxes_3d": torch.tensor([[0.3, 0.2, 5.0, 1, 2, 0.5, 0.4]]).repeat(count, 1),
+                "semantic": tv_tensors.Mask(torch.arange(size[1], dtype=torch.uint8).expand(size) % 3),
             }
         )
     return targets

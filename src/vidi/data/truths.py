@@ -45,6 +45,11 @@ def object_truth(target: Mapping[str, Any], categories: Categories) -> Detection
     return Detections(boxes, torch.ones(len(boxes)), target["labels"], categories, **more)
 
 
+def semantic_truth(target: Mapping[str, Any], categories: Categories) -> SemanticMap:
+    """Return the class of each pixel as a result."""
+    return SemanticMap(target["semantic"].as_subclass(Tensor), categories)
+
+
 def truths(target: Mapping[str, Any], categories: Categories, semantic_categories: Categories) -> Iterator[Result]:
     """Yield all that can be drawn of what a target says: a picture's class, its objects, the class of each pixel."""
     if "label" in target:
@@ -52,4 +57,4 @@ def truths(target: Mapping[str, Any], categories: Categories, semantic_categorie
     if "boxes" in target:
         yield object_truth(target, categories)
     if "semantic" in target:
-        yield SemanticMap(target["semantic"].as_subclass(Tensor), semantic_categories)
+        yield semantic_truth(target, semantic_categories)

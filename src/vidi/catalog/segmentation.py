@@ -1,0 +1,85 @@
+"""Chapter 5: from a picture to the class of each pixel, to instances, to both."""
+
+from typing import Any
+
+from vidi.catalog.entry import Entry
+from vidi.recipes.segmentation import FROM_SCRATCH, TINY
+from vidi.segmentation.deeplab import (
+    deeplabv2_resnet101,
+    deeplabv3_curriculum_resnet50,
+    deeplabv3_resnet18,
+    deeplabv3_resnet50,
+    deeplabv3_resnet101,
+)
+from vidi.segmentation.deeplab_plus import deeplabv3plus_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
+from vidi.segmentation.dilated import fcn_resnet50, fcn_resnet101
+from vidi.segmentation.fcn import (
+    fcn8_coarse_to_fine_tiny,
+    fcn8_coarse_to_fine_vgg16,
+    fcn8_resnet18,
+    fcn8_resnet50,
+    fcn8_tiny,
+    fcn8_vgg16,
+    fcn16_resnet50,
+    fcn16_vgg16,
+    fcn32_resnet50,
+    fcn32_vgg16,
+)
+from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
+from vidi.tasks.semantic import SEMANTIC
+
+FCN = "Long, Shelhamer, Darrell 2015, arXiv 1411.4038"
+UNET = "Ronneberger, Fischer, Brox 2015, arXiv 1505.04597"
+DEEPLAB2 = "Chen et al. 2018, arXiv 1606.00915"
+DEEPLAB3 = "Chen et al. 2017, arXiv 1706.05587"
+DEEPLAB3_PLUS = "Chen et al. 2018, arXiv 1802.02611"
+
+CLASSES: dict[str, Any] = {"categories": 3}
+SMALL_FCN: dict[str, Any] = {**CLASSES, "width": 16, "longest": 64}
+SMALL_FCN_VGG: dict[str, Any] = {**CLASSES, "width": 4, "hidden": 16, "longest": 64}
+SMALL_UNET: dict[str, Any] = {**CLASSES, "width": 4, "longest": 64}
+SMALL_DILATED: dict[str, Any] = {**CLASSES, "width": 16, "shorter": 64}
+SMALL_DEEPLAB: dict[str, Any] = {**SMALL_DILATED, "channels": 16}
+
+STAGES = {"stride32": FROM_SCRATCH, "stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
+TINY_STAGES = {"stride32": TINY, "stride16": TINY, "stride8": TINY}
+PHASES = {"stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
+
+SEGMENTATION: dict[str, Entry] = {
+    "fcn8_tiny": Entry(fcn8_tiny, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN, recipe=TINY),
+    "fcn8_resnet18": Entry(fcn8_resnet18, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
+    "fcn8_resnet50": Entry(fcn8_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
+    "fcn16_resnet50": Entry(fcn16_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
+    "fcn32_resnet50": Entry(fcn32_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
+    "fcn8_vgg16": Entry(fcn8_vgg16, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN_VGG),
+    "fcn16_vgg16": Entry(fcn16_vgg16, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN_VGG),
+    "fcn32_vgg16": Entry(fcn32_vgg16, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN_VGG),
+    "fcn8_coarse_to_fine_tiny": Entry(
+        fcn8_coarse_to_fine_tiny, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN, recipe=TINY_STAGES
+    ),
+    "fcn8_coarse_to_fine_vgg16": Entry(
+        fcn8_coarse_to_fine_vgg16, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN_VGG, recipe=STAGES
+    ),
+    "unet_tiny": Entry(unet_tiny, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET, recipe=TINY),
+    "unet_small": Entry(unet_small, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET),
+    "unet_same": Entry(unet_same, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET),
+    "unet": Entry(unet, SEMANTIC, "5.1.4", UNET, "", {**SMALL_UNET, "tile": 32}),
+    "fcn_resnet50": Entry(fcn_resnet50, SEMANTIC, "5.1.5", FCN, "torchvision", SMALL_DILATED),
+    "fcn_resnet101": Entry(fcn_resnet101, SEMANTIC, "5.1.5", FCN, "torchvision", SMALL_DILATED),
+    "deeplabv2_resnet101": Entry(deeplabv2_resnet101, SEMANTIC, "5.A.1", DEEPLAB2, "", SMALL_DILATED),
+    "deeplabv3_resnet18": Entry(deeplabv3_resnet18, SEMANTIC, "5.1.5", DEEPLAB3, "torchvision", SMALL_DEEPLAB),
+    "deeplabv3_resnet50": Entry(deeplabv3_resnet50, SEMANTIC, "5.1.5", DEEPLAB3, "torchvision", SMALL_DEEPLAB),
+    "deeplabv3_resnet101": Entry(deeplabv3_resnet101, SEMANTIC, "5.1.5", DEEPLAB3, "torchvision", SMALL_DEEPLAB),
+    "deeplabv3_curriculum_resnet50": Entry(
+        deeplabv3_curriculum_resnet50, SEMANTIC, "5.1.5", DEEPLAB3, "torchvision", SMALL_DEEPLAB, recipe=PHASES
+    ),
+    "deeplabv3plus_resnet18": Entry(
+        deeplabv3plus_resnet18, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
+    ),
+    "deeplabv3plus_resnet50": Entry(
+        deeplabv3plus_resnet50, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
+    ),
+    "deeplabv3plus_resnet101": Entry(
+        deeplabv3plus_resnet101, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
+    ),
+}
