@@ -74,7 +74,7 @@ class SegmentationEvaluator:
         self.counts = np.zeros((classes, classes + 1), np.int64)
         self.boundaries = np.zeros((classes, 4), np.int64)
 
-    def update(self, predicted: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"]) -> None:
+    def update(self, predicted: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "h w"]) -> None:
         """Count the pixels of one image; `VOID` in the truth is left out.
 
         Raises:

@@ -47,19 +47,28 @@ def _mixture(old: int, new: int, align_corners: bool) -> Float[Tensor, "new old"
 
 
 def bilinear_kernel(size: int) -> Float[Tensor, "size size"]:
-    """Return the tent of `size` pixels a side, which upsamples by ceil(size / 2).
+    """Return the tent of `size` pixels a side, which upsamples by ceil(size / 2), in float64.
 
     Raises:
         ValueError: if the size is below 1.
     """
     if size < 1:
         raise ValueError(f"received size={size}, expected at least 1")
-    tent = 1 - (torch.arange(size) - (size - 1) / 2).abs() / ((size + 1) // 2)
+    tent = 1 - (torch.arange(size, dtype=torch.float64) - (size - 1) / 2).abs() / ((size + 1) // 2)
     return tent[:, None] * tent
 
 
-def stamped_bilinear(x: Float[Tensor, "B C h w"], factor: int) -> Float[Tensor, "B C H W"]:
-    """Upsample by a fixed transposed convolution with the tent: H = h factor + factor, half of it on each side more."""
+def stamped_bilinear(
+    x: Float[Tensor, "B C h w"], factor: int, *, kernel: int | None = None
+) -> Float[Tensor, "B C H W"]:
+    """Upsample by a fixed transposed convolution with the tent, unpadded: H = (h - 1) factor + kernel.
+
+    Args:
+        x: maps.
+        factor: the stride.
+        kernel: pixels a side, 2 factor (None) or 2 factor - 1: the even one puts a pixel's value between `factor`
+            pixels, the odd one on one of them.
+    """
     channels = x.shape[1]
-    kernel = bilinear_kernel(2 * factor).to(x).expand(channels, 1, -1, -1)
-    return F.conv_transpose2d(x, kernel, stride=factor, groups=channels)
+    tent = bilinear_kernel(kernel or 2 * factor).to(x).expand(channels, 1, -1, -1)
+    return F.conv_transpose2d(x, tent, stride=factor, groups=channels)

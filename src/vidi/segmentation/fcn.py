@@ -49,10 +49,10 @@ class Grid(NamedTuple):
         """Return the grid of the output of a convolution or a pool."""
         return Grid(self.stride * stride, self.start + ((kernel - 1) / 2 - padding) * self.stride)
 
-    def stamped(self, factor: int) -> "Grid":
-        """Return the grid of the output of a transposed convolution of stride `factor`, kernel 2 factor, no padding."""
+    def stamped(self, kernel: int, factor: int) -> "Grid":
+        """Return the grid of the output of a transposed convolution of stride `factor`, without padding."""
         stride = self.stride // factor
-        return Grid(stride, self.start - (factor - 0.5) * stride)
+        return Grid(stride, self.start - (kernel - 1) / 2 * stride)
 
     def cut(self, pixels: int) -> "Grid":
         """Return the grid of the map without so many of its first rows and columns."""
@@ -62,11 +62,15 @@ class Grid(NamedTuple):
 def laid_upon(
     x: Float[Tensor, "B K _ _"], place: Grid, other: Float[Tensor, "B K _ _"], of_other: Grid
 ) -> tuple[Float[Tensor, "B K h w"], Float[Tensor, "B K h w"], Grid]:
-    """Cut two maps of one stride to what both cover; return them, and where the second one's pixels lie then.
+    """Cut two maps of one stride to what both cover; return them, and where their pixels lie then.
 
-    Where their pixels do not lie on each other, as half a pixel apart, the nearer to the first pixel is taken.
+    Raises:
+        ValueError: if their pixels do not lie on each other.
     """
-    offset = int((place.start - of_other.start) / place.stride)
+    offset, rest = divmod(place.start - of_other.start, place.stride)
+    if rest or place.stride != of_other.stride:
+        raise ValueError(f"received maps with pixels at {place} and {of_other}, which do not lie on each other")
+    offset = int(offset)
     x, other = x[..., max(-offset, 0) :, max(-offset, 0) :], other[..., max(offset, 0) :, max(offset, 0) :]
     h, w = min(x.shape[2], other.shape[2]), min(x.shape[3], other.shape[3])
     return x[..., :h, :w], other[..., :h, :w], of_other.cut(max(offset, 0))
@@ -79,18 +83,22 @@ def laid_upon(
 class Doubling(nn.ConvTranspose2d):
     """A learned transposed convolution by 2 that begins as bilinear interpolation of each channel."""
 
-    def __init__(self, channels: int):
-        super().__init__(channels, channels, 4, 2, bias=False)
+    def __init__(self, channels: int, kernel: int):
+        super().__init__(channels, channels, kernel, 2, bias=False)
         with torch.no_grad():
             self.weight.zero_()
-            self.weight[range(channels), range(channels)] = bilinear_kernel(4)
+            self.weight[range(channels), range(channels)] = bilinear_kernel(kernel).to(self.weight)
 
 
 class FixedDoubling(nn.Module):
     """Bilinear interpolation by 2."""
 
+    def __init__(self, kernel: int):
+        super().__init__()
+        self.kernel = kernel
+
     def forward(self, x: Float[Tensor, "B K h w"]) -> Float[Tensor, "B K H W"]:
-        return stamped_bilinear(x, 2)
+        return stamped_bilinear(x, 2, kernel=self.kernel)
 
 
 def linear_to_convolution(linear: nn.Linear, size: tuple[int, int]) -> nn.Conv2d:
@@ -104,7 +112,8 @@ def linear_to_convolution(linear: nn.Linear, size: tuple[int, int]) -> nn.Conv2d
     channels, rest = divmod(linear.in_features, size[0] * size[1])
     if rest:
         raise ValueError(f"received {linear.in_features} inputs, expected a multiple of {size[0]} x {size[1]}")
-    conv = nn.Conv2d(channels, linear.out_features, size, bias=linear.bias is not None)
+    like = {"dtype": linear.weight.dtype, "device": linear.weight.device}
+    conv = nn.Conv2d(channels, linear.out_features, size, bias=linear.bias is not None, **like)
     with torch.no_grad():
         conv.weight.copy_(linear.weight.view_as(conv.weight))
         if conv.bias is not None and linear.bias is not None:
@@ -120,7 +129,12 @@ BORDER = 100  # pixels of zeros about the image in the authors' networks, so tha
 
 
 class VggEncoder(nn.Module):
-    """VGG's maps after its pools 3, 4, 5; over the last, fc6 and fc7 as convolutions."""
+    """VGG's maps after its pools 3, 4, 5; over the last, fc6 and fc7 as convolutions.
+
+    Its pools lie between the pixels of the map before: upsampling by f has a kernel of 2 f.
+    """
+
+    odd = False
 
     def __init__(self, backbone: vgg.Vgg, *, hidden: int, dropout: float, border: int):
         super().__init__()
@@ -152,7 +166,12 @@ class VggEncoder(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """C3, C4, C5 of a ResNet."""
+    """C3, C4, C5 of a ResNet.
+
+    Its strides keep every second pixel in its place: upsampling by f has a kernel of 2 f - 1.
+    """
+
+    odd = True
 
     def __init__(self, backbone: resnet.ResNet):
         super().__init__()
@@ -193,10 +212,12 @@ class FCN(nn.Module):
         maps, grids = self.encoder(images)[::-1], self.encoder.grids[::-1]  # coarsest first
         x, grid = self.scores[0](maps[0]), grids[0]
         for level, doubling in enumerate(self.doublings, 1):
-            x, finer, grid = laid_upon(doubling(x), grid.stamped(2), self.scores[level](maps[level]), grids[level])
+            place = grid.stamped(4 - self.encoder.odd, 2)
+            x, finer, grid = laid_upon(doubling(x), place, self.scores[level](maps[level]), grids[level])
             x = x + finer
-        whole = images[:, :1].expand(-1, x.shape[1], -1, -1)
-        x, _, _ = laid_upon(stamped_bilinear(x, grid.stride), grid.stamped(grid.stride), whole, Grid(1, 0.0))
+        whole, kernel = images[:, :1].expand(-1, x.shape[1], -1, -1), 2 * grid.stride - self.encoder.odd
+        x = stamped_bilinear(x, grid.stride, kernel=kernel)
+        x, _, _ = laid_upon(x, grid.stamped(kernel, grid.stride), whole, Grid(1, 0.0))
         return SemanticOutputs(x)
 
 
@@ -205,7 +226,8 @@ def fcn_network(encoder: VggEncoder | ResNetEncoder, outputs: int, *, skips: int
     scores = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for channels in encoder.channels[::-1][: skips + 1])
     for parameter in scores.parameters():
         nn.init.zeros_(parameter)
-    doublings = nn.ModuleList(Doubling(outputs) if learned else FixedDoubling() for _ in range(skips))
+    kernel = 4 - encoder.odd
+    doublings = nn.ModuleList(Doubling(outputs, kernel) if learned else FixedDoubling(kernel) for _ in range(skips))
     return FCN(encoder, scores, doublings)
 
 
