@@ -91,6 +91,8 @@ PLAIN = layers([USUAL])
 KRIZHEVSKY = [(5, 5e-4, 0.75, 2.0)]  # section 3.3 writes 1e-4 for the sum of n = 5 squares, torch 5e-4 for their mean
 GRADUAL = 0.2  # stochastic depth of EfficientNet: block i of n is left out with 0.2 i / n
 
+FCNS = [name for name in NAMES if name.startswith(("fcn8_", "fcn16_", "fcn32_"))]
+
 LAYERS: dict[str, Layers] = {
     **same(["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], PLAIN),
     **same(["resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "progressive_resnet18"], PLAIN),
@@ -167,6 +169,17 @@ LAYERS: dict[str, Layers] = {
         layers([USUAL], norm=[1e-5], dropout=[0.1], heads=8),  # Carion et al. 2020, appendix A.4
     ),
     "gan": layers([USUAL], dropout=[0.3], slope=0.2),
+    **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
+    **same([name for name in FCNS if "vgg16" not in name], PLAIN),
+    **same(["unet_tiny", "unet_small", "unet_same"], PLAIN),
+    **same(["unet", "patch_segmenter", "patch_segmenter_tiny"], Layers()),
+    **same(["fcn_resnet50", "fcn_resnet101"], layers([USUAL], dropout=[0.1])),  # torchvision
+    "deeplabv2_resnet101": PLAIN,
+    "deeplabv3_resnet18": layers([USUAL], dropout=[0.5]),
+    # torchvision's pyramid, and its head over C4
+    **same(["deeplabv3_resnet50", "deeplabv3_resnet101"], layers([USUAL], dropout=[0.5, 0.1])),
+    "deeplabv3_curriculum_resnet50": layers([USUAL], dropout=[0.5]),
+    **same([name for name in NAMES if name.startswith("deeplabv3plus_")], layers([USUAL], dropout=[0.5])),
 }
 
 
@@ -274,6 +287,15 @@ PICTURES: dict[str, Preprocess] = {
     "detr_tiny": within(64, 128, 1),
     **same(["detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"], within(800, 1333, 1)),
     "gan": pictures(exact=(28, 28), **HALF),
+    **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
+    **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
+    **same(["fcn8_tiny", "fcn8_coarse_to_fine_tiny"], within(None, 128)),
+    "unet_tiny": within(None, 128, 16),
+    **same(["unet_small", "unet_same"], pictures(stride=16)),
+    "unet": pictures(),
+    "patch_segmenter": within(None, 256, 1),
+    "patch_segmenter_tiny": within(None, 64, 1),
+    **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
 }
 TOLD_OF_PADDING = ("detr_", "rcnn_", "fast_rcnn_", "fasterrcnn_", "sliding_window")
 """What looks for objects in the picture alone, or lets no token look at padding; all others see a canvas."""
@@ -384,6 +406,8 @@ CRITERIA: dict[str, dict[str, Any]] = {
     "centernet_3d_tiny": {**prefixed("objects", CENTER), "depth_weight": 0.1, "orientation_weight": 1.0},
     "centernet_3d_resnet18": {**prefixed("objects", CENTER), "depth_weight": 1.0, "orientation_weight": 1.0},
     **same([name for name in NAMES if name.startswith("detr_")], SETS),
+    # torchvision's training weighs the second head by a half; labels count all of VOC's classes
+    **same([name for name in NAMES if CATALOG[name].task.name == "semantic"], {"auxiliary_weight": 0.5}),
 }
 
 PEAKS = {"score_threshold": 0.0, "detections_per_image": 100, "window": 3}  # Zhou et al. 2019, section 4: 3 x 3, 100

@@ -138,8 +138,6 @@ def test_the_class_of_each_pixel_of_the_original(pair: SimpleNamespace) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 # v3+
 
-SEPARABLE = {"*0.weight": "*conv.weight"}
-
 
 def smp_unit(old: str, new: str) -> dict[str, str | None]:
     """A separable convolution, its norm and a ReLU."""

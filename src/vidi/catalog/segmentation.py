@@ -25,9 +25,11 @@ from vidi.segmentation.fcn import (
     fcn32_resnet50,
     fcn32_vgg16,
 )
+from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
 from vidi.tasks.semantic import SEMANTIC
 
+PATCHES = "Ciresan et al. 2012, NIPS; Farabet et al. 2013, PAMI 35"
 FCN = "Long, Shelhamer, Darrell 2015, arXiv 1411.4038"
 UNET = "Ronneberger, Fischer, Brox 2015, arXiv 1505.04597"
 DEEPLAB2 = "Chen et al. 2018, arXiv 1606.00915"
@@ -35,6 +37,7 @@ DEEPLAB3 = "Chen et al. 2017, arXiv 1706.05587"
 DEEPLAB3_PLUS = "Chen et al. 2018, arXiv 1802.02611"
 
 CLASSES: dict[str, Any] = {"categories": 3}
+SMALL_PATCHES: dict[str, Any] = {**CLASSES, "width": 4, "stages": 2, "hidden": 8, "longest": 40}
 SMALL_FCN: dict[str, Any] = {**CLASSES, "width": 16, "longest": 64}
 SMALL_FCN_VGG: dict[str, Any] = {**CLASSES, "width": 4, "hidden": 16, "longest": 64}
 SMALL_UNET: dict[str, Any] = {**CLASSES, "width": 4, "longest": 64}
@@ -46,6 +49,8 @@ TINY_STAGES = {"stride32": TINY, "stride16": TINY, "stride8": TINY}
 PHASES = {"stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
 
 SEGMENTATION: dict[str, Entry] = {
+    "patch_segmenter_tiny": Entry(patch_segmenter_tiny, SEMANTIC, "5.1.2", PATCHES, "", SMALL_PATCHES, recipe=TINY),
+    "patch_segmenter": Entry(patch_segmenter, SEMANTIC, "5.1.2", PATCHES, "", {**SMALL_PATCHES, "form": "windows"}),
     "fcn8_tiny": Entry(fcn8_tiny, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN, recipe=TINY),
     "fcn8_resnet18": Entry(fcn8_resnet18, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
     "fcn8_resnet50": Entry(fcn8_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),

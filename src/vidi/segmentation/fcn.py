@@ -148,10 +148,10 @@ class VggEncoder(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(backbone.channels[-1], hidden, 7, padding=padding),
             nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
+            nn.Dropout(dropout),
             nn.Conv2d(hidden, hidden, 1),
             nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
+            nn.Dropout(dropout),
         )
         self.channels = (backbone.channels[2], backbone.channels[3], hidden)
         pools = [Grid(1, 0.0).convolved(3, padding=border)]
@@ -283,7 +283,7 @@ def fcn_vgg(
         categories: the number of classes, or their names.
         width: channels of the first stage, 64 in the paper; fewer make the whole network narrower.
         hidden: channels of fc6 and fc7.
-        dropout: share of their channels that is dropped.
+        dropout: share of their numbers that is dropped.
         border: pixels of zeros about the image, 100 in the authors' networks; with fewer, fc6 is padded by 3 instead.
         learned: whether upsampling by two is learned, or stays bilinear interpolation.
         size: (H, W) that every image is resized to; None: its longer side to `longest`, the aspect ratio kept.
@@ -396,7 +396,7 @@ def fcn8_coarse_to_fine_vgg16(
         categories: the number of classes, or their names.
         width: channels of the first stage, 64 in the paper; fewer make the whole network narrower.
         hidden: channels of fc6 and fc7.
-        dropout: share of their channels that is dropped.
+        dropout: share of their numbers that is dropped.
         border: pixels of zeros about the image, 100 in the authors' networks; with fewer, fc6 is padded by 3 instead.
         size: (H, W) that every image is resized to; None: its longer side to `longest`, the aspect ratio kept.
         longest: pixels of the longer side.

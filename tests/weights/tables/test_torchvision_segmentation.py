@@ -1,4 +1,4 @@
-"""Published FCN and DeepLab v3: every tensor of torchvision's networks has its place, and the sources say what it says."""
+"""Published FCN and DeepLab v3: each tensor of torchvision has its place, and the sources say what it says."""
 
 from typing import Any
 
