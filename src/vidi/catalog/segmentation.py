@@ -1,8 +1,8 @@
 """Chapter 5: from a picture to the class of each pixel, to instances, to both."""
 
-from typing import Any
-
 from vidi.catalog.entry import Entry
+from vidi.catalog.papers import DEEPLAB2, DEEPLAB3, DEEPLAB3_PLUS, FCN, PATCHES, UNET
+from vidi.catalog.tiny import SMALL_DEEPLAB, SMALL_DILATED, SMALL_FCN, SMALL_FCN_VGG, SMALL_PATCHES, SMALL_UNET
 from vidi.recipes.segmentation import FROM_SCRATCH, TINY
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
@@ -28,21 +28,6 @@ from vidi.segmentation.fcn import (
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
 from vidi.tasks.semantic import SEMANTIC
-
-PATCHES = "Ciresan et al. 2012, NIPS; Farabet et al. 2013, PAMI 35"
-FCN = "Long, Shelhamer, Darrell 2015, arXiv 1411.4038"
-UNET = "Ronneberger, Fischer, Brox 2015, arXiv 1505.04597"
-DEEPLAB2 = "Chen et al. 2018, arXiv 1606.00915"
-DEEPLAB3 = "Chen et al. 2017, arXiv 1706.05587"
-DEEPLAB3_PLUS = "Chen et al. 2018, arXiv 1802.02611"
-
-CLASSES: dict[str, Any] = {"categories": 3}
-SMALL_PATCHES: dict[str, Any] = {**CLASSES, "width": 4, "stages": 2, "hidden": 8, "longest": 40}
-SMALL_FCN: dict[str, Any] = {**CLASSES, "width": 16, "longest": 64}
-SMALL_FCN_VGG: dict[str, Any] = {**CLASSES, "width": 4, "hidden": 16, "longest": 64}
-SMALL_UNET: dict[str, Any] = {**CLASSES, "width": 4, "longest": 64}
-SMALL_DILATED: dict[str, Any] = {**CLASSES, "width": 16, "shorter": 64}
-SMALL_DEEPLAB: dict[str, Any] = {**SMALL_DILATED, "channels": 16}
 
 STAGES = {"stride32": FROM_SCRATCH, "stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
 TINY_STAGES = {"stride32": TINY, "stride16": TINY, "stride8": TINY}

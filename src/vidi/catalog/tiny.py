@@ -63,3 +63,9 @@ SMALL_DETR = {
 }
 SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
 SMALL_RECURRENT = {"width": 16, "hidden": 16}
+SMALL_PATCHES = {"categories": 3, "width": 4, "stages": 2, "hidden": 8, "longest": 40}
+SMALL_FCN = {"categories": 3, "width": 16, "longest": 64}
+SMALL_FCN_VGG = {"categories": 3, "width": 4, "hidden": 16, "longest": 64}
+SMALL_UNET = {"categories": 3, "width": 4, "longest": 64}
+SMALL_DILATED = {"categories": 3, "width": 16, "shorter": 64}
+SMALL_DEEPLAB = {**SMALL_DILATED, "channels": 16}
