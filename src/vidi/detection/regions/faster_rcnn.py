@@ -36,6 +36,7 @@ from vidi.detection.regions.fast_rcnn import (
     RegionDecode,
     RegionPooling,
     RegionPredictions,
+    Samples,
     TwoStageOutputs,
     background_of,
     rows_of_batch,
@@ -104,12 +105,18 @@ class TwoStage(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> TwoStageOutputs:
         """Return the proposals of an inference, inside the images, and what the second stage says of them."""
+        return self.both_stages(images, mask)[1]
+
+    def both_stages(
+        self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None
+    ) -> tuple[tuple[Float[Tensor, "B D _ _"], ...], TwoStageOutputs]:
+        """Return what `forward` returns, and before it the features: for heads that run on what was found."""
         first = self.first_stage(images)
         proposals: Proposals = self.selection(first.predictions, image_sizes(images, mask))
         boxes, rows = rows_of_batch(proposals.boxes)
         logits, deltas = self.second_stage(first.features, boxes, rows)
         B, N = proposals.valid.shape
-        return TwoStageOutputs(
+        return first.features, TwoStageOutputs(
             proposals.boxes, proposals.valid, logits.unflatten(0, (B, N)), deltas.unflatten(0, (B, N))
         )
 
@@ -167,6 +174,14 @@ class NormedPyramid(FeaturePyramid):
 # Criterion
 
 
+class Trained(NamedTuple):
+    """What a training step made of both stages: for the losses of heads that run on the same proposals."""
+
+    losses: Losses
+    features: tuple[Float[Tensor, "B D _ _"], ...]
+    samples: Samples
+
+
 @dataclass(frozen=True)
 class FasterCriterion:
     """The losses of both stages; the second runs on sampled proposals of the first, which get no gradient from it."""
@@ -176,6 +191,10 @@ class FasterCriterion:
     selection: ProposalSelection  # in training: more proposals than at prediction
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.train(network, batch, step).losses
+
+    def train(self, network: nn.Module, batch: Batch, step: Step) -> Trained:
+        """Run both stages as training needs them."""
         detector: Any = network
         first: FirstStage = detector.first_stage(batch.images)
         with torch.autocast(batch.images.device.type, enabled=False):
@@ -189,7 +208,8 @@ class FasterCriterion:
             losses = self.anchors(predictions, objects, sizes, step)
         second = detector.second_stage(first.features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            return losses | self.regions(RegionPredictions(*widened(tuple(second))), samples, step)
+            losses |= self.regions(RegionPredictions(*widened(tuple(second))), samples, step)
+        return Trained(losses, first.features, samples)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
