@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.resnet import ResNet, trunk
+from vidi.backbones.trunk import Backbone
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.options import frozen_below
@@ -124,7 +125,7 @@ class TwoStage(nn.Module):
 class FasterRCNN(TwoStage):
     """Two stages on a feature pyramid: proposals from every level, regions from the level of their size."""
 
-    def __init__(self, backbone: ResNet, pyramid: FeaturePyramid, *parts: Any):
+    def __init__(self, backbone: Backbone, pyramid: FeaturePyramid, *parts: Any):
         super().__init__(*parts)
         self.backbone, self.pyramid = backbone, pyramid
 
@@ -219,7 +220,7 @@ TRAINING_PROPOSALS = 2000  # of an image, before and after suppression
 
 
 def pyramid_network(
-    backbone: ResNet,
+    backbone: Backbone,
     pyramid: FeaturePyramid,
     region_head: nn.Module,
     anchor_sizes: Sequence[float | int],  # one of each level, finest first
