@@ -150,7 +150,7 @@ def test_the_loss_of_the_same_samples(aligned: bool, monkeypatch: pytest.MonkeyP
     images = torch.tensor([0] * 9 + [2] * 4)
     samples = Samples(boxes, images, labels, boxes, rows)
     criterion = MaskCriterion(FasterCriterion(*CRITERION), aligned=aligned)
-    loss = criterion.compare(logits, samples, [truth["masks"] for truth in truths], Step())["mask"]
+    loss = criterion.of_samples(logits, samples, [truth["masks"] for truth in truths], Step())["mask"]
     assert_close(loss.detach(), expected.detach(), NUMBERS)
     wanted, grown = (torch.autograd.grad(value, logits)[0] for value in (expected, loss))
     assert_close(grown, wanted, GRADIENTS)

@@ -199,9 +199,9 @@ class MaskCriterion:
             samples = with_pixels(samples, objects)
         logits = masks.mask_stage(features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            return losses | self.compare(widened(logits), samples, objects, step)
+            return losses | self.of_samples(widened(logits), samples, objects, step)
 
-    def compare(
+    def of_samples(
         self, logits: Float[Tensor, "R C h w"], samples: Samples, objects: Sequence[Bool[Tensor, "_ _ _"]], step: Step
     ) -> Losses:
         """Return the loss of positive samples, given the masks of each image's objects."""
