@@ -1,4 +1,4 @@
-"""Mask R-CNN's and Keypoint R-CNN's published files: each tensor has its place, and the rows say what torchvision says."""
+"""Published files of Mask R-CNN and Keypoint R-CNN: each tensor has its place, rows say what torchvision says."""
 
 import re
 
