@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from vidi.metrics.coco_rows import Kind, Predictions, Truths, check_mask_sizes, checked, reordered, sizes_of
-from vidi.ops.masks import Rle, encode_masks, pack_runs
+from vidi.ops.masks import CodedMasks, Rle, encode_masks, pack_runs, rle_areas
 from vidi.results.detections import Detections
 
 if TYPE_CHECKING:
@@ -311,14 +311,14 @@ def _scored(prediction: Detections, target: Mapping[str, Tensor], kind: Kind) ->
     truth_masks: list[Rle] = []
     masks: list[Rle] = []
     if kind == "masks":
-        if prediction.masks is None:
+        if prediction.coded_masks is None:
             raise ValueError(f"the prediction of image {int(target['image_id'])} has no masks, needed for kind 'masks'")
-        truth_masks, masks = encode_masks(target["masks"]), encode_masks(prediction.masks)
+        truth_masks, masks = _rles(target["masks"]), prediction.coded_masks.rles()
     boxes = _float64(target["boxes"])
     if "areas" in target:
         areas = _float64(target["areas"])
     elif "masks" in target:
-        areas = _float64(target["masks"].flatten(1).sum(1))
+        areas = rle_areas(truth_masks or _rles(target["masks"])).astype(np.float64)
     else:
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     crowd = target["crowd"].cpu().numpy().astype(bool) if "crowd" in target else np.zeros(len(boxes), bool)
@@ -328,6 +328,10 @@ def _scored(prediction: Detections, target: Mapping[str, Tensor], kind: Kind) ->
         truth_masks,
         masks,
     )
+
+
+def _rles(masks: Tensor | CodedMasks) -> list[Rle]:
+    return masks.rles() if isinstance(masks, CodedMasks) else encode_masks(masks)
 
 
 def _float64(values: Tensor) -> np.ndarray:

@@ -297,6 +297,11 @@ class CodedMasks:
         return areas
 
 
+def has_pixels(masks: Bool[Tensor, "N H W"] | CodedMasks) -> Bool[Tensor, " N"]:
+    """Say of each mask whether it has a pixel."""
+    return torch.from_numpy(masks.areas() > 0) if isinstance(masks, CodedMasks) else masks.flatten(1).any(1)
+
+
 ON_THE_EDGE = 1e-4  # pixels: a centre that rounding put so near below the edge of a pixel lies in that pixel
 
 
