@@ -1,9 +1,20 @@
 """Chapter 5: from a picture to the class of each pixel, to instances, to both."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import DEEPLAB2, DEEPLAB3, DEEPLAB3_PLUS, FCN, PATCHES, UNET
-from vidi.catalog.tiny import SMALL_DEEPLAB, SMALL_DILATED, SMALL_FCN, SMALL_FCN_VGG, SMALL_PATCHES, SMALL_UNET
-from vidi.recipes.segmentation import FROM_SCRATCH, TINY
+from vidi.catalog.papers import DEEPLAB2, DEEPLAB3, DEEPLAB3_PLUS, FCN, MASK_RCNN, PATCHES, UNET
+from vidi.catalog.tiny import (
+    HANDS,
+    SMALL_DEEPLAB,
+    SMALL_DILATED,
+    SMALL_FCN,
+    SMALL_FCN_VGG,
+    SMALL_KEYPOINTS,
+    SMALL_MASKS,
+    SMALL_PATCHES,
+    SMALL_UNET,
+)
+from vidi.recipes.detection import TINY
+from vidi.recipes.segmentation import SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
     deeplabv3_curriculum_resnet50,
@@ -25,18 +36,29 @@ from vidi.segmentation.fcn import (
     fcn32_resnet50,
     fcn32_vgg16,
 )
+from vidi.segmentation.keypoint_rcnn import keypointrcnn_resnet18_fpn, keypointrcnn_resnet50_fpn, keypointrcnn_tiny
+from vidi.segmentation.mask_rcnn import (
+    maskrcnn_efficientnet_lite0_fpn,
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_tiny,
+)
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
+from vidi.tasks.instance import INSTANCE
+from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
 
-STAGES = {"stride32": FROM_SCRATCH, "stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
-TINY_STAGES = {"stride32": TINY, "stride16": TINY, "stride8": TINY}
-PHASES = {"stride16": FROM_SCRATCH, "stride8": FROM_SCRATCH}
+STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
+TINY_STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_TINY)
+PHASES = dict.fromkeys(("stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
 
 SEGMENTATION: dict[str, Entry] = {
-    "patch_segmenter_tiny": Entry(patch_segmenter_tiny, SEMANTIC, "5.1.2", PATCHES, "", SMALL_PATCHES, recipe=TINY),
+    "patch_segmenter_tiny": Entry(
+        patch_segmenter_tiny, SEMANTIC, "5.1.2", PATCHES, "", SMALL_PATCHES, recipe=SEMANTIC_TINY
+    ),
     "patch_segmenter": Entry(patch_segmenter, SEMANTIC, "5.1.2", PATCHES, "", {**SMALL_PATCHES, "form": "windows"}),
-    "fcn8_tiny": Entry(fcn8_tiny, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN, recipe=TINY),
+    "fcn8_tiny": Entry(fcn8_tiny, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN, recipe=SEMANTIC_TINY),
     "fcn8_resnet18": Entry(fcn8_resnet18, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
     "fcn8_resnet50": Entry(fcn8_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
     "fcn16_resnet50": Entry(fcn16_resnet50, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN),
@@ -50,7 +72,7 @@ SEGMENTATION: dict[str, Entry] = {
     "fcn8_coarse_to_fine_vgg16": Entry(
         fcn8_coarse_to_fine_vgg16, SEMANTIC, "5.1.3", FCN, "", SMALL_FCN_VGG, recipe=STAGES
     ),
-    "unet_tiny": Entry(unet_tiny, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET, recipe=TINY),
+    "unet_tiny": Entry(unet_tiny, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET, recipe=SEMANTIC_TINY),
     "unet_small": Entry(unet_small, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET),
     "unet_same": Entry(unet_same, SEMANTIC, "5.1.4", UNET, "", SMALL_UNET),
     "unet": Entry(unet, SEMANTIC, "5.1.4", UNET, "", {**SMALL_UNET, "tile": 32}),
@@ -71,5 +93,20 @@ SEGMENTATION: dict[str, Entry] = {
     ),
     "deeplabv3plus_resnet101": Entry(
         deeplabv3plus_resnet101, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
+    ),
+    "maskrcnn_tiny": Entry(maskrcnn_tiny, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS, recipe=TINY),
+    "maskrcnn_resnet18_fpn": Entry(maskrcnn_resnet18_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
+    "maskrcnn_efficientnet_lite0_fpn": Entry(
+        maskrcnn_efficientnet_lite0_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_MASKS, "width": 0.25}
+    ),
+    "maskrcnn_resnet50_fpn": Entry(maskrcnn_resnet50_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
+    "keypointrcnn_tiny": Entry(
+        keypointrcnn_tiny, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}, recipe=TINY
+    ),
+    "keypointrcnn_resnet18_fpn": Entry(
+        keypointrcnn_resnet18_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
+    ),
+    "keypointrcnn_resnet50_fpn": Entry(
+        keypointrcnn_resnet50_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
     ),
 }

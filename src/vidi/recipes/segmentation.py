@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vidi.engine.recipe import NORM_MOMENTUM, Recipe
 
-TINY = Recipe(
+SEMANTIC_TINY = Recipe(
     epochs=5,
     batch_size=16,
     optimizer="adamw",
@@ -19,7 +19,7 @@ TINY = Recipe(
 )
 """`vidi train unet_tiny` on the world: minutes on 2 cores; mIoU above 0.6 on held-out scenes."""
 
-FROM_SCRATCH = Recipe(
+SEMANTIC_FROM_SCRATCH = Recipe(
     epochs=60,
     batch_size=8,
     optimizer="adamw",
@@ -34,5 +34,7 @@ FROM_SCRATCH = Recipe(
 )
 """`vidi train unet_small --data roads/ size=180,240`: see docs/results/camvid.md."""
 
-FINE_TUNED = replace(FROM_SCRATCH, epochs=40, learning_rate=2e-4, backbone_rate=0.1, weight_decay=1e-4)
+SEMANTIC_FINE_TUNED = replace(
+    SEMANTIC_FROM_SCRATCH, epochs=40, learning_rate=2e-4, backbone_rate=0.1, weight_decay=1e-4
+)
 """`vidi train deeplabv3_resnet50 --weights torchvision/coco_with_voc_labels_v1 --data roads/`."""

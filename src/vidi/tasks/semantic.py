@@ -11,7 +11,7 @@ from vidi.engine import plots
 from vidi.engine.datasets import WORLD, semantic_categories_of
 from vidi.engine.task import Task
 from vidi.metrics.segmentation import SegmentationEvaluator
-from vidi.recipes.segmentation import FINE_TUNED, FROM_SCRATCH
+from vidi.recipes.segmentation import SEMANTIC_FINE_TUNED, SEMANTIC_FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.semantic_map import SemanticMap
 
@@ -49,6 +49,6 @@ SEMANTIC = Task(
     truth=semantic_truth,
     moves=("none", "flip", "shift", "crop", "resized_crop", "boxes", "dihedral_boxes"),
     built_in={"world": WORLD},
-    recipe=FROM_SCRATCH,
-    fine_tuning=FINE_TUNED,
+    recipe=SEMANTIC_FROM_SCRATCH,
+    fine_tuning=SEMANTIC_FINE_TUNED,
 )
