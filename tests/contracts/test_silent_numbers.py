@@ -131,6 +131,10 @@ LAYERS: dict[str, Layers] = {
     "vit_small": layers(norm=[1e-6], heads=6),
     **same(["vit_b_16", "vit_b_32"], layers(norm=[1e-6], heads=12)),  # Dosovitskiy et al. 2021, table 1
     **same(["vit_l_16", "vit_l_32", "vit_h_14"], layers(norm=[1e-6], heads=16)),
+    "swin_t": layers(norm=[1e-5], drop_path=0.2),  # Liu et al. 2021, appendix A2.1
+    "swin_s": layers(norm=[1e-5], drop_path=0.3),
+    "swin_b": layers(norm=[1e-5], drop_path=0.5),
+    "swin_l": layers(norm=[1e-5], drop_path=0.2),
     "darknet53": layers([USUAL], slope=0.1),
     "anchor_kmeans": Layers(),
     "transformer": layers(norm=[1e-5], dropout=[0.1], heads=8),  # Vaswani et al. 2017, table 3, base
@@ -249,6 +253,11 @@ PICTURES: dict[str, Preprocess] = {
         for k, side in LITE_SQUARES.items()
     },
     **same([name for name in NAMES if name.endswith("_bit")], pictures(shorter=256, crop=(224, 224), **HALF)),
+    # torchvision; 224 of 248 pixels are timm's 0.9
+    **{
+        f"swin_{size}": pictures(shorter=shorter, crop=(224, 224), interpolation="bicubic")
+        for size, shorter in {"t": 232, "s": 246, "b": 238, "l": 248}.items()
+    },
     "anchor_kmeans": pictures(),
     "viola_jones": pictures(**BYTES),
     **same(["localizer_tiny", "ssd_tiny"], pictures(exact=(128, 128))),
@@ -297,6 +306,7 @@ def test_squares_of_efficientnet_are_cut_as_timm_cuts_those_of_the_authors(numbe
 TORCHVISION = {  # whose first weights have the sizes of our builders
     "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "alexnet", "vgg16", "vgg16_bn", "mobilenet_v2",
     "regnet_x_400mf", "regnet_y_400mf", "vit_b_16", "vit_b_32", "googlenet", "inception_v3",
+    "swin_t", "swin_s", "swin_b",
 }  # fmt: skip
 
 

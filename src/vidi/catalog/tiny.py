@@ -11,6 +11,15 @@ SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 
 SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
 SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
 SMALL_VIT = {"categories": 3, "size": (64, 64), "patch": 16, "width": 32, "depth": 2, "heads": 2}
+SMALL_SWIN = {
+    "categories": 3,
+    "size": (64, 64),
+    "side": 4,
+    "width": 16,
+    "depths": (2, 2),
+    "heads": (1, 2),
+    "drop_path": 0.0,
+}
 SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
 SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}

@@ -5,7 +5,7 @@ OTHER         model -> layouts of files that carry no digest, or are published f
 ORDERS        model -> order of Darknet's files, where it is not that in which the network was put together
 """
 
-from vidi.backbones import vit
+from vidi.backbones import swin, vit
 from vidi.weights.darknet_files import Order
 from vidi.weights.layouts import Layout
 from vidi.weights.published import Published
@@ -21,6 +21,7 @@ from vidi.weights.tables import (
     timm_mobilenet,
     timm_resnet,
     timm_senet,
+    timm_swin,
     timm_vit,
     torchvision_alexnet,
     torchvision_efficientnet,
@@ -32,6 +33,7 @@ from vidi.weights.tables import (
     torchvision_resnet,
     torchvision_retinanet,
     torchvision_ssd,
+    torchvision_swin,
     torchvision_vgg,
     torchvision_vit,
     transformers_detr,
@@ -56,6 +58,7 @@ PUBLISHED: dict[str, Published] = {
     **torchvision_regnet.PUBLISHED,
     **torchvision_vit.PUBLISHED,
     **timm_vit.PUBLISHED,
+    **torchvision_swin.PUBLISHED,
     **timm_darknet.PUBLISHED,
     **torchvision_retinanet.PUBLISHED,
     **torchvision_faster_rcnn.PUBLISHED,
@@ -66,6 +69,7 @@ PUBLISHED: dict[str, Published] = {
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
 OTHER: dict[str, tuple[Layout, ...]] = {
+    **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
