@@ -8,6 +8,7 @@ BENCHMARKS: dict[str, str] = {
     "coco": "COCO's twelve numbers, masks from run lengths",
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
+    "deformable_attention": "multi-scale deformable attention against transformers",
     "cascade": "cascades against OpenCV, boosting rounds",
     "ssd": "SSD300: what follows the network, against torchvision",
     "detection": "detectors end to end against torchvision",
