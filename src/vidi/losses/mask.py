@@ -14,7 +14,10 @@ from vidi.losses.reduction import Reduction, full_precision, reduce_loss
 
 
 def dice_loss(
-    logits: Float[Tensor, "*M N"], targets: Bool[Tensor, "*M N"] | Float[Tensor, "*M N"], *, reduction: Reduction = "mean"
+    logits: Float[Tensor, "*M N"],
+    targets: Bool[Tensor, "*M N"] | Float[Tensor, "*M N"],
+    *,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     """Return 1 - (2 sum p y + 1) / (sum p + sum y + 1) of each mask, p the sigmoid of the logit.
 

@@ -164,10 +164,12 @@ class MaskCriterion:
     ) -> Assignment:
         """Return which query (row) stands for which segment (column), after every layer of every image (problem)."""
         _, L, Q, _ = class_logits.shape
+        counts = [count for count in segments.counts for _ in range(L)]
+        if not sum(counts):  # torch resizes and samples no empty stack of masks
+            return assign(class_logits.new_zeros(len(counts), Q, 0), counts)
         outputs = segments.outputs[:, None, None].expand(-1, L, Q, -1)  # B L Q M
         likely = class_logits.softmax(-1).gather(3, outputs)
         costs = self.mask_costs(mask_logits, segments, step) - self.class_weight * likely
-        counts = [count for count in segments.counts for _ in range(L)]
         return assign(costs.nan_to_num(nan=NOT_FINITE).flatten(0, 1), counts)
 
 
@@ -175,9 +177,7 @@ class MaskCriterion:
 # From masks to the three kinds of segmentation
 
 
-def semantic_scores(
-    probabilities: Float[Tensor, "Q K"], masks: Float[Tensor, "Q H W"]
-) -> Float[Tensor, "K H W"]:
+def semantic_scores(probabilities: Float[Tensor, "Q K"], masks: Float[Tensor, "Q H W"]) -> Float[Tensor, "K H W"]:
     """Return the sum over all masks of p_i(c) m_i(u, v) (section 3.4, semantic inference)."""
     return torch.einsum("qk,qhw->khw", probabilities, masks)
 

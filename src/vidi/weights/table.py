@@ -6,6 +6,7 @@ ORDERS        model -> order of Darknet's files, where it is not that in which t
 """
 
 from vidi.backbones import swin, vit
+from vidi.segmentation import mask2former, maskformer
 from vidi.weights.darknet_files import Order
 from vidi.weights.layouts import Layout
 from vidi.weights.published import Published
@@ -37,6 +38,8 @@ from vidi.weights.tables import (
     torchvision_vgg,
     torchvision_vit,
     transformers_detr,
+    transformers_mask2former,
+    transformers_maskformer,
     transformers_vit,
 )
 
@@ -71,6 +74,8 @@ DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "de
 OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
+    **dict.fromkeys(maskformer.BACKBONES, (transformers_maskformer.LAYOUT,)),
+    **dict.fromkeys(mask2former.BACKBONES, (transformers_mask2former.LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
 ORDERS = {"yolov3": darknet_yolo.YOLOV3, "yolov3_small": darknet_yolo.YOLOV3_SMALL}
