@@ -155,8 +155,8 @@ def test_the_pixel_decoder_takes_maps_of_odd_sizes() -> None:
 
 @pytest.mark.system("5.3.3-MULTISCALE")
 def test_heads_begin_by_looking_into_different_directions() -> None:
-    theirs = Mask2FormerForUniversalSegmentation(config_of("resnet")).model.pixel_level_module.decoder.encoder
-    bias = theirs.layers[0].self_attn.sampling_offsets.bias
+    theirs: Any = Mask2FormerForUniversalSegmentation(config_of("resnet"))
+    bias = theirs.model.pixel_level_module.decoder.encoder.layers[0].self_attn.sampling_offsets.bias
     attention = DeformableAttention(WIDTH, 4)
     assert_close(attention.offsets.bias, bias, 1e-6)
     assert not attention.offsets.weight.any()
@@ -286,8 +286,8 @@ def test_every_layer_is_matched_as_in_the_reference(pair: Any) -> None:
 @pytest.mark.usefixtures("same_points")
 def test_losses_and_gradients(pair: Any) -> None:
     """Weights 2 / 5 / 5, "no object" a tenth, every layer judged, the one before the first too."""
-    two = torch.tensor([0, 2])
-    truth = {key: [rows[k] for k in two.tolist()] for key, rows in their_targets().items()}
+    two = [0, 2]
+    truth = {key: [rows[k] for k in two] for key, rows in their_targets().items()}
     expected_outputs = pair.theirs(pair.images[two], output_auxiliary_logits=True)
     raw = pair.theirs.get_loss_dict(
         expected_outputs.masks_queries_logits,
@@ -309,7 +309,8 @@ def test_losses_and_gradients(pair: Any) -> None:
     found = criterion()(pair.ours, batch, Step())
     assert_close(found, expected, NUMBERS)
 
-    pair.theirs.zero_grad(), pair.ours.zero_grad()
+    pair.theirs.zero_grad()
+    pair.ours.zero_grad()
     torch.stack(list(expected.values())).sum().backward()
     torch.stack(list(found.values())).sum().backward()
     gradients = LAYOUT.ours(pair.ours, {n: p.grad for n, p in pair.theirs.named_parameters() if p.grad is not None})
@@ -333,7 +334,7 @@ def test_numbers_are_those_of_the_paper() -> None:
 
 @pytest.mark.system("5.3.3-M2F")
 def test_a_batch_without_segments_has_a_class_loss_alone(pair: Any) -> None:
-    batch = batch_of(pair.images).only(1)
+    batch: Any = batch_of(pair.images).only(1)
     with torch.no_grad():
         outputs = pair.ours(batch.images)
     found = criterion().compare(outputs, batch, Step())

@@ -1,8 +1,8 @@
 """MaskFormer against transformers', with the same random weights, in float64: outputs, matching, losses, gradients.
 
-The reference's decoder is run with `auxiliary_loss=False` as DETR's is (see test_detr.py): otherwise it hands the normed
-state of each layer to the next one. The hidden states that it judges layers by are then without the norm, so that all
-layers are judged through its modules here.
+The reference's decoder is run with `auxiliary_loss=False` as DETR's is (see test_detr.py): otherwise it hands the
+normed state of each layer to the next one. The hidden states that it judges layers by are then without the norm, so
+that all layers are judged through its modules here.
 """
 
 from types import SimpleNamespace
@@ -190,7 +190,8 @@ def test_losses_and_gradients(pair: Any) -> None:
     found = criterion()(pair.ours, batch_of(pair.images), Step())
     assert_close(found, expected, NUMBERS)
 
-    pair.theirs.zero_grad(), pair.ours.zero_grad()
+    pair.theirs.zero_grad()
+    pair.ours.zero_grad()
     torch.stack(list(expected.values())).sum().backward()
     torch.stack(list(found.values())).sum().backward()
     gradients = LAYOUT.ours(pair.ours, {n: p.grad for n, p in pair.theirs.named_parameters() if p.grad is not None})
@@ -215,7 +216,7 @@ def test_numbers_of_the_criterion_are_those_of_the_paper() -> None:
 
 @pytest.mark.system("5.3.2-MFLOSS")
 def test_a_batch_without_segments_has_a_class_loss_alone(pair: Any) -> None:
-    batch = batch_of(pair.images).only(1)
+    batch: Any = batch_of(pair.images).only(1)
     with torch.no_grad():
         outputs: MaskOutputs = pair.ours(batch.images)
     found = criterion().compare(outputs, batch, Step())

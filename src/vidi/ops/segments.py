@@ -13,6 +13,8 @@ from torch import Tensor
 
 from vidi.ops.label_maps import VOID
 
+LARGEST = 65_536  # ids above are numbered anew before they index a table
+
 
 class Segments(NamedTuple):
     """The segments of one map, by rising id."""
@@ -20,6 +22,7 @@ class Segments(NamedTuple):
     ids: Int64[Tensor, " S"]
     labels: Int64[Tensor, " S"]
     crowd: Bool[Tensor, " S"]  # whether a segment holds objects without number
+    is_object: Bool[Tensor, " S"]  # whether it is one of the target's objects, a thing
 
     def masks(self, panoptic: Int[Tensor, "H W"]) -> Bool[Tensor, "S H W"]:
         """Return the pixels of each segment on the map that they come from."""
@@ -29,29 +32,37 @@ class Segments(NamedTuple):
 def segments_of(target: Mapping[str, Tensor]) -> Segments:
     """Return the segments of a target with `panoptic`, `semantic` and maybe `crowd`; those of no class are left out.
 
+    `crowd` has a row for each object; without it no segment is one.
+
     Raises:
-        ValueError: if a map is missing, or the two are not of one size.
+        ValueError: if a map is missing, an id is negative, or the maps are not of one size.
     """
     if not {"panoptic", "semantic"} <= target.keys():
         raise ValueError(f"received a target with {sorted(target)}, expected at least panoptic and semantic")
-    panoptic, semantic = (target[name].as_subclass(Tensor).flatten() for name in ("panoptic", "semantic"))
+    panoptic, semantic = (target[name].as_subclass(Tensor).flatten().long() for name in ("panoptic", "semantic"))
     if target["panoptic"].shape != target["semantic"].shape:
         sizes = " and ".join(f"{name} of {tuple(target[name].shape)}" for name in ("panoptic", "semantic"))
         raise ValueError(f"received {sizes}, expected maps of one size")
-    ids, of_pixel = panoptic.long().unique(return_inverse=True)
-    places = torch.arange(len(panoptic), device=panoptic.device)
-    first = torch.full_like(ids, len(panoptic)).scatter_reduce(0, of_pixel, places, "amin")
-    labels = semantic[first].long()
+    ids, rows = _numbered(panoptic)
+    labels = torch.full_like(ids, VOID).scatter_reduce(0, rows, semantic, "amin")
     kept = (ids > 0) & (labels != VOID)
     ids, labels = ids[kept], labels[kept]
-    return Segments(ids, labels, _crowd(ids, target))
+    crowd = target.get("crowd", torch.zeros(0, dtype=torch.bool, device=ids.device)).bool()
+    is_object = ids <= len(crowd)
+    is_crowd = torch.zeros_like(is_object)
+    is_crowd[is_object] = crowd[ids[is_object] - 1]
+    return Segments(ids, labels, is_crowd, is_object)
 
 
-def _crowd(ids: Int64[Tensor, " S"], target: Mapping[str, Tensor]) -> Bool[Tensor, " S"]:
-    crowd = target.get("crowd")
-    if crowd is None or not len(crowd):
-        return torch.zeros_like(ids, dtype=torch.bool)
-    return (ids <= len(crowd)) & crowd[(ids - 1).clamp(max=len(crowd) - 1)].bool()
+def _numbered(panoptic: Int64[Tensor, " N"]) -> tuple[Int64[Tensor, " I"], Int64[Tensor, " N"]]:
+    """Return ids, among them those of a map, and for each pixel the row of its own."""
+    if panoptic.numel() and panoptic.min() < 0:
+        raise ValueError(f"received the segment id {int(panoptic.min())}, expected 0 or more")
+    largest = int(panoptic.max()) if panoptic.numel() else 0
+    if largest > LARGEST:
+        ids, rows = panoptic.unique(return_inverse=True)
+        return ids, rows
+    return torch.arange(largest + 1, device=panoptic.device), panoptic
 
 
 def without_objects(panoptic: Int[Tensor, "H W"], kept: Bool[Tensor, " N"]) -> Int[Tensor, "H W"]:
@@ -59,7 +70,9 @@ def without_objects(panoptic: Int[Tensor, "H W"], kept: Bool[Tensor, " N"]) -> I
 
     What belonged to the others belongs to no segment.
     """
-    table = torch.arange(max(int(panoptic.max()) if panoptic.numel() else 0, len(kept)) + 1, device=panoptic.device)
-    table[1 : len(kept) + 1] = torch.where(kept, kept.cumsum(0), 0)
-    table[len(kept) + 1 :] -= len(kept) - kept.sum()
-    return table[panoptic.long()].to(panoptic.dtype)
+    ids, rows = _numbered(panoptic.flatten().long())
+    of_objects = torch.cat((kept.new_zeros(1).long(), torch.where(kept, kept.cumsum(0), 0)))  # N+1
+    is_object = ids <= len(kept)
+    renumbered = ids - (len(kept) - int(kept.sum()))
+    renumbered[is_object] = of_objects[ids[is_object]]
+    return renumbered[rows].view(panoptic.shape).to(panoptic.dtype)

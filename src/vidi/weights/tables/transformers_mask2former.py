@@ -1,8 +1,7 @@
 """Mask2Former from files of transformers: `Mask2FormerForUniversalSegmentation`, all of them with Swin.
 
-Such as facebook/mask2former-swin-tiny-coco-panoptic, -swin-small-..., -swin-base-..., -swin-large-.... No published file
-carries a digest in its name, so that none is in the table; one on this machine fits a builder with the file's
-categories.
+Such as facebook/mask2former-swin-tiny-coco-panoptic, and -small-, -base-, -large- in its place. No published file has
+a digest in its name, so that none is in the table; one on this machine fits a builder with the file's categories.
 """
 
 from vidi.weights.layouts import Layout
