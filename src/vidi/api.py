@@ -15,7 +15,7 @@ from vidi.catalog.entry import Entry
 from vidi.catalog.names import UsageError, entry
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws
-from vidi.engine.datasets import Source, categories_of, facts_for, lines_about
+from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
@@ -178,7 +178,7 @@ def train(
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(row, checked, facts_for(row.task, datasets["train"]), begun, download=download)
     begun |= recorded_weights(name, weights)
-    job = Job(run, model, recipes, source, categories_of(datasets["train"]), progress or Silent(), datasets)
+    job = Job(run, model, recipes, source, categories_for(row.task, datasets["train"]), progress or Silent(), datasets)
     if is_main_process():
         run.write_config(
             {

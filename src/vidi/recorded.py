@@ -8,7 +8,7 @@ from typing import Any
 from vidi.catalog.names import entry
 from vidi.catalog.table import CATALOG
 from vidi.data.loading import size_of
-from vidi.engine.datasets import Source, categories_of, left_out
+from vidi.engine.datasets import Source, categories_for, left_out
 from vidi.engine.overrides import check_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run, recorded_part
@@ -103,7 +103,8 @@ def recorded_source(config: Mapping[str, Any], data: str | Path | None = None) -
 
 def description_of(source: Source, datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration records of the data."""
-    facts = {"categories": list(categories_of(datasets["train"])), "samples": size_of(datasets["train"])}
+    categories = categories_for(source.task, datasets["train"])
+    facts = {"categories": list(categories), "samples": size_of(datasets["train"])}
     return {"source": source.name, "faults": source.faults, **facts, "left_out": left_out(datasets)}
 
 

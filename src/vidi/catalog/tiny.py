@@ -70,5 +70,16 @@ SMALL_DETR = {
     "decoder_layers": 2,
     "dropout": 0.0,
 }
+SMALL_MASKFORMER = {
+    "categories": 7,
+    "things": 5,
+    "size": (64, 64),
+    "queries": 8,
+    "width": 32,
+    "hidden": 16,
+    "layers": 2,
+    "dropout": 0.0,
+}
+SMALL_MASK2FORMER = {**SMALL_MASKFORMER, "pixel_layers": 1, "pixel_hidden": 16, "points": 128}
 SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
 SMALL_RECURRENT = {"width": 16, "hidden": 16}

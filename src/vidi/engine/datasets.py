@@ -124,6 +124,17 @@ def categories_of(dataset: Any) -> Categories:
     return category_names(names) if names else ()
 
 
+def semantic_categories_of(dataset: Any) -> Categories:
+    """Return the names of the classes of a data set's pixels; none where it has no such classes."""
+    names = getattr(dataset, "semantic_categories", ())
+    return category_names(names) if names else ()
+
+
+def categories_for(task: Task, dataset: Any) -> Categories:
+    """Return the names that a task counts by: what it calls the categories of a data set, else the classes."""
+    return task.says.get("categories", categories_of)(dataset)
+
+
 def facts_for(task: Task, dataset: Any) -> dict[str, Any]:
     """Return what a data set says about a model of a task: arguments of its builder."""
     facts = {argument: fact(dataset) for argument, fact in task.says.items()}

@@ -239,7 +239,7 @@ class MaskDecode:
     categories: Categories  # of all logits but the last; those without a name are dropped
     things: frozenset[int]  # the labels of things; labels count the categories with a name
 
-    def probabilities(self, outputs: MaskOutputs) -> Float[Tensor, "B Q K+1"]:
+    def probabilities(self, outputs: MaskOutputs) -> Float[Tensor, "B Q C"]:
         """Return the probabilities of the named classes, and of "no object"."""
         kept = [*named_outputs(self.categories), len(self.categories)]
         return outputs.class_logits.softmax(-1)[..., kept]

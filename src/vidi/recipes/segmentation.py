@@ -1,0 +1,34 @@
+"""Recipes of the segmenters: 2 CPU cores, random weights."""
+
+from vidi.engine.recipe import NORM_MOMENTUM, Recipe
+
+PANOPTIC = Recipe(
+    epochs=50,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-4,
+    backbone_rate=0.1,
+    weight_decay=0.05,
+    schedule="step",
+    milestones=(0.9, 0.95),
+    clip=0.01,
+    norm_momentum=NORM_MOMENTUM,
+    augment="resized_crop",
+    validate_every=5,
+)
+"""`vidi train mask2former_resnet50 --backbone-weights resnet50/torchvision/imagenet1k_v1 --data coco/`: the paper's."""
+
+MASKS_TINY = Recipe(
+    epochs=30,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    warmup=0.05,
+    clip=1.0,
+    norm_momentum=NORM_MOMENTUM,
+    augment="flip",
+    world_scenes=1500,
+    validate_every=5,
+)
+"""`vidi train mask2former_tiny` and `maskformer_tiny` on the world at 128 pixels."""
