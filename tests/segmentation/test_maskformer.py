@@ -41,13 +41,13 @@ def test_the_naive_form_learns() -> None:
     images, targets = [torch.rand(3, 64, 64)], [panoptic_target((64, 64), 3)]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(25):
         loss = torch.stack(list(model.loss(images, targets).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.system("5.3.2-MASKFORMER", "5.3.3-M2F")
