@@ -47,7 +47,7 @@ def test_the_naive_form_learns() -> None:
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
 
 
 @pytest.mark.system("5.3.2-MASKFORMER", "5.3.3-M2F")
