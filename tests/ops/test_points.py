@@ -1,5 +1,7 @@
 """Points on maps: their numbers, where they are drawn, and what is refused. Values are compared in tests/parity."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -40,6 +42,6 @@ def test_uncertain_points_lie_where_the_logit_is_near_zero() -> None:
 
 
 @pytest.mark.parametrize("numbers", [{"oversampling": 0.9}, {"share": 1.1}, {"share": -0.1}])
-def test_shares_that_cannot_be_are_refused(numbers: dict[str, float]) -> None:
+def test_shares_that_cannot_be_are_refused(numbers: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected at least 1, and a number in"):
         uncertain_points(torch.zeros(1, 4, 4), 8, **numbers)

@@ -79,7 +79,7 @@ def test_semantic_scores_are_the_sum_over_masks_of_class_and_mask(seed: int) -> 
     probabilities, masks = outputs.class_logits[0].softmax(-1)[:, :-1], outputs.mask_logits[0].sigmoid()
     slow = sum(p[:, None, None] * m for p, m in zip(probabilities, masks, strict=True))
     assert_close(semantic_scores(probabilities, masks), slow, EXACT)
-    processor = MaskFormerImageProcessor()
+    processor: Any = MaskFormerImageProcessor()
     (expected,) = processor.post_process_semantic_segmentation(transformers_outputs(outputs))
     assert torch.equal(semantic_scores(probabilities, masks).argmax(0), expected)
 

@@ -1,5 +1,7 @@
 """MaskFormer's naive form, its builders, and what its losses say by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,17 +11,17 @@ from tests.closeness import EXACT, assert_close
 from tests.segmentation.transformers_masks import panoptic_target
 from vidi.losses.mask import dice_loss
 from vidi.segmentation.mask2former import mask2former_swin_b, mask2former_swin_t, mask2former_tiny
-from vidi.segmentation.maskformer import MaskFormer, maskformer_resnet50, maskformer_swin_t, maskformer_tiny
+from vidi.segmentation.maskformer import maskformer_resnet50, maskformer_swin_t, maskformer_tiny
 
 
 @pytest.mark.system("5.3.2-NAIVE")
 def test_the_naive_form_reads_a_coarse_mask_off_each_query() -> None:
     """The MLP gives every cell of a mask of 6 x 6; there is no pixel decoder; the mask is enlarged."""
-    network = maskformer_tiny(coarse=6).network.double()
-    assert isinstance(network, MaskFormer)
+    network: Any = maskformer_tiny(coarse=6).network.double()
+    assert network.coarse == 6
     assert not hasattr(network, "pixel_decoder")
     seen: list[Tensor] = []
-    network.mask_embedding.register_forward_hook(lambda _, inputs, output: seen.extend((inputs[0], output)))
+    network.mask_embedding.register_forward_hook(lambda _, given, out: seen.extend((given[0], out)))
     images = torch.randn(2, 3, 96, 128, dtype=torch.float64)
     outputs = network(images)
     objects, cells = seen

@@ -1,5 +1,7 @@
 """The stuff branch of Panoptic FPN and its merging, recomputed step by step."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ def pyramid() -> list[Tensor]:
 @pytest.mark.system("5.3.1-PANFPN")
 def test_the_stuff_branch_is_the_sum_of_enlarged_maps() -> None:
     """Convolution, group norm of 32 groups, ReLU, bilinear x2: 3, 2, 1 times; P2 once without; 1x1; x4."""
-    branch = StuffBranch(8, 5, channels=32).double()
+    branch: Any = StuffBranch(8, 5, channels=32).double()
     randomise(branch)
     found = branch(pyramid())
     total = torch.zeros(2, 32, 16, 24, dtype=torch.float64)

@@ -18,6 +18,21 @@ PANOPTIC = Recipe(
 )
 """`vidi train mask2former_resnet50 --backbone-weights resnet50/torchvision/imagenet1k_v1 --data coco/`: the paper's."""
 
+PANOPTIC_FINE_TUNED = Recipe(
+    epochs=20,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=5e-5,
+    backbone_rate=0.1,
+    weight_decay=0.05,
+    warmup=0.05,
+    clip=0.01,
+    norm_momentum=NORM_MOMENTUM,
+    augment="flip",
+    validate_every=2,
+)
+"""`vidi train mask2former_resnet50 --weights FILE --data photos/`: from weights that know segments."""
+
 MASKS_TINY = Recipe(
     epochs=30,
     batch_size=16,

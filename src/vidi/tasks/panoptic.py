@@ -10,6 +10,7 @@ from vidi.engine.datasets import WORLD, categories_of, semantic_categories_of
 from vidi.engine.task import Task
 from vidi.metrics.panoptic import PanopticEvaluator, PanopticScores
 from vidi.recipes.segmentation import PANOPTIC as RECIPE
+from vidi.recipes.segmentation import PANOPTIC_FINE_TUNED
 from vidi.results.categories import Categories
 from vidi.results.panoptic_map import PanopticMap
 
@@ -56,4 +57,5 @@ PANOPTIC = Task(
     moves=("none", "flip", "resized_crop"),
     built_in={"world": WORLD},
     recipe=RECIPE,
+    fine_tuning=PANOPTIC_FINE_TUNED,
 )
