@@ -71,11 +71,13 @@ PUBLISHED: dict[str, Published] = {
 }
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
+SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18")
+SMALL_MASK2FORMERS = ("mask2former_tiny", "mask2former_resnet18")
 OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
-    **dict.fromkeys(maskformer.BACKBONES, (transformers_maskformer.LAYOUT,)),
-    **dict.fromkeys(mask2former.BACKBONES, (transformers_mask2former.LAYOUT,)),
+    **dict.fromkeys((*maskformer.BACKBONES, *SMALL_MASKFORMERS), (transformers_maskformer.LAYOUT,)),
+    **dict.fromkeys((*mask2former.BACKBONES, *SMALL_MASK2FORMERS), (transformers_mask2former.LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
 ORDERS = {"yolov3": darknet_yolo.YOLOV3, "yolov3_small": darknet_yolo.YOLOV3_SMALL}
