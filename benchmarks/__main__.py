@@ -9,6 +9,8 @@ BENCHMARKS: dict[str, str] = {
     "masks": "COCO's twelve numbers for masks, and pasting",
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
+    "deformable_attention": "multi-scale deformable attention against transformers",
+    "panoptic": "panoptic quality against torchmetrics and panopticapi",
     "cascade": "cascades against OpenCV, boosting rounds",
     "ssd": "SSD300: what follows the network, against torchvision",
     "detection": "detectors end to end against torchvision",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vidi.results.anchor_sizes import AnchorSizes
     from vidi.results.classification import Classification
     from vidi.results.detections import Detections
+    from vidi.results.panoptic_map import PanopticMap
     from vidi.results.semantic_map import SemanticMap
     from vidi.weights.creation import create
 
@@ -28,6 +29,7 @@ _HOMES = {
     "AnchorSizes": "vidi.results.anchor_sizes",
     "Classification": "vidi.results.classification",
     "Detections": "vidi.results.detections",
+    "PanopticMap": "vidi.results.panoptic_map",
     "SemanticMap": "vidi.results.semantic_map",
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "AnchorSizes",
     "Classification",
     "Detections",
+    "PanopticMap",
     "SemanticMap",
     "cost",
     "create",

@@ -103,7 +103,8 @@ def recorded_source(config: Mapping[str, Any], data: str | Path | None = None) -
 
 def description_of(source: Source, datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration records of the data."""
-    facts = {"categories": list(categories_for(source.task, datasets["train"])), "samples": size_of(datasets["train"])}
+    categories = categories_for(source.task, datasets["train"])
+    facts = {"categories": list(categories), "samples": size_of(datasets["train"])}
     return {"source": source.name, "faults": source.faults, **facts, "left_out": left_out(datasets)}
 
 

@@ -133,6 +133,10 @@ LAYERS: dict[str, Layers] = {
     "vit_small": layers(norm=[1e-6], heads=6),
     **same(["vit_b_16", "vit_b_32"], layers(norm=[1e-6], heads=12)),  # Dosovitskiy et al. 2021, table 1
     **same(["vit_l_16", "vit_l_32", "vit_h_14"], layers(norm=[1e-6], heads=16)),
+    "swin_t": layers(norm=[1e-5], drop_path=0.2),  # Liu et al. 2021, appendix A2.1
+    "swin_s": layers(norm=[1e-5], drop_path=0.3),
+    "swin_b": layers(norm=[1e-5], drop_path=0.5),
+    "swin_l": layers(norm=[1e-5], drop_path=0.2),
     "darknet53": layers([USUAL], slope=0.1),
     "anchor_kmeans": Layers(),
     "transformer": layers(norm=[1e-5], dropout=[0.1], heads=8),  # Vaswani et al. 2017, table 3, base
@@ -169,6 +173,23 @@ LAYERS: dict[str, Layers] = {
     **same(
         ["detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"],
         layers([USUAL], norm=[1e-5], dropout=[0.1], heads=8),  # Carion et al. 2020, appendix A.4
+    ),
+    "maskformer_tiny": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
+    "maskformer_resnet18": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=8),
+    **same(
+        ["maskformer_resnet50", "maskformer_resnet101"],
+        layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], dropout=[0.1], heads=8),
+    ),
+    # the authors' configurations of Swin: DROP_PATH_RATE 0.3
+    "maskformer_swin_t": layers(group=[(32, 1e-5)], norm=[1e-5], dropout=[0.1], drop_path=0.3, heads=8),
+    "mask2former_tiny": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
+    **same(
+        ["mask2former_resnet18", "mask2former_resnet50", "mask2former_resnet101"],
+        layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=8),
+    ),
+    **same(
+        [f"mask2former_swin_{size}" for size in "tsbl"],
+        layers(group=[(32, 1e-5)], norm=[1e-5], drop_path=0.3, heads=8),
     ),
     "gan": layers([USUAL], dropout=[0.3], slope=0.2),
     **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
@@ -264,6 +285,11 @@ PICTURES: dict[str, Preprocess] = {
         for k, side in LITE_SQUARES.items()
     },
     **same([name for name in NAMES if name.endswith("_bit")], pictures(shorter=256, crop=(224, 224), **HALF)),
+    # torchvision; 224 of 248 pixels are timm's 0.9
+    **{
+        f"swin_{size}": pictures(shorter=shorter, crop=(224, 224), interpolation="bicubic")
+        for size, shorter in {"t": 232, "s": 246, "b": 238, "l": 248}.items()
+    },
     "anchor_kmeans": pictures(),
     "viola_jones": pictures(**BYTES),
     **same(["localizer_tiny", "ssd_tiny"], pictures(exact=(128, 128))),
@@ -292,6 +318,10 @@ PICTURES: dict[str, Preprocess] = {
     "centernet_3d_resnet18": within(None, 1280),  # Kitti's pictures are 1242 wide
     "detr_tiny": within(64, 128, 1),
     **same(["detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"], within(800, 1333, 1)),
+    **same(["maskformer_tiny", "mask2former_tiny"], within(128, 256)),
+    **same([f"maskformer_{name}" for name in ("resnet18", "resnet50", "resnet101", "swin_t")], within(800, 1333)),
+    **same([f"mask2former_resnet{depth}" for depth in (18, 50, 101)], within(800, 1333)),
+    **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
     "gan": pictures(exact=(28, 28), **HALF),
     **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
     **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
@@ -325,6 +355,7 @@ def test_squares_of_efficientnet_are_cut_as_timm_cuts_those_of_the_authors(numbe
 TORCHVISION = {  # whose first weights have the sizes of our builders
     "resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "alexnet", "vgg16", "vgg16_bn", "mobilenet_v2",
     "regnet_x_400mf", "regnet_y_400mf", "vit_b_16", "vit_b_32", "googlenet", "inception_v3",
+    "swin_t", "swin_s", "swin_b",
 }  # fmt: skip
 
 
@@ -383,6 +414,17 @@ EFFICIENT = {"alpha": 0.25, "gamma": 1.5, "delta": 0.1, "box_weight": 50.0, "pos
 SETS = {"class_weight": 1.0, "coordinate_weight": 5.0, "overlap_weight": 2.0, "no_object_weight": 0.1}
 WINDOWS = {"rules.positive_from": 0.5, "rules.background_below": 0.4, "positive_share": 0.25}
 
+FOCAL = {"alpha": 0.25, "gamma": 2.0}  # Cheng et al. 2021, section 3.2: as RetinaNet's
+MASKS = {"class_weight": 1.0, "mask_weight": 20.0, "dice_weight": 1.0, "no_object_weight": 0.1, **FOCAL}
+MASKS_AT_POINTS = {  # Cheng et al. 2022, section 4.1
+    "class_weight": 2.0,
+    "mask_weight": 5.0,
+    "dice_weight": 5.0,
+    "no_object_weight": 0.1,
+    "oversampling": 3.0,
+    "uncertain_share": 0.75,
+}
+
 CRITERIA: dict[str, dict[str, Any]] = {
     **same([name for name in NAMES if CATALOG[name].task.name == "classification"], {"smoothing": 0.0}),
     "googlenet": {"weight": 0.3, "smoothing": 0.0},  # Szegedy et al. 2015, section 5
@@ -423,7 +465,20 @@ CRITERIA: dict[str, dict[str, Any]] = {
     **same([name for name in NAMES if name.startswith("detr_")], SETS),
     # torchvision's training weighs the second head by a half; labels count all of VOC's classes
     **same([name for name in NAMES if CATALOG[name].task.name == "semantic"], {"auxiliary_weight": 0.5}),
+    **same([name for name in NAMES if name.startswith("maskformer_")], MASKS),
+    "mask2former_tiny": {**MASKS_AT_POINTS, "points": 1024},
+    "mask2former_resnet18": {**MASKS_AT_POINTS, "points": 4096},
+    **same(
+        [name for name in NAMES if name.startswith(("mask2former_resnet50", "mask2former_resnet101"))],
+        {**MASKS_AT_POINTS, "points": 112 * 112},
+    ),
+    **same([f"mask2former_swin_{size}" for size in "tsbl"], {**MASKS_AT_POINTS, "points": 112 * 112}),
 }
+
+
+def panoptic(score: float, *, only_inside: bool) -> dict[str, Any]:
+    return {"score_threshold": score, "overlap_threshold": 0.8, "only_inside": only_inside}
+
 
 PEAKS = {"score_threshold": 0.0, "detections_per_image": 100, "window": 3}  # Zhou et al. 2019, section 4: 3 x 3, 100
 DECODERS: dict[str, dict[str, Any]] = {
@@ -450,6 +505,12 @@ DECODERS: dict[str, dict[str, Any]] = {
     ),
     **same(["centernet_3d_tiny", "centernet_3d_resnet18"], prefixed("objects", PEAKS)),
     **same([name for name in NAMES if name.startswith("detr_")], {"score_threshold": 0.0}),
+    # OBJECT_MASK_THRESHOLD and OVERLAP_THRESHOLD of the authors' configurations; small ones are less sure
+    **same(["maskformer_tiny", "maskformer_resnet18"], panoptic(0.5, only_inside=False)),
+    **same([f"maskformer_{name}" for name in ("resnet50", "resnet101", "swin_t")], panoptic(0.8, only_inside=False)),
+    **same(["mask2former_tiny", "mask2former_resnet18"], panoptic(0.5, only_inside=True)),
+    **same([f"mask2former_{name}" for name in ("resnet50", "resnet101")], panoptic(0.8, only_inside=True)),
+    **same([f"mask2former_swin_{size}" for size in "tsbl"], panoptic(0.8, only_inside=True)),
 }
 
 

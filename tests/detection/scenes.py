@@ -42,13 +42,17 @@ def target(boxes: object, labels: Sequence[int] | Tensor | None = None, crowd: S
 def targets_of_every_kind(sizes: Sequence[tuple[int, int]]) -> list[Target]:
     """Return a target for each picture (H, W): no object, one, two of which one is a crowd, and again.
 
-    They have what every task asks for: a class of the picture, joints, boxes in space, a class of each pixel.
+    They have what every task asks for: a class of the picture, joints, boxes in space, segments (the boxes, on ground).
     """
     targets = []
     for row, size in enumerate(sizes):
         count = row % 3
         boxes = torch.tensor([[4.0, 4.0, 30.0 - row, 28.0 + row], [0.0, 10.0, 12.0, 33.0]])[:count]
         joints = torch.tensor([[9.0, 9], [6, 20], [20, 21]]).repeat(count, 1, 1)  # x, y
+        segments = torch.full(size, count + 1, dtype=torch.int32)
+        for number, (x0, y0, x1, y1) in enumerate(boxes.int().tolist(), 1):
+            segments[y0:y1, x0:x1] = number
+        classes = torch.tensor([0, *[1, 2][:count], 0], dtype=torch.uint8)[segments.long()]
         targets.append(
             {
                 "label": torch.tensor(count),
@@ -57,8 +61,9 @@ def targets_of_every_kind(sizes: Sequence[tuple[int, int]]) -> list[Target]:
                 "crowd": torch.tensor([False, True])[:count],
                 "keypoints": tv_tensors.KeyPoints(joints, canvas_size=size),  # type: ignore[call-arg]
                 "visibility": torch.full(joints.shape[:2], 2, dtype=torch.uint8),
+                "panoptic": tv_tensors.Mask(segments),
+                "semantic": tv_tensors.Mask(classes),
                 "boxes_3d": torch.tensor([[0.3, 0.2, 5.0, 1, 2, 0.5, 0.4]]).repeat(count, 1),
-                "semantic": tv_tensors.Mask(torch.arange(size[1], dtype=torch.uint8).expand(size) % 3),
             }
         )
     return targets

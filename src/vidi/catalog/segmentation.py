@@ -1,7 +1,17 @@
 """Chapter 5: from a picture to the class of each pixel, to instances, to both."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import DEEPLAB2, DEEPLAB3, DEEPLAB3_PLUS, FCN, MASK_RCNN, PATCHES, UNET
+from vidi.catalog.papers import (
+    DEEPLAB2,
+    DEEPLAB3,
+    DEEPLAB3_PLUS,
+    FCN,
+    MASK2FORMER,
+    MASK_RCNN,
+    MASKFORMER,
+    PATCHES,
+    UNET,
+)
 from vidi.catalog.tiny import (
     HANDS,
     SMALL_DEEPLAB,
@@ -9,12 +19,14 @@ from vidi.catalog.tiny import (
     SMALL_FCN,
     SMALL_FCN_VGG,
     SMALL_KEYPOINTS,
+    SMALL_MASK2FORMER,
+    SMALL_MASKFORMER,
     SMALL_MASKS,
     SMALL_PATCHES,
     SMALL_UNET,
 )
 from vidi.recipes.detection import TINY
-from vidi.recipes.segmentation import SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
+from vidi.recipes.segmentation import MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
     deeplabv3_curriculum_resnet50,
@@ -37,15 +49,33 @@ from vidi.segmentation.fcn import (
     fcn32_vgg16,
 )
 from vidi.segmentation.keypoint_rcnn import keypointrcnn_resnet18_fpn, keypointrcnn_resnet50_fpn, keypointrcnn_tiny
+from vidi.segmentation.mask2former import (
+    mask2former_resnet18,
+    mask2former_resnet50,
+    mask2former_resnet101,
+    mask2former_swin_b,
+    mask2former_swin_l,
+    mask2former_swin_s,
+    mask2former_swin_t,
+    mask2former_tiny,
+)
 from vidi.segmentation.mask_rcnn import (
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_tiny,
 )
+from vidi.segmentation.maskformer import (
+    maskformer_resnet18,
+    maskformer_resnet50,
+    maskformer_resnet101,
+    maskformer_swin_t,
+    maskformer_tiny,
+)
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
 from vidi.tasks.instance import INSTANCE
+from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
 
@@ -109,4 +139,29 @@ SEGMENTATION: dict[str, Entry] = {
     "keypointrcnn_resnet50_fpn": Entry(
         keypointrcnn_resnet50_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
     ),
+    "maskformer_tiny": Entry(
+        maskformer_tiny, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER, recipe=MASKS_TINY
+    ),
+    "maskformer_resnet18": Entry(maskformer_resnet18, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER),
+    "maskformer_resnet50": Entry(maskformer_resnet50, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER),
+    "maskformer_resnet101": Entry(
+        maskformer_resnet101, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER
+    ),
+    "maskformer_swin_t": Entry(maskformer_swin_t, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER),
+    "mask2former_tiny": Entry(
+        mask2former_tiny, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER, recipe=MASKS_TINY
+    ),
+    "mask2former_resnet18": Entry(
+        mask2former_resnet18, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER
+    ),
+    "mask2former_resnet50": Entry(
+        mask2former_resnet50, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER
+    ),
+    "mask2former_resnet101": Entry(
+        mask2former_resnet101, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER
+    ),
+    "mask2former_swin_t": Entry(mask2former_swin_t, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
+    "mask2former_swin_s": Entry(mask2former_swin_s, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
+    "mask2former_swin_b": Entry(mask2former_swin_b, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
+    "mask2former_swin_l": Entry(mask2former_swin_l, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
 }

@@ -11,6 +11,15 @@ SMALL_INCEPTION = {"categories": 3, "size": (64, 64), "stem": "small", "width": 
 SMALL_INCEPTION_RESNET = {**SMALL_INCEPTION, "blocks": (1, 1, 2)}
 SMALL_BIT = {"categories": 3, "size": (64, 64), "width": 32}
 SMALL_VIT = {"categories": 3, "size": (64, 64), "patch": 16, "width": 32, "depth": 2, "heads": 2}
+SMALL_SWIN = {
+    "categories": 3,
+    "size": (64, 64),
+    "side": 4,
+    "width": 16,
+    "depths": (2, 2),
+    "heads": (1, 2),
+    "drop_path": 0.0,
+}
 SMALL_DARKNET = {"categories": 3, "size": (64, 64), "width": 4}
 SMALL_ANYNET = {"categories": 3, "size": (32, 32)}
 SMALL_STAGES = {"categories": 3, "low": (16, 16), "high": (32, 32)}
@@ -63,6 +72,17 @@ SMALL_DETR = {
     "decoder_layers": 2,
     "dropout": 0.0,
 }
+SMALL_MASKFORMER = {
+    "categories": 7,
+    "things": 5,
+    "size": (64, 64),
+    "queries": 8,
+    "width": 32,
+    "hidden": 16,
+    "layers": 2,
+    "dropout": 0.0,
+}
+SMALL_MASK2FORMER = {**SMALL_MASKFORMER, "pixel_layers": 1, "pixel_hidden": 16, "points": 128}
 SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
 SMALL_RECURRENT = {"width": 16, "hidden": 16}
 SMALL_PATCHES = {"categories": 3, "width": 4, "stages": 2, "hidden": 8, "longest": 40}

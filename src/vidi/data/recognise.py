@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidi.data.faults import DataFaults, OnFault, check_choice
-from vidi.data.readers import class_folders, coco_json, label_pairs, npz, voc_layout, yolo_layout
+from vidi.data.readers import class_folders, coco_json, coco_panoptic, label_pairs, npz, voc_layout, yolo_layout
 from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.splits import Layout, Split, assign_splits
 from vidi.data.readers.vocabulary import by_name
@@ -27,6 +27,7 @@ class Reader(NamedTuple):
 
 READERS: dict[str, Reader] = {
     "npz": Reader(npz.find_layout, npz.NEEDS),
+    "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS),
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
     "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS),
     "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS),

@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from vidi.keys import KEYS, change_values, on_picture, row_of, typed_as, with_moved_masks, without_lost_joints
 from vidi.ops.masks import CodedMasks, has_pixels
+from vidi.ops.segments import without_objects
 from vidi.preprocess import Batch, Sample
 
 PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "identity", "boxes_3d", "boxes")
@@ -38,7 +39,11 @@ def drop_lost_objects(sample: Sample, *, smallest: float = 1.0) -> Sample:
     if "masks" in target:
         kept &= has_pixels(target["masks"])
     rows = {"boxes": boxes} | {name: target[name] for name in PER_OBJECT if name in target and name != "boxes"}
-    return image, {**target, **{name: typed_as(value, value[kept]) for name, value in rows.items()}}
+    left = {name: typed_as(value, value[kept]) for name, value in rows.items()}
+    if "panoptic" in target and not kept.all():  # whose ids are the objects' rows
+        plain = without_objects(target["panoptic"].as_subclass(Tensor), kept.as_subclass(Tensor))
+        left["panoptic"] = typed_as(target["panoptic"], plain)
+    return image, {**target, **left}
 
 
 class QuarterTurns(v2.Transform):

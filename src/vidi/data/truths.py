@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from vidi.data.world.names import JOINTS, SKELETON
+from vidi.ops.segments import segments_of
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.results.categories import Categories
 from vidi.results.classification import Classification
 from vidi.results.detections import Detections
+from vidi.results.panoptic_map import PanopticMap, Segment
 from vidi.results.result import Result
 from vidi.results.semantic_map import SemanticMap
 
@@ -51,11 +53,23 @@ def semantic_truth(target: Mapping[str, Any], categories: Categories) -> Semanti
     return SemanticMap(target["semantic"].as_subclass(Tensor), categories)
 
 
+def panoptic_truth(target: Mapping[str, Any], categories: Categories) -> PanopticMap:
+    """Return the segments of a picture as sure results, crowds among them."""
+    truth = segments_of(target)
+    columns = zip(truth.ids.tolist(), truth.labels.tolist(), truth.is_object.tolist(), strict=True)
+    found = tuple(Segment(number, label, 1.0, is_thing) for number, label, is_thing in columns)
+    ids = target["panoptic"].as_subclass(Tensor)
+    known = torch.isin(ids, truth.ids)  # all but void
+    return PanopticMap(torch.where(known, ids, 0).int(), found, categories)
+
+
 def truths(target: Mapping[str, Any], categories: Categories, semantic_categories: Categories) -> Iterator[Result]:
     """Yield all that can be drawn of what a target says: a picture's class, its objects, the class of each pixel."""
     if "label" in target:
         yield class_truth(target, categories)
     if "boxes" in target:
         yield object_truth(target, categories)
+    if "panoptic" in target and "semantic" in target:
+        yield panoptic_truth(target, semantic_categories)
     if "semantic" in target:
         yield semantic_truth(target, semantic_categories)

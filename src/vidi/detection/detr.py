@@ -36,7 +36,7 @@ from vidi.detection.targets import Objects, check_objects, named_categories, nam
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
 from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family, with_defaults
-from vidi.nn.attention import MultiHeadAttention
+from vidi.nn.attention import draw_as_one_matrix
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
 from vidi.nn.transformer import Decoder, Encoder
@@ -130,10 +130,7 @@ class Detr(nn.Module):
         self.queries = nn.Parameter(torch.randn(queries, width))
         self.class_head = nn.Linear(width, outputs + 1)
         self.box_head = BoxHead(width)
-        for module in self.modules():
-            if isinstance(module, MultiHeadAttention):
-                for linear in (module.query, module.key, module.value):  # in the paper's code one matrix of 3 D rows
-                    nn.init.xavier_uniform_(linear.weight, gain=2**-0.5)
+        draw_as_one_matrix(self)
 
     def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> DetrOutputs:
         """Return what all queries see; `mask` is True on pixels of the images, None where nothing is padding."""
@@ -227,11 +224,7 @@ class DetrCriterion:
 
         wanted = torch.full((B, L, Q), outs - 1, device=logits.device)
         wanted[image, layer, pairs.row] = objects.outputs[image, pairs.column]
-        weights = logits.new_ones(outs)
-        weights[-1] = self.no_object_weight
-        entropy = cross_entropy(logits.flatten(0, 2), wanted.flatten(), class_weights=weights, reduction="none")
-        class_sums = entropy.view(B, L, Q).sum((0, 2))  # L
-        terms = {"classification": self.class_weight * class_sums / step.mean(weights[wanted].sum((0, 2)))}
+        terms = {"classification": self.class_weight * class_losses(logits, wanted, self.no_object_weight, step)}
 
         number = step.normaliser(boxes.new_tensor(float(sum(objects.counts))))
         found = boxes[image, layer, pairs.row]  # P 4
@@ -291,6 +284,19 @@ class DetrCriterion:
             overlap = {"iou": iou_loss(*corners, eps=0, reduction="none")}
         weighted = {name: self.coordinate_weight * losses for name, losses in apart.items()}
         return weighted | {name: self.overlap_weight * losses for name, losses in overlap.items()}
+
+
+def class_losses(
+    logits: Float[Tensor, "B L Q C"], wanted: Int64[Tensor, "B L Q"], no_object_weight: float, step: Step
+) -> Float[Tensor, " L"]:
+    """Return the cross-entropy of all queries after each decoder layer, divided by the sum of their weights.
+
+    A query that is to be "no object", the last class, weighs `no_object_weight`, every other 1.
+    """
+    weights = logits.new_ones(logits.shape[-1])
+    weights[-1] = no_object_weight
+    entropy = cross_entropy(logits.flatten(0, 2), wanted.flatten(), class_weights=weights, reduction="none")
+    return entropy.view(wanted.shape).sum((0, 2)) / step.mean(weights[wanted].sum((0, 2)))
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -199,6 +199,14 @@ class MultiHeadAttention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B N (h d) -> B h N d
 
 
+def draw_as_one_matrix(network: nn.Module) -> None:
+    """Draw queries, keys and values of every attention anew, as the one matrix of 3 D rows that DETR's code has."""
+    for module in network.modules():
+        if isinstance(module, MultiHeadAttention):
+            for linear in (module.query, module.key, module.value):
+                nn.init.xavier_uniform_(linear.weight, gain=2**-0.5)
+
+
 def fused_attention(
     queries: Float[Tensor, "B h N d_K"],
     context: KeysAndValues,

@@ -15,8 +15,7 @@ Differs from the notes: RoIPool's bin i of H over h cells covers floor(i h/H) to
 overlap, instead of one kernel and stride; the level of a box is rounded down, not up.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -27,6 +26,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vidi.ops.boxes import box_area
+from vidi.ops.threads import share
 
 PARALLEL_FROM = 1_000_000
 """Pooled numbers above which the threads that torch has share the work."""
@@ -211,7 +211,7 @@ class _Align(torch.autograd.Function):
                 where = regions.images, regions.starts, regions.steps, regions.points
                 roi_kernels.align(flat, shape, part, *where, pooled)
 
-            _share(work, np.array_split(rows, _workers(pooled)))
+            share(work, np.array_split(rows, _workers(pooled)))
         return torch.from_numpy(pooled).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -241,7 +241,7 @@ class _Align(torch.autograd.Function):
                 roi_kernels.align_backward(pooled, shape, rows, *where, ends, flat)
 
             if len(rows):
-                _share(work, np.array_split(np.arange(C), _workers(pooled)))  # no two threads write to one number
+                share(work, np.array_split(np.arange(C), _workers(pooled)))  # no two threads write to one number
             results.append(torch.from_numpy(cells).permute(0, 3, 1, 2))
         return None, None, *results
 
@@ -337,7 +337,7 @@ class _Pool(torch.autograd.Function):
         def work(rows: np.ndarray) -> None:
             roi_kernels.pool(cells, rows, ctx.images, tops, bottoms, lefts, rights, pooled, best)
 
-        _share(work, np.array_split(np.arange(len(images)), _workers(pooled)))
+        share(work, np.array_split(np.arange(len(images)), _workers(pooled)))
         return torch.from_numpy(pooled).permute(0, 3, 1, 2)
 
     @staticmethod
@@ -353,7 +353,7 @@ class _Pool(torch.autograd.Function):
             ends = int(channels[0]), int(channels[-1]) + 1
             roi_kernels.pool_backward(pooled, ctx.images, ctx.best, ends, cells)
 
-        _share(work, np.array_split(np.arange(C), _workers(pooled)))
+        share(work, np.array_split(np.arange(C), _workers(pooled)))
         return torch.from_numpy(cells.reshape(B, H, W, C)).permute(0, 3, 1, 2), *(None,) * 6
 
 
@@ -403,17 +403,6 @@ def _channels_last(features: Tensor) -> np.ndarray:
 
 def _workers(pooled: np.ndarray) -> int:
     return torch.get_num_threads() if pooled.size >= PARALLEL_FROM else 1
-
-
-def _share(work: Callable[[np.ndarray], None], parts: Sequence[np.ndarray]) -> None:
-    """Do the parts that are not empty, one thread each: the kernels release Python's lock."""
-    parts = [part for part in parts if len(part)]
-    if len(parts) <= 1:
-        for part in parts:
-            work(part)
-        return
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(work, parts))
 
 
 def _check_size(size: tuple[int, int]) -> None:

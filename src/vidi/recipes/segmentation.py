@@ -38,3 +38,49 @@ SEMANTIC_FINE_TUNED = replace(
     SEMANTIC_FROM_SCRATCH, epochs=40, learning_rate=2e-4, backbone_rate=0.1, weight_decay=1e-4
 )
 """`vidi train deeplabv3_resnet50 --weights torchvision/coco_with_voc_labels_v1 --data roads/`."""
+
+PANOPTIC = Recipe(
+    epochs=50,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-4,
+    backbone_rate=0.1,
+    weight_decay=0.05,
+    schedule="step",
+    milestones=(0.9, 0.95),
+    clip=0.01,
+    norm_momentum=NORM_MOMENTUM,
+    augment="resized_crop",
+    validate_every=5,
+)
+"""`vidi train mask2former_resnet50 --backbone-weights resnet50/torchvision/imagenet1k_v1 --data coco/`: the paper's."""
+
+PANOPTIC_FINE_TUNED = Recipe(
+    epochs=20,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=5e-5,
+    backbone_rate=0.1,
+    weight_decay=0.05,
+    warmup=0.05,
+    clip=0.01,
+    norm_momentum=NORM_MOMENTUM,
+    augment="flip",
+    validate_every=2,
+)
+"""`vidi train mask2former_resnet50 --weights FILE --data photos/`: from weights that know segments."""
+
+MASKS_TINY = Recipe(
+    epochs=30,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    warmup=0.05,
+    clip=1.0,
+    norm_momentum=NORM_MOMENTUM,
+    augment="flip",
+    world_scenes=1500,
+    validate_every=5,
+)
+"""`vidi train mask2former_tiny` and `maskformer_tiny` on the world at 128 pixels."""

@@ -7,6 +7,7 @@ from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
 from vidi.tasks.generation import GENERATION
 from vidi.tasks.instance import INSTANCE
+from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
 from vidi.tasks.translation import TRANSLATION
@@ -19,6 +20,7 @@ TASKS: dict[str, Task] = {
     "instance": INSTANCE,
     "detection_3d": DETECTION_3D,
     "semantic": SEMANTIC,
+    "panoptic": PANOPTIC,
     "generation": GENERATION,
     "anchors": ANCHORS,
     "windows": WINDOWS,

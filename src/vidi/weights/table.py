@@ -5,7 +5,8 @@ OTHER         model -> layouts of files that carry no digest, or are published f
 ORDERS        model -> order of Darknet's files, where it is not that in which the network was put together
 """
 
-from vidi.backbones import vit
+from vidi.backbones import swin, vit
+from vidi.segmentation import mask2former, maskformer
 from vidi.weights.darknet_files import Order
 from vidi.weights.layouts import Layout
 from vidi.weights.published import Published
@@ -21,6 +22,7 @@ from vidi.weights.tables import (
     timm_mobilenet,
     timm_resnet,
     timm_senet,
+    timm_swin,
     timm_vit,
     torchvision_alexnet,
     torchvision_efficientnet,
@@ -35,9 +37,12 @@ from vidi.weights.tables import (
     torchvision_retinanet,
     torchvision_segmentation,
     torchvision_ssd,
+    torchvision_swin,
     torchvision_vgg,
     torchvision_vit,
     transformers_detr,
+    transformers_mask2former,
+    transformers_maskformer,
     transformers_vit,
 )
 
@@ -59,6 +64,7 @@ PUBLISHED: dict[str, Published] = {
     **torchvision_regnet.PUBLISHED,
     **torchvision_vit.PUBLISHED,
     **timm_vit.PUBLISHED,
+    **torchvision_swin.PUBLISHED,
     **timm_darknet.PUBLISHED,
     **torchvision_retinanet.PUBLISHED,
     **torchvision_segmentation.PUBLISHED,
@@ -71,8 +77,13 @@ PUBLISHED: dict[str, Published] = {
 }
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
+SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18")
+SMALL_MASK2FORMERS = ("mask2former_tiny", "mask2former_resnet18")
 OTHER: dict[str, tuple[Layout, ...]] = {
+    **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
+    **dict.fromkeys((*maskformer.BACKBONES, *SMALL_MASKFORMERS), (transformers_maskformer.LAYOUT,)),
+    **dict.fromkeys((*mask2former.BACKBONES, *SMALL_MASK2FORMERS), (transformers_mask2former.LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
 ORDERS = {"yolov3": darknet_yolo.YOLOV3, "yolov3_small": darknet_yolo.YOLOV3_SMALL}

@@ -1,0 +1,337 @@
+"""Mask classification: a set of masks with a class each, from which every kind of segmentation follows (notes 5.3.2).
+
+Cheng, Schwing, Kirillov 2021, "Per-Pixel Classification is Not All You Need for Semantic Segmentation", arXiv
+2107.06278: what its network, and that of Mask2Former, give; what they are compared with; what follows from it.
+
+    outputs    class_logits B Q K+1 ("no object" last), mask_logits B Q H/4 W/4, and both after each decoder layer
+    truth      the segments of a target, things and stuff alike: M masks with a class each; crowds are no segments
+    loss       queries and segments matched one to one; class, mask and overlap terms, for every decoder layer
+    panoptic   each pixel to the mask i with the largest p_i(c_i) m_i(u, v)
+    semantic   each pixel to the class c with the largest sum over i of p_i(c) m_i(u, v)
+    instances  the best (query, class) pairs, each with its own mask; masks may overlap
+
+Differs from the notes: they give the first rule alone, the semantic one is the better of the two where only the class
+of a pixel counts (paper, table 8).
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int32, Int64
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from vidi.detection.detr import class_losses
+from vidi.detection.targets import named_categories, named_outputs
+from vidi.model import Losses, Step, in_float32
+from vidi.ops.assignment import Assignment, assign
+from vidi.ops.masks import boxes_of_masks
+from vidi.ops.segments import segments_of
+from vidi.preprocess import Batch, Placement
+from vidi.results.categories import Categories
+from vidi.results.detections import Detections
+from vidi.results.panoptic_map import PanopticMap, Segment
+from vidi.results.semantic_map import SemanticMap
+
+STRIDE = 4  # pixels of the canvas for each of a mask
+NOT_FINITE = 1e6  # the cost of a pair that has none, far above all others
+
+
+class MaskOutputs(NamedTuple):
+    """What the heads say of every query after the last decoder layer, and after each of the L - 1 before it."""
+
+    class_logits: Float[Tensor, "B Q K+1"]  # "no object" last
+    mask_logits: Float[Tensor, "B Q h w"]  # a quarter of the canvas
+    auxiliary_class_logits: Float[Tensor, "B L-1 Q K+1"]
+    auxiliary_mask_logits: Float[Tensor, "B L-1 Q h w"]
+
+    @classmethod
+    def of_layers(
+        cls, class_logits: Float[Tensor, "B L Q C"], mask_logits: Float[Tensor, "B L Q h w"]
+    ) -> "MaskOutputs":
+        """Sort what all layers say."""
+        return cls(class_logits[:, -1], mask_logits[:, -1], class_logits[:, :-1], mask_logits[:, :-1])
+
+    def layers(self) -> tuple[Float[Tensor, "B L Q C"], Float[Tensor, "B L Q h w"]]:
+        """Return the logits of classes and of masks after every layer, the last one last."""
+        return (
+            torch.cat((self.auxiliary_class_logits, self.class_logits[:, None]), 1),
+            torch.cat((self.auxiliary_mask_logits, self.mask_logits[:, None]), 1),
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Criterion
+
+
+class PaddedSegments(NamedTuple):
+    """The ground truth of a batch on its canvas, with as many rows for every image as the richest has."""
+
+    masks: Bool[Tensor, "B M H W"]
+    outputs: Int64[Tensor, "B M"]  # the logit of each segment
+    counts: list[int]  # of the rows that count
+
+    @classmethod
+    def of(cls, batch: Batch, named: tuple[int, ...]) -> "PaddedSegments":
+        """Collect the segments of a batch; a ValueError for targets without maps, and classes without a logit."""
+        H, W = batch.images.shape[2:]
+        logit_of = torch.tensor(named, device=batch.images.device)
+        masks, outputs = [], []
+        for target in batch.targets:
+            segments = segments_of(target)
+            own = segments.masks(target["panoptic"].as_subclass(Tensor))[~segments.crowd]
+            labels = segments.labels[~segments.crowd]
+            wrong = labels[labels >= len(named)]
+            if len(wrong):
+                raise ValueError(f"received a segment of class {int(wrong[0])}, expected 0..{len(named) - 1}")
+            masks.append(F.pad(own, (0, W - own.shape[2], 0, H - own.shape[1])))
+            outputs.append(logit_of[labels])
+        padded = pad_sequence(masks, batch_first=True), pad_sequence(outputs, batch_first=True)
+        return cls(*padded, [len(rows) for rows in masks])
+
+
+class Matched(NamedTuple):
+    """Pairs of queries and segments: after which layer, of which image."""
+
+    layer: Int64[Tensor, " N"]
+    mask_logits: Float[Tensor, "N h w"]
+    masks: Bool[Tensor, "N H W"]
+
+
+@dataclass(frozen=True)
+class MaskCriterion:
+    """The loss of a set of masks (section 3.2 of the paper), of the last decoder layer and the sum of those before it.
+
+    Every layer is matched for itself, at the cost -p[c] and the losses of the masks, with the weights of the losses.
+    Class terms are divided by the weights of all queries (1, and `no_object_weight` for those without a segment), mask
+    terms by the number of segments in the batch, at least 1; both are means over processes.
+    """
+
+    named: tuple[int, ...]  # the logits that a category has; labels count these
+    class_weight: float
+    mask_weight: float  # of the losses of pixels
+    dice_weight: float
+    no_object_weight: float
+
+    @abstractmethod
+    def mask_costs(
+        self, mask_logits: Float[Tensor, "B L Q h w"], segments: PaddedSegments, step: Step
+    ) -> Float[Tensor, "B L Q M"]:
+        """Return the cost of every query's mask for every segment of its image, weights applied."""
+
+    @abstractmethod
+    def mask_terms(self, pairs: Matched, step: Step) -> dict[str, Float[Tensor, " N"]]:
+        """Return the losses "mask" and "dice" of matched masks, weights applied."""
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.compare(network(*batch.inputs), batch, step)
+
+    @in_float32
+    def compare(self, outputs: MaskOutputs, batch: Batch, step: Step) -> Losses:
+        """Return the losses of a batch whose targets hold panoptic, semantic and maybe crowd.
+
+        They are "classification", "mask" and "dice", and the same with "auxiliary_" before them where the decoder has
+        more than one layer. Maps that are missing, and classes beyond the network's, are a ValueError.
+        """
+        logits, masks = outputs.layers()
+        B, L, Q, outs = logits.shape
+        segments = PaddedSegments.of(batch, self.named)
+        pairs = self.match(logits, masks, segments, step)
+        image, layer = pairs.problem // L, pairs.problem % L
+
+        wanted = torch.full((B, L, Q), outs - 1, device=logits.device)
+        wanted[image, layer, pairs.row] = segments.outputs[image, pairs.column]
+        terms = {"classification": self.class_weight * class_losses(logits, wanted, self.no_object_weight, step)}
+
+        number = step.normaliser(masks.new_tensor(float(sum(segments.counts))))
+        found = Matched(layer, masks[image, layer, pairs.row], segments.masks[image, pairs.column])
+        for name, losses in self.mask_terms(found, step).items():
+            terms[name] = losses.new_zeros(L).index_add(0, layer, losses) / number
+        auxiliary = {f"auxiliary_{name}": values[:-1].sum() for name, values in terms.items()} if L > 1 else {}
+        return {name: values[-1] for name, values in terms.items()} | auxiliary
+
+    @torch.no_grad()
+    def match(
+        self,
+        class_logits: Float[Tensor, "B L Q C"],
+        mask_logits: Float[Tensor, "B L Q h w"],
+        segments: PaddedSegments,
+        step: Step,
+    ) -> Assignment:
+        """Return which query (row) stands for which segment (column), after every layer of every image (problem)."""
+        _, L, Q, _ = class_logits.shape
+        counts = [count for count in segments.counts for _ in range(L)]
+        if not sum(counts):  # torch resizes and samples no empty stack of masks
+            return assign(class_logits.new_zeros(len(counts), Q, 0), counts)
+        outputs = segments.outputs[:, None, None].expand(-1, L, Q, -1)  # B L Q M
+        likely = class_logits.softmax(-1).gather(3, outputs)
+        costs = self.mask_costs(mask_logits, segments, step) - self.class_weight * likely
+        return assign(costs.nan_to_num(nan=NOT_FINITE).flatten(0, 1), counts)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# From masks to the three kinds of segmentation
+
+
+def semantic_scores(probabilities: Float[Tensor, "Q K"], masks: Float[Tensor, "Q H W"]) -> Float[Tensor, "K H W"]:
+    """Return the sum over all masks of p_i(c) m_i(u, v) (section 3.4, semantic inference)."""
+    return torch.einsum("qk,qhw->khw", probabilities, masks)
+
+
+def best_masks(scores: Float[Tensor, " N"], masks: Float[Tensor, "N H W"]) -> Int64[Tensor, "H W"]:
+    """Return for each pixel the mask with the largest p_i(c_i) m_i(u, v) (section 3.4, general inference)."""
+    return (scores[:, None, None] * masks).argmax(0)
+
+
+def panoptic_segments(
+    scores: Float[Tensor, " N"],
+    labels: Int64[Tensor, " N"],
+    masks: Float[Tensor, "N H W"],
+    *,
+    things: frozenset[int],
+    overlap_threshold: float = 0.8,
+    only_inside: bool = False,
+) -> tuple[Int32[Tensor, "H W"], list[Segment], int]:
+    """Give each pixel to a mask, and leave out masks of which too little is left; pieces of one stuff are joined.
+
+    Args:
+        scores: p_i(c_i) of masks that are not "no object".
+        labels: c_i.
+        masks: m_i, in [0, 1].
+        things: labels whose masks stay apart.
+        overlap_threshold: the least share of a mask (its pixels of 0.5 and more) that it must be given.
+        only_inside: whether a mask gets none of the pixels where it is below 0.5 (Mask2Former).
+
+    Returns:
+        The map of ids, its segments, and how many masks were left out because others hid them.
+    """
+    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
+    segments: list[Segment] = []
+    if not len(masks):
+        return ids, segments, 0
+    owner, inside = best_masks(scores, masks), masks >= 0.5
+    hidden, stuff = 0, {}
+    for row, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
+        given, whole = owner == row, int(inside[row].sum())
+        area = int(given.sum())
+        if only_inside:
+            given = given & inside[row]
+        if not area or not whole or area < overlap_threshold * whole or not given.any():
+            hidden += 1
+        elif label in stuff:
+            ids[given] = stuff[label]
+        else:
+            segments.append(Segment(len(segments) + 1, label, score, label in things))
+            ids[given] = len(segments)
+            if label not in things:
+                stuff[label] = len(segments)
+    return ids, segments, hidden
+
+
+@dataclass(frozen=True)
+class MaskDecode:
+    """What the three decoders share."""
+
+    categories: Categories  # of all logits but the last; those without a name are dropped
+    things: frozenset[int]  # the labels of things; labels count the categories with a name
+
+    def probabilities(self, outputs: MaskOutputs) -> Float[Tensor, "B Q C"]:
+        """Return the probabilities of the named classes, and of "no object"."""
+        kept = [*named_outputs(self.categories), len(self.categories)]
+        return outputs.class_logits.softmax(-1)[..., kept]
+
+    @staticmethod
+    def masks(logits: Float[Tensor, "N h w"], placement: Placement) -> Float[Tensor, "N H W"]:
+        """Return masks in [0, 1] in the pixels of the original."""
+        if not len(logits):
+            return logits.new_zeros(0, *placement.original)
+        canvas = F.interpolate(logits[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+        return placement.map_to_original(canvas).sigmoid()
+
+
+@dataclass(frozen=True)
+class PanopticDecode(MaskDecode):
+    """Sure masks that are not hidden by others: one segment each, pieces of one stuff joined."""
+
+    score_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    only_inside: bool = False
+
+    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[PanopticMap]:
+        names, results = named_categories(self.categories), []
+        scores, labels = self.probabilities(outputs).max(-1)  # B Q
+        for image, placement in enumerate(placements):
+            nothing = labels[image] == len(names)
+            kept = ~nothing & (scores[image] > self.score_threshold)
+            masks = self.masks(outputs.mask_logits[image, kept], placement)
+            ids, segments, hidden = panoptic_segments(
+                scores[image, kept],
+                labels[image, kept],
+                masks,
+                things=self.things,
+                overlap_threshold=self.overlap_threshold,
+                only_inside=self.only_inside,
+            )
+            absent = int(nothing.sum())
+            unsure = len(kept) - absent - int(kept.sum())
+            fallen = {"without an object": absent, "below the score": unsure, "hidden by others": hidden}
+            results.append(PanopticMap(ids, tuple(segments), names, fallen))
+        return results
+
+
+@dataclass(frozen=True)
+class SemanticDecode(MaskDecode):
+    """The class of each pixel, by all masks together."""
+
+    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[SemanticMap]:
+        probabilities, names = self.probabilities(outputs)[..., :-1], named_categories(self.categories)
+        results = []
+        for image, placement in enumerate(placements):
+            scores = semantic_scores(probabilities[image], self.masks(outputs.mask_logits[image], placement))
+            results.append(SemanticMap(scores.argmax(0).to(torch.uint8), names))
+        return results
+
+
+@dataclass(frozen=True)
+class InstanceDecode(MaskDecode):
+    """The best pairs of query and thing, scored by the class and by how sure the mask is of its pixels."""
+
+    detections_per_image: int = 100
+    score_threshold: float = 0.0
+
+    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[Detections]:
+        names, results = named_categories(self.categories), []
+        things = torch.tensor(sorted(self.things), dtype=torch.int64, device=outputs.class_logits.device)
+        probabilities = self.probabilities(outputs)[..., things].flatten(1)  # B QT
+        for image, placement in enumerate(placements):
+            best, pair = probabilities[image].topk(min(self.detections_per_image, probabilities.shape[1]))
+            masks = self.masks(outputs.mask_logits[image, pair // len(things)], placement)
+            inside = masks > 0.5
+            pixels = inside.flatten(1).sum(1)
+            scores = best * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
+            kept = (pixels > 0) & (scores >= self.score_threshold)
+            found = inside[kept]
+            labels = things[pair[kept] % len(things)]
+            results.append(Detections(boxes_of_masks(found), scores[kept], labels, names, found))
+        return results
+
+
+def thing_labels(things: int | tuple[str, ...], names: Categories) -> frozenset[int]:
+    """Return which labels are things, given their names or the number of the first categories that are.
+
+    Raises:
+        ValueError: for names that no category has, and a number that is not 0..K.
+    """
+    known = named_categories(names)
+    if isinstance(things, int):
+        if not 0 <= things <= len(known):
+            raise ValueError(f"received things={things}, expected 0..{len(known)}, the number of categories")
+        return frozenset(range(things))
+    unknown = [name for name in things if name not in known]
+    if unknown:
+        raise ValueError(f"received the things {', '.join(map(repr, unknown))}, expected names of categories")
+    return frozenset(known.index(name) for name in things)

@@ -1,0 +1,61 @@
+"""Panoptic segmentation: the class of every pixel, things one by one, stuff in one piece."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vidi import files
+from vidi.data.truths import panoptic_truth
+from vidi.engine.datasets import WORLD, categories_of, semantic_categories_of
+from vidi.engine.task import Task
+from vidi.metrics.panoptic import PanopticEvaluator, PanopticScores
+from vidi.recipes.segmentation import PANOPTIC as RECIPE
+from vidi.recipes.segmentation import PANOPTIC_FINE_TUNED
+from vidi.results.categories import Categories
+from vidi.results.panoptic_map import PanopticMap
+
+
+class PanopticScorer:
+    """Panoptic, segmentation and recognition quality: of all classes that occur, of things, and of stuff."""
+
+    headline = "pq"
+    keys: tuple[str, ...] = ("panoptic", "semantic", "crowd")
+
+    def __init__(self, categories: Categories):
+        self.categories = categories
+        self.evaluator = PanopticEvaluator(len(categories))
+        self.scores: PanopticScores | None = None
+
+    def update(self, results: Sequence[PanopticMap], targets: Sequence[Mapping[str, Any]]) -> None:
+        self.evaluator.update(results, targets)
+
+    def compute(self) -> dict[str, float]:
+        self.scores = self.evaluator.compute()
+        return self.scores.numbers()
+
+    def write_plots(self, folder: Path) -> None:
+        """Write `panoptic_quality.csv`: the qualities of each class that occurs, the best first."""
+        if self.scores is None:
+            return
+        order = (-self.scores.pq).argsort(kind="stable")
+        qualities = {"pq": self.scores.pq, "sq": self.scores.sq, "rq": self.scores.rq}
+        rows = [
+            {"class": self.categories[k] or f"unnamed {k}", **{name: float(q[k]) for name, q in qualities.items()}}
+            for k in order[self.scores.occurs[order]].tolist()
+        ]
+        files.write_csv(folder / "panoptic_quality.csv", rows)
+
+
+PANOPTIC = Task(
+    name="panoptic",
+    needs=("panoptic", "semantic"),
+    uses=("crowd",),
+    says={"categories": semantic_categories_of, "things": categories_of},
+    result=PanopticMap,
+    scorer=PanopticScorer,
+    truth=panoptic_truth,
+    moves=("none", "flip", "resized_crop"),
+    built_in={"world": WORLD},
+    recipe=RECIPE,
+    fine_tuning=PANOPTIC_FINE_TUNED,
+)
