@@ -370,8 +370,8 @@ class CocoEvaluator:
         predictions = (np.concatenate(column) for column in zip(*(image.predictions for image in seen), strict=True))
         counts = [len(one.truths[0]) for one in seen]
         return coco_scores(
-            Truths(truth_image, *truths),
-            Predictions(image, *predictions),
+            Truths(truth_image, *truths, masks=None),
+            Predictions(image, *predictions, masks=None),
             images=len(seen),
             categories=self.categories,
             kind=self.kind,
