@@ -1,4 +1,4 @@
-"""The compiled climb of mean shift: every point to where it comes to rest."""
+"""The compiled climb of mean shift: every start to where it comes to rest."""
 
 import math
 from typing import no_type_check
@@ -12,13 +12,19 @@ _FAR = 36.0  # squared bandwidths from which on a Gaussian counts for nothing: e
 @njit(cache=True, nogil=True, error_model="numpy")
 @no_type_check
 def climb(
-    points: np.ndarray, weights: np.ndarray, bandwidth: float, gaussian: bool, tolerance: float, rounds: int
+    points: np.ndarray,
+    weights: np.ndarray,
+    starts: np.ndarray,
+    bandwidth: float,
+    gaussian: bool,
+    tolerance: float,
+    rounds: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each point (N D) ends, and the density there (N)."""
-    N, D = points.shape
-    ended, density = points.copy(), np.zeros(N)
+    """Return where each start (S D) ends, climbing the density of points (N D), and the density there (S)."""
+    S, D = starts.shape
+    ended, density = starts.copy(), np.zeros(S)
     mean = np.empty(D)
-    for n in range(N):
+    for n in range(S):
         here = ended[n]
         for _ in range(rounds):
             _weighted_mean(points, weights, here, bandwidth, gaussian, mean)

@@ -62,7 +62,7 @@ def propose_joints(
     for joint, part in enumerate(parts):
         own = probabilities[:, part] > least
         weights = probabilities[own, part].double() * (points[own, 2].double() / focal) ** 2
-        modes = mean_shift(points[own], bandwidth, weights=weights)
+        modes = mean_shift(points[own], bandwidth, weights=weights, starts="cells")
         back = PUSH_BACK if push_back is None else float(push_back[joint])
         order = modes.mass.argsort(descending=True, stable=True)
         centres = modes.centres[order]
