@@ -4,7 +4,7 @@ Where `table` (N F) has no columns, feature f of sample n is the depth compariso
 way the values of one feature at the samples of one node are all that is kept.
 """
 
-from typing import no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from numba import njit
@@ -13,10 +13,12 @@ from vidi.segmentation.body_parts import background
 
 BACKGROUND = np.float32(background.BACKGROUND)
 GINI, ENTROPY = 0, 1
+# Called by kernels alone: without the wrappers for Python they are compiled in half the time.
+INNER: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _LEAST_GAP = np.float32(1e-7)  # between values of a feature that a threshold may separate, as in scikit-learn
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _draw(state, bound):
     """Draw a whole number below `bound` and move the state on (SplitMix64, Steele et al. 2014)."""
@@ -28,7 +30,7 @@ def _draw(state, bound):
     return np.int64(z % np.uint64(bound))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def depth_at(cells, start, height, width, y, x):
     """Return the depth of the pixel that the point (y, x) lies in, in a picture H W that begins at `start`."""
@@ -38,7 +40,7 @@ def depth_at(cells, start, height, width, y, x):
     return cells[start + i * width + j] if i < height and j < width else BACKGROUND
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def compare_depths(cells, frame, y, x, scale, theta):
     """Return D[x + u / D[x]] - D[x + v / D[x]] of the pixel whose centre is (y, x).
@@ -51,7 +53,7 @@ def compare_depths(cells, frame, y, x, scale, theta):
     return first - depth_at(cells, start, height, width, y + theta[1, 1] * scale, x + theta[1, 0] * scale)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _fill(values, rows, f, source):
     """Write feature f of some samples."""
@@ -67,7 +69,7 @@ def _fill(values, rows, f, source):
         values[k] = compare_depths(cells, frame, pixels[n, 1] + 0.5, pixels[n, 2] + 0.5, scales[n], theta)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def impurity(counts, total, criterion):
     """Return the entropy in bits, or the Gini index, of class counts."""
@@ -84,7 +86,7 @@ def impurity(counts, total, criterion):
     return 1.0 - result
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _below(low, high):
     """Return the largest float32 that is not above the middle of two values: by it they are told apart as by that."""
@@ -93,7 +95,7 @@ def _below(low, high):
     return np.nextafter(rounded, np.float32(-np.inf)) if np.float64(rounded) > middle else rounded
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _search_all(values, labels, counts, criterion, least):
     """Return the threshold of least impurity between two values of a feature, and that impurity times the samples."""
@@ -114,21 +116,31 @@ def _search_all(values, labels, counts, criterion, least):
     return threshold, best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _search_some(values, labels, counts, criterion, least, thresholds, state):
     """The same among thresholds that are the values of a few samples, drawn."""
     n, classes = len(values), len(counts)
     tried = np.empty(thresholds, np.float32)
-    for t in range(thresholds):
-        tried[t] = values[_draw(state, n)]
-    tried = np.unique(tried)
-    bins = np.zeros((len(tried) + 1, classes))
+    for t in range(thresholds):  # sorted as they are drawn
+        value, place = values[_draw(state, n)], t
+        while place > 0 and tried[place - 1] > value:
+            tried[place] = tried[place - 1]
+            place -= 1
+        tried[place] = value
+    bins = np.zeros((thresholds + 1, classes))
     for k in range(n):
-        bins[np.searchsorted(tried, values[k]), labels[k]] += 1  # how many tried ones are below the value
+        low, high = 0, thresholds
+        while low < high:  # how many tried ones are below the value
+            middle = (low + high) // 2
+            if tried[middle] < values[k]:
+                low = middle + 1
+            else:
+                high = middle
+        bins[low, labels[k]] += 1
     left, right = np.zeros(classes), counts.copy()
     best, threshold, below = np.inf, np.float32(0), 0.0
-    for t in range(len(tried)):
+    for t in range(thresholds):
         for c in range(classes):
             left[c] += bins[t, c]
             right[c] -= bins[t, c]
@@ -141,7 +153,7 @@ def _search_some(values, labels, counts, criterion, least, thresholds, state):
     return threshold, best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, **INNER)
 @no_type_check
 def _best_split(rows, labels, counts, source, features, plan, state, values, order):
     """Return feature (-1: none), threshold and impurity times samples of the best split of a node.
