@@ -56,14 +56,16 @@ def test_without_an_empty_room_reach_and_jumps_decide():
     depth = torch.full((40, 40), 6.0)
     depth[5:35, 15:25] = 2.5
     depth[10:14, 2:6] = 2.0  # a thing beside
-    depth[20:25, 18:22] = 1.9  # a hand before the body
+    depth[20:25, 18:22] = 2.0  # a hand before the body
+    depth[28:33, 24] = 3.0  # a leg behind
     depth[0:3] = 0.0
     depth[5:7, 30:40] = 0.3
     mask = person_mask(depth)
     expected = torch.zeros(40, 40, dtype=torch.bool)
     expected[5:35, 15:25] = True
     assert torch.equal(mask, expected)
-    depth[20:25, 18:22] = 3.2  # a hole in the body: behind it
+    assert not person_mask(depth, limb=0.4)[20:25, 18:22].any()
+    depth[20:25, 18:22] = 3.2  # a hole in the body, and the room behind it
     assert not person_mask(depth)[20:25, 18:22].any()
     assert person_mask(depth, jump=1.0)[20:25, 18:22].all()
     assert not person_mask(depth, farthest=2.2)[30, 20]

@@ -83,6 +83,7 @@ class BodyParts(Fitted, Predicts):
         skeleton: joints, each of which has the name of the part around it, and bones.
         fitting: of the forest.
         alone: whether everything that is measured is the person; else the person is told from the background.
+        farthest: metres, where a person can be who is not alone.
         bandwidth: of the joints' density, metres.
         least_probability: of pixels that count for a joint.
         preprocess: of depth images.
@@ -94,6 +95,7 @@ class BodyParts(Fitted, Predicts):
         skeleton: Skeleton,
         fitting: Fitting,
         alone: bool,
+        farthest: float,
         bandwidth: float,
         least_probability: float,
         preprocess: DepthPreprocess,
@@ -104,7 +106,8 @@ class BodyParts(Fitted, Predicts):
             raise ValueError(f"received joints without a part of their name: {', '.join(missing)}")
         self.categories, self.skeleton, self.fitting = categories, skeleton, fitting
         self.joint_parts = [categories.index(name) for name in skeleton.joints]
-        self.alone, self.bandwidth, self.least_probability = alone, bandwidth, least_probability
+        self.alone, self.farthest = alone, farthest
+        self.bandwidth, self.least_probability = bandwidth, least_probability
         self.preprocess = preprocess
         self.rounds: list[Round] = []
         self.register_learnt("offsets", torch.zeros(0, 2, 2))
@@ -233,7 +236,7 @@ class BodyParts(Fitted, Predicts):
         return [self._pose(forest, self._body(depth[0], camera)) for depth, camera in pictures]
 
     def _body(self, depth: Float[Tensor, "H W"], camera: Float[Tensor, "3 3"]) -> Body:
-        mask = depth > 0 if self.alone else person_mask(depth)
+        mask = depth > 0 if self.alone else person_mask(depth, farthest=self.farthest)
         return Body(remove_background(depth, mask), mask.nonzero(), camera)
 
     def _probabilities(self, forest: PixelForest, body: Body) -> Float[Tensor, "P K"]:
@@ -281,6 +284,7 @@ def body_parts(
     judged: int = 200,
     hardest: int = 20,
     alone: bool = True,
+    farthest: float = 4.5,
     bandwidth: float = BANDWIDTH,
     least_probability: float = LEAST_PROBABILITY,
 ) -> BodyParts:
@@ -303,6 +307,7 @@ def body_parts(
         judged: samples of a round.
         hardest: of them whose poses are varied.
         alone: whether everything that is measured is the person; else the person is told from the background.
+        farthest: metres, where a person can be who is not alone.
         bandwidth: of the density of joints, metres.
         least_probability: of pixels that count for a joint.
     """
@@ -322,6 +327,7 @@ def body_parts(
         Skeleton(joints, bones),
         fitting,
         alone,
+        farthest,
         bandwidth,
         least_probability,
         DepthPreprocess(),
