@@ -87,7 +87,7 @@ def test_cameras_are_the_targets_or_the_kinects():
     assert batch.inputs[0] is batch.depth
     assert batch.inputs[1][0, 0, 0] == 585 / 480 * 2
     assert torch.equal(batch.cameras[1], own)
-    assert torch.equal(batch.only(1).cameras, own[None])
+    assert torch.equal(batch.only(1).inputs[1], own[None])
     assert batch.to(torch.device("cpu")).targets[1]["intrinsics"].equal(own)
     with pytest.raises(ValueError, match="one size"):
         preprocess.collate([placed[0], preprocess.place(torch.ones(1, 4, 4), {})])

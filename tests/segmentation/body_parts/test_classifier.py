@@ -15,7 +15,6 @@ from vidi.api import predict_files
 from vidi.data.world.bodies import Bodies
 from vidi.data.world.depth_bodies import DepthBodies
 from vidi.engine.task import Task
-from vidi.model import Fitted
 from vidi.segmentation.body_parts.background import BACKGROUND
 from vidi.segmentation.body_parts.classifier import BodyParts, Fitting, body_parts
 from vidi.segmentation.body_parts.joint_proposals import PUSH_BACK
@@ -100,10 +99,9 @@ def test_coloured_pictures_with_depth_are_learnt_from_as_well():
 
 @pytest.mark.system("5.1.1-PIXELCLS")
 def test_learnt_buffers_and_the_numbers_of_the_paper(fitted):
-    assert isinstance(fitted, Fitted)
     names = {"offsets", "feature", "threshold", "left", "leaves", "roots", "importances", "push_back"}
     assert set(fitted.state_dict()) == names
-    assert fitted.importances.sum() == pytest.approx(1)
+    assert float(fitted.importances.sum()) == pytest.approx(1)
     assert fitted.offsets.shape == (80, 2, 2)
     paper = body_parts().fitting
     assert (paper.trees, paper.growth.depth, paper.candidates) == (3, 20, 2000)
@@ -149,14 +147,14 @@ def test_a_run_is_trained_scored_and_reads_files_of_sixteen_bits(tmp_path: Path)
     assert (run.folder / "confusion_matrix.png").exists()
     assert (run.folder / "mosaic.png").exists()
     scores = vidi.evaluate(run.folder, data="kinect", split="test")
-    assert scores["joint_found"] > 0.9
-    assert 0 < scores["joint_map"] < 1
+    assert float(scores["joint_found"]) > 0.9
+    assert 0 < float(scores["joint_map"]) < 1
     image, _ = DepthBodies(count=1, size=SIZE)[0]
     PIL.Image.fromarray((1000 * image[0].numpy()).round().astype(np.uint16)).save(tmp_path / "depth.png")
     PIL.Image.new("RGB", (80, 60)).save(tmp_path / "colours.png")
     model = vidi.load(run.folder)
     (_, picture, result), (_, nothing, error) = predict_files(model, [tmp_path / "depth.png", tmp_path / "colours.png"])
-    torch.testing.assert_close(picture, image, rtol=0, atol=0.0005001)
+    assert torch.equal(picture, (1000 * image.double()).round().div(1000).float())
     assert torch.equal(result.classes < 23, image[0] > 0)
     assert result.draw(picture).size == (480, 360)
     assert nothing is None
@@ -168,6 +166,6 @@ def test_a_run_is_trained_scored_and_reads_files_of_sixteen_bits(tmp_path: Path)
 def test_a_forest_finds_three_quarters_of_every_part_of_unseen_bodies(tmp_path: Path, learnt: Learnt):
     run = vidi.train("body_parts", out=tmp_path / "run", seed=SEED)
     scores = vidi.evaluate(run.folder, split="test")
-    learnt("part accuracy", scores["part_accuracy"], least=0.75)
-    learnt("joint mAP", scores["joint_map"], least=0.85)
-    learnt("joint error", scores["joint_error"], most=0.08)
+    learnt("part accuracy", float(scores["part_accuracy"]), least=0.75)
+    learnt("joint mAP", float(scores["joint_map"]), least=0.85)
+    learnt("joint error", float(scores["joint_error"]), most=0.08)

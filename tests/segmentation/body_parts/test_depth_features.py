@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.closeness import EXACT
+from tests.closeness import EXACT, FLOAT32, assert_close
 from vidi.segmentation.body_parts.background import BACKGROUND
 from vidi.segmentation.body_parts.depth_features import depth_features, draw_offsets, image_offset
 
@@ -90,7 +90,7 @@ def test_features_are_the_same_at_any_distance_and_resolution_but_for_those_that
         for focal in (200.0, 260.0):
             depth = torch.from_numpy(corner(away, focal)).float()
             found = depth_features(depth, middle, offsets, focal=focal)[0]
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+            assert_close(found, expected, FLOAT32)
     near, far = (torch.from_numpy(corner(away, 260.0)).float() for away in (1.5, 4.0))
     fixed = torch.tensor([[[0.65 * 260, 0], [0, 0]]])
     undivided = [depth_features(d, middle, fixed * d[2, 200] / 2)[0] for d in (near, far)]  # 84 pixels at both

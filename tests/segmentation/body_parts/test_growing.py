@@ -1,5 +1,7 @@
 """Trees, bags and forests against scikit-learn, and the numbers of the notes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
@@ -143,8 +145,9 @@ def test_a_forest_gives_the_probabilities_and_importances_of_scikit_learns():
     carried = joined([imported(one.tree_) for one in peer.estimators_])
     assert_close(carried.probabilities(fresh), peer.predict_proba(fresh))
     assert (carried.probabilities(fresh).argmax(1) == peer.predict(fresh)).all()
+    every: Any = None
     deep = RandomForestClassifier(
-        5, criterion="entropy", max_features=None, max_depth=3, min_samples_leaf=1, random_state=0
+        5, criterion="entropy", max_features=every, max_depth=3, min_samples_leaf=1, random_state=0
     ).fit(table, labels)
     replicas = [np.asarray(rows, np.int64) for rows in deep.estimators_samples_]
     grown = grow_forest(source_of_table(table), labels, CLASSES, Growth(depth=3), replicas=replicas)

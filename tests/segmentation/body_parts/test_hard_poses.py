@@ -52,6 +52,7 @@ def test_rounds_judge_what_was_never_seen_and_add_what_failed_most():
     assert history[0].accuracy[4] == 0
     everything = [*range(10), 14, 21, 28, 35]
     assert trained == [everything[:10], everything[:12], everything]
+    assert isinstance(last, Numbers)
     assert last.numbers == everything
 
 
@@ -79,4 +80,4 @@ def test_data_that_cannot_be_made_are_refused():
     with pytest.raises((TypeError, TypeCheckError), match=r"list|MakesBodies"):  # the tests' hook comes first
         body_parts(rounds=1, **SMALL).fit(samples)
     with pytest.raises(ValueError, match="hardest=3 of candidates=2"):
-        train_on_hard_poses(print, len, Numbers([1]), rounds=1, candidates=2, hardest=3)
+        train_on_hard_poses(print, np.asarray, Numbers([1]), rounds=1, candidates=2, hardest=3)

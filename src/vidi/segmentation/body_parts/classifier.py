@@ -89,6 +89,10 @@ class BodyParts(Fitted, Predicts):
         preprocess: of depth images.
     """
 
+    roots: Tensor
+    importances: Tensor
+    push_back: Tensor
+
     def __init__(
         self,
         categories: Categories,
