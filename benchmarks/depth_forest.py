@@ -98,7 +98,7 @@ def _ready_row(peer: RandomForestClassifier, forest: PixelForest, picture: PartP
         "vidi": lambda: forest.probabilities(picture.depth, pixels, picture.focal),
         "sklearn, ready features": lambda: peer.predict_proba(features),
     }
-    _check(forest.probabilities(picture.depth, pixels, picture.focal), peer.predict_proba(features))
+    _check(forest.probabilities(picture.depth, pixels, picture.focal), np.asarray(peer.predict_proba(features)))
     row = compare(f"the same, {len(pixels) // 1024}k pixels", contestants, rounds=5)
     return row.line("sklearn, ready features", READY_BAR)
 

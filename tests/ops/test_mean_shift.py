@@ -53,13 +53,16 @@ def test_gaussian_modes_are_where_the_slope_of_the_density_is_zero():
 
 @pytest.mark.system("5.1.1-JOINTS")
 def test_one_step_is_the_weighted_mean():
-    points = torch.tensor([[0.0], [0.1]], dtype=torch.float64)
+    points = torch.tensor([[0.03], [0.13]], dtype=torch.float64)
     weights = torch.tensor([3.0, 1.0], dtype=torch.float64)
     modes = mean_shift(points, 0.2, weights=weights, rounds=1, tolerance=0.0)
     near = math.exp(-0.25)
-    expected = [0.1 * near / (3 + near), 0.1 / (1 + 3 * near)]
-    densities = [sum(w * math.exp(-((x - e) ** 2) / 0.04) for w, x in ((3, 0.0), (1, 0.1))) for e in expected]
+    expected = [0.03 + 0.1 * near / (3 + near), 0.03 + 0.1 / (1 + 3 * near)]
+    densities = [sum(w * math.exp(-((x - e) ** 2) / 0.04) for w, x in ((3, 0.03), (1, 0.13))) for e in expected]
     assert modes.centres.item() == pytest.approx(expected[int(np.argmax(densities))], rel=1e-12)
+    cells = mean_shift(points, 0.2, weights=weights, rounds=1, tolerance=0.0, starts="cells")
+    first, second = 3 * math.exp(-0.0225), math.exp(-0.4225)  # from the middle of the cell at 0
+    assert cells.centres.item() == pytest.approx(0.03 + 0.1 * second / (first + second), rel=1e-12)
     assert modes.density.item() == pytest.approx(max(densities), rel=1e-12)
     assert modes.mass.item() == 4
 

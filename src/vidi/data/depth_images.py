@@ -15,11 +15,9 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from vidi import files
+from vidi.data.world.bodies import KINECT
 from vidi.keys import row_of
 from vidi.preprocess import AnyBatch, Placement
-
-KINECT_FOCAL = 585.0 / 480.0
-"""The focal length of the first Kinect, in short sides of its picture."""
 
 MILLIMETRES = 1000.0
 EXPECTED = "a path of a 16 bit picture in millimetres, an array H W (uint16 millimetres or float metres) or a tensor "
@@ -48,7 +46,7 @@ class DepthBatch(AnyBatch):
 class DepthPreprocess:
     """How depth images are taken; saved with the weights. A picture keeps its size."""
 
-    focal: float = KINECT_FOCAL  # short sides of the picture: of cameras that no `intrinsics` describe
+    focal: float = KINECT.focal  # short sides of the picture: of cameras that no `intrinsics` describe
 
     def __post_init__(self) -> None:
         if self.focal <= 0:

@@ -24,7 +24,7 @@ class BodyPartsScorer:
     """The share of each part's pixels that are found, as a mean over the parts; and how near the joints come."""
 
     headline = "part_accuracy"
-    keys: tuple[str, ...] = ("parts", "joints")
+    keys: tuple[str, ...] = ("parts", "joints", "intrinsics", "depth", "depth_valid")  # the last three place pictures
 
     def __init__(self, categories: Categories):
         self.categories = categories

@@ -16,7 +16,7 @@ from vidi.data.world.bodies import Bodies
 from vidi.data.world.depth_bodies import DepthBodies
 from vidi.engine.task import Task
 from vidi.segmentation.body_parts.background import BACKGROUND
-from vidi.segmentation.body_parts.classifier import BodyParts, Fitting, body_parts
+from vidi.segmentation.body_parts.classifier import BodyParts, body_parts
 from vidi.segmentation.body_parts.joint_proposals import PUSH_BACK
 from vidi.tasks.body_parts import BODY_PARTS, BodyPartsScorer, body_truth
 
@@ -105,8 +105,9 @@ def test_learnt_buffers_and_the_numbers_of_the_paper(fitted):
     assert fitted.offsets.shape == (80, 2, 2)
     paper = body_parts().fitting
     assert (paper.trees, paper.growth.depth, paper.candidates) == (3, 20, 2000)
-    assert (paper.growth.criterion, paper.growth.features) == ("entropy", 45)
-    assert paper == Fitting()
+    assert (paper.growth.criterion, paper.growth.features) == ("entropy", 90)
+    assert (paper.growth.thresholds, paper.growth.least, paper.growth.sought) == (20, 2, 4000)
+    assert (paper.pixels, paper.reach, paper.rounds, paper.held_back) == (1000, 0.6, 0, 0.05)
     with pytest.raises(ValueError, match="no trees yet"):
         body_parts().predict(torch.zeros(1, 8, 8))
     with pytest.raises(ValueError, match="without a part of their name: tail"):

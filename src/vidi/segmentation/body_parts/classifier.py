@@ -56,15 +56,15 @@ TREES = ("feature", "threshold", "left", "leaves", "roots")
 class Fitting:
     """How the forest is grown."""
 
-    trees: int = 3
-    growth: Growth = Growth(depth=20, least=2, features=45, thresholds=20, sought=10_000)  # noqa: RUF009 - frozen
-    candidates: int = 2000  # depth comparisons, of which each split draws some
-    reach: float = 0.6  # metres, of the longest offset
-    pixels: int = 1000  # drawn from each picture
+    trees: int
+    growth: Growth
+    candidates: int  # depth comparisons, of which each split draws some
+    reach: float  # metres, of the longest offset
+    pixels: int  # drawn from each picture
+    rounds: int  # of iterative data creation
+    judged: int  # samples of a round
+    hardest: int  # of them whose poses are varied
     held_back: float = 0.05  # share of the pictures that the push back is learnt from
-    rounds: int = 0  # of iterative data creation
-    judged: int = 200  # samples of a round
-    hardest: int = 20  # of them whose poses are varied
 
 
 class Body(NamedTuple):
@@ -279,9 +279,9 @@ def body_parts(
     depth: int = 20,
     least: int = 2,
     candidates: int = 2000,
-    tried: int = 45,
+    tried: int = 90,
     thresholds: int = 20,
-    sought: int = 10_000,
+    sought: int = 4000,
     reach: float = 0.6,
     pixels: int = 1000,
     rounds: int = 0,
