@@ -67,8 +67,9 @@ def test_one_step_is_the_weighted_mean():
     assert modes.mass.item() == 4
 
 
-@pytest.mark.system("5.1.1-JOINTS", "C5.2")
+@pytest.mark.system("5.1.1-JOINTS")
 def test_an_outlier_moves_the_centre_of_mass_but_not_the_mode():
+    """C5.2: why joints are modes."""
     points = 0.02 * torch.randn(50, 3, dtype=torch.float64)
     far = torch.cat((points, torch.full((10, 3), 1.0, dtype=torch.float64)))
     alone, disturbed = mean_shift(points, 0.1), mean_shift(far, 0.1)

@@ -38,8 +38,9 @@ def limbs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return points, probabilities
 
 
-@pytest.mark.system("5.1.1-JOINTS", "C5.2")
+@pytest.mark.system("5.1.1-JOINTS")
 def test_modes_are_weighted_by_probability_and_the_square_of_the_depth():
+    """C5.2: local modes, where a centre of mass would lie between two limbs, in the air."""
     points, probabilities = limbs()
     found = propose_joints(probabilities, points, 100.0, [0, 1], push_back=torch.zeros(2))
     assert found.joints.tolist() == [0, 0, 1]
