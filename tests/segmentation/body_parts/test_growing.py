@@ -232,7 +232,10 @@ def test_the_variance_of_a_mean_and_the_samples_of_a_replica():
 
 @pytest.mark.system("5.1.1-BAGGING", "5.1.1-FOREST")
 def test_trees_are_unstable_and_their_mean_is_less_so_but_not_without_bound():
-    """C5.3, C5.4: low bias, high variance. Predictions over fresh training sets vary less for bags, and less again for forests; bias stays."""
+    """C5.3, C5.4: low bias, high variance.
+
+    Predictions over fresh training sets vary less for bags, and less again for forests; their bias stays.
+    """
     fresh, truth = clouds(150, 8, seed=99)
 
     def predictions(grow):
