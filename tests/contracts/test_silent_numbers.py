@@ -143,6 +143,7 @@ LAYERS: dict[str, Layers] = {
     "transformer_tiny": layers(norm=[1e-5], heads=4),
     "recurrent_translator": Layers(),
     "viola_jones": Layers(),
+    **same(["body_parts", "body_parts_tiny"], Layers()),
     **same(["localizer_tiny", "localizer_resnet18"], PLAIN),
     "localizer_alexnet": layers(response=KRIZHEVSKY, dropout=[0.5]),
     **same(["sliding_window_tiny", "sliding_window"], PLAIN),
@@ -333,11 +334,13 @@ PICTURES: dict[str, Preprocess] = {
     "patch_segmenter_tiny": within(None, 64, 1),
     **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
 }
+NO_PICTURES = ("translation", "body_parts")
+"""Tasks of sentences and of depth images, which are prepared in ways of their own."""
 TOLD_OF_PADDING = ("detr_", "rcnn_", "fast_rcnn_", "fasterrcnn_", "maskrcnn_", "keypointrcnn_", "sliding_window")
 """What looks for objects in the picture alone, or lets no token look at padding; all others see a canvas."""
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name != "translation"])
+@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name not in NO_PICTURES])
 def test_pictures_are_prepared_as_the_papers_say(name: str) -> None:
     assert built(name).preprocess == replace(PICTURES[name], masked=name.startswith(TOLD_OF_PADDING))
 
@@ -528,7 +531,7 @@ def test_decoders_keep_what_the_papers_say(name: str) -> None:
 
 def test_every_entry_has_a_row_in_every_table() -> None:
     assert LAYERS.keys() == CATALOG.keys()
-    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task.name != "translation"}
+    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task.name not in NO_PICTURES}
     with_loss = {name for name in NAMES if is_dataclass(getattr(built(name), "criterion", None))}
     assert CRITERIA.keys() == with_loss
     thresholds = {"score_threshold", "lowest_margin", "objects.score_threshold"}

@@ -2,6 +2,7 @@
 
 from vidi.catalog.entry import Entry
 from vidi.catalog.papers import (
+    BODIES,
     DEEPLAB2,
     DEEPLAB3,
     DEEPLAB3_PLUS,
@@ -18,6 +19,7 @@ from vidi.catalog.tiny import (
     SMALL_DILATED,
     SMALL_FCN,
     SMALL_FCN_VGG,
+    SMALL_FOREST,
     SMALL_KEYPOINTS,
     SMALL_MASK2FORMER,
     SMALL_MASKFORMER,
@@ -25,8 +27,10 @@ from vidi.catalog.tiny import (
     SMALL_PATCHES,
     SMALL_UNET,
 )
+from vidi.recipes.body_parts import BODIES_TINY
 from vidi.recipes.detection import TINY
 from vidi.recipes.segmentation import MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
+from vidi.segmentation.body_parts.classifier import body_parts, body_parts_tiny
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
     deeplabv3_curriculum_resnet50,
@@ -74,6 +78,7 @@ from vidi.segmentation.maskformer import (
 )
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
+from vidi.tasks.body_parts import BODY_PARTS
 from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
@@ -83,7 +88,10 @@ STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_FROM_SCRATC
 TINY_STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_TINY)
 PHASES = dict.fromkeys(("stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
 
+
 SEGMENTATION: dict[str, Entry] = {
+    "body_parts": Entry(body_parts, BODY_PARTS, "5.1.1", BODIES, "", SMALL_FOREST),
+    "body_parts_tiny": Entry(body_parts_tiny, BODY_PARTS, "5.1.1", BODIES, "", SMALL_FOREST, recipe=BODIES_TINY),
     "patch_segmenter_tiny": Entry(
         patch_segmenter_tiny, SEMANTIC, "5.1.2", PATCHES, "", SMALL_PATCHES, recipe=SEMANTIC_TINY
     ),

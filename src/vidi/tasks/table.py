@@ -2,6 +2,7 @@
 
 from vidi.engine.task import Task
 from vidi.tasks.anchors import ANCHORS
+from vidi.tasks.body_parts import BODY_PARTS
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
     "detection_3d": DETECTION_3D,
     "semantic": SEMANTIC,
     "panoptic": PANOPTIC,
+    "body_parts": BODY_PARTS,
     "generation": GENERATION,
     "anchors": ANCHORS,
     "windows": WINDOWS,
