@@ -124,6 +124,27 @@ def test_predict_prints_a_line_a_picture_and_draws_it(detector: Path) -> None:
             assert drawn.width / drawn.height == pytest.approx(1.5, rel=0.02)
 
 
+def test_predict_saves_objects_as_a_data_set(detector: Path) -> None:
+    photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60)) for name in ("a", "b/a")]
+    done = vidi("predict", detector, "deep", "--threshold", "0.01", "--save", "coco", "--out", "found")
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == f"saved: {Path('found', 'coco', 'predictions.json')}"
+    checked = vidi("data", "check", "found/coco")
+    assert checked.code == 0
+    assert "coco_json" in checked.out
+    assert "0 faults" in checked.out
+    for photo in photos:
+        assert Path("found/coco/images", photo.relative_to("deep")).read_bytes() == photo.read_bytes()
+
+
+def test_predict_cannot_save_a_class_as_objects(classifier: Path) -> None:
+    write_picture(Path("one.png"))
+    done = vidi("predict", classifier, "one.png", "--save", "coco", "--no-draw")
+    assert done.code == 3
+    assert "a Classification has no form in COCO" in done.err
+    assert vidi("predict", classifier, "one.png", "--save", "voc").code == 2
+
+
 def test_predict_gives_records_to_a_program(classifier: Path) -> None:
     photos = [write_picture(Path("x/1.jpg")), write_picture(Path("y/1.png"))]
     records = vidi("predict", classifier, *photos, "--json", "--out", "drawn").json()

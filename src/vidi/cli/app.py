@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -244,6 +244,13 @@ def predict(
     ] = None,
     download: Download = False,
     draw: Annotated[bool, typer.Option(help="Draw the results on the pictures.")] = True,
+    save: Annotated[
+        Literal["coco"] | None,
+        typer.Option(
+            help="Write the results too: objects and segments as COCO json (with PNGs of ids), classes as PNGs with a "
+            "palette, and copies of the pictures; in a folder of that name beside the drawn ones."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict on pictures: a line for each, and the picture with its result drawn.
@@ -256,6 +263,7 @@ def predict(
     """
     from vidi import api
     from vidi.data.readers.image_set import image_paths
+    from vidi.data.saving import Saver
     from vidi.recorded import task_of
 
     run = Run(Path(name))
@@ -268,7 +276,7 @@ def predict(
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     paths = without_drawn(image_paths(photos), photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
-    records, broken = [], []
+    records, broken, saver = [], [], Saver(folder / save) if save else None
     targets = drawn_paths(folder, paths, photos)
     for (path, image, result), target in zip(api.predict_files(model, paths), targets, strict=True):
         if isinstance(result, Exception):
@@ -281,10 +289,16 @@ def predict(
             out.print(f"{path}: {shown}", markup=False, highlight=False)
         if draw:
             files.write_image(target, result.draw(image, threshold=threshold))
+        if saver:
+            name_of_files = target.relative_to(folder).with_suffix("").as_posix()
+            saver.add(path, name_of_files, (image.shape[-2], image.shape[-1]), shown)
+    saved = saver.write() if saver and records else []
     if as_json:
         print_json(records)
     elif draw and records:
         out.print(f"drawn in {folder}", markup=False, highlight=False)
+    if saved and not as_json:
+        out.print(f"saved: {', '.join(map(str, saved))}", markup=False, highlight=False)
     if broken:
         fail(DATA, f"{len(broken)} of {len(paths)} pictures could not be read")
 
