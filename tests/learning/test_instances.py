@@ -27,5 +27,6 @@ def test_mask_rcnn_finds_the_pixels_of_the_things_of_the_world(tmp_path: Path, l
 @pytest.mark.slow
 @pytest.mark.system("5.2.1-KEYPOINT")
 def test_keypoint_rcnn_finds_the_joints_of_the_persons_of_the_world(tmp_path: Path, learnt: Learnt) -> None:
+    """At 64 pixels persons are too small for COCO's score; a joint's place costs ln(56 * 56) = 8.05 nats if guessed."""
     run = vidi.train("keypointrcnn_tiny", out=tmp_path / "run", seed=SEED, keypoint_channels=32, **SMALL)
-    learnt("keypoint_ap50", float(api.scores_of(run)["keypoint_ap50"]), least=0.0)
+    learnt("nats for the place of a joint", float(api.scores_of(run)["val/keypoint"]), most=5.1)

@@ -71,6 +71,12 @@ def test_a_full_mask_fills_its_box_and_nothing_else() -> None:
         assert (torch.cdist(lost.double() + 0.5, corners.double(), p=torch.inf).amin(1) < 2).all()
 
 
+def test_a_probability_of_just_the_threshold_is_foreground() -> None:
+    """The centres of the outer pixels lie on the edges of the box: one half of a full mask, a quarter at corners."""
+    found = paste_masks(torch.ones(1, 28, 28), torch.tensor([[10.5, 20.5, 38.5, 48.5]]), SIZE)
+    assert found.areas().tolist() == [29 * 29 - 4]
+
+
 def test_nothing_is_pasted_without_masks_or_boxes_with_an_area() -> None:
     assert paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), SIZE).shape == (0, *SIZE)
     found = paste_masks(torch.ones(3, 28, 28), torch.tensor([[5.0, 5, 5, 9], [4, 4, 4, 4], [300, 300, 400, 400]]), SIZE)
