@@ -5,7 +5,7 @@ from dataclasses import replace
 from vidi.engine.recipe import Recipe
 
 BODIES = Recipe(world_scenes=2000, world_size=(240, 320))
-"""`vidi train body_parts`: fitted at once."""
+"""`vidi train body_parts`: fitted in 3.3 minutes of one core; part accuracy 0.79, see docs/results/body_parts.md."""
 
 BODIES_TINY = replace(BODIES, world_scenes=300)
-"""`vidi train body_parts_tiny`: seconds."""
+"""`vidi train body_parts_tiny`: half a minute, part accuracy 0.56."""
