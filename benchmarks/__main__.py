@@ -6,6 +6,7 @@ from importlib import import_module
 # name of the module -> item of the performance page; each module has `lines()`, which yields rows of the table
 BENCHMARKS: dict[str, str] = {
     "coco": "COCO's twelve numbers, masks from run lengths",
+    "masks": "COCO's twelve numbers for masks, and pasting",
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
     "deformable_attention": "multi-scale deformable attention against transformers",

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from types import SimpleNamespace
+import pickle
+import tracemalloc
 
 import numpy as np
 import PIL.Image
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vidi.ops.boxes_3d import FRONT, box_3d_corners, project_points
-from vidi.ops.masks import decode_masks
+from vidi.ops.masks import CodedMasks, decode_masks
 from vidi.ops.palette import class_colour
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.results.anchor_sizes import AnchorSizes
@@ -295,11 +296,24 @@ class TestDetections:
         assert (drawn == class_colour(0)).all(axis=2).mean() < 0.2
 
     def test_refuses_other_lengths(self) -> None:
-        # through the front door the suite's shape checks would be faster
-        rows = {"boxes": torch.zeros(2, 4), "scores": torch.zeros(2), "labels": torch.zeros(2), "masks": torch.zeros(1)}
-        rows |= {"keypoints": None, "boxes_3d": None}
+        masks = CodedMasks.of(torch.zeros(1, 5, 5, dtype=torch.bool))  # whose number no shape check knows
         with pytest.raises(ValueError, match="2 boxes, 2 scores, 2 labels, 1 masks"):
-            Detections.__post_init__(SimpleNamespace(**rows, categories=NAMES))  # pyright: ignore[reportArgumentType]
+            Detections(torch.zeros(2, 4), torch.zeros(2), torch.zeros(2).long(), NAMES, masks)
+
+    def test_masks_are_kept_as_run_lengths(self) -> None:
+        """A hundred of a picture of 2,000 x 2,000 are 400 MB as pixels; none is painted until it is asked for."""
+        mask = torch.zeros(1, 2000, 2000, dtype=torch.bool)
+        mask[0, 300:1300, 500:1500] = True
+        coded = CodedMasks(CodedMasks.of(mask).runs * 100, (2000, 2000))
+        tracemalloc.start()
+        found = Detections(torch.zeros(100, 4), torch.rand(100), torch.zeros(100).long(), NAMES, coded)
+        assert len(found.to_coco(1, [1, 2, 3, 4])) == len(found.to_dict()["objects"]) == 100
+        assert len(pickle.loads(pickle.dumps(found.above(0.2)))) < 100
+        assert tracemalloc.get_traced_memory()[1] < 3e6
+        tracemalloc.stop()
+        first = next(iter(found))
+        assert first.mask is not None
+        assert torch.equal(first.mask, mask[0])
 
     @pytest.mark.parametrize("label", [-1, 4])
     def test_refuses_labels_without_category(self, label: int) -> None:

@@ -21,6 +21,7 @@ from torchvision import tv_tensors
 
 from vidi.ops.boxes_3d import mirror_boxes_3d
 from vidi.ops.label_maps import VOID
+from vidi.ops.masks import CodedMasks
 from vidi.ops.skeletons import Skeleton
 
 Matrix = Float[Tensor, "3 3"]
@@ -186,19 +187,19 @@ def on_picture(value: Tensor, on: str, size: Sequence[int]) -> Tensor:
     return tv_tensors.Image(value) if on == "picture" else tv_tensors.Mask(value)
 
 
-def typed_as(value: Tensor, plain: Tensor) -> Tensor:
+def typed_as(value: Any, plain: Any) -> Any:
     """Give `plain`, made of a value, the value's type."""
     return tv_tensors.wrap(plain, like=value) if isinstance(value, tv_tensors.TVTensor) else plain  # type: ignore[call-arg]
 
 
 def resizing(before: Sequence[int], after: Sequence[int]) -> Matrix:
     """Return the movement of a picture that is resized; sizes are (H, W)."""
-    return torch.diag(torch.tensor([after[1] / before[1], after[0] / before[0], 1.0]))
+    return torch.diag(torch.tensor([after[1] / before[1], after[0] / before[0], 1.0], dtype=torch.float64))
 
 
 def shifting(top: int, left: int) -> Matrix:
     """Return the movement of a picture of which the part from (left, top) on is kept."""
-    return torch.tensor([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
+    return torch.tensor([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]], dtype=torch.float64)
 
 
 def change_values(
@@ -255,6 +256,14 @@ def _changed(name: str, value: Any, matrix: Matrix, names: Mapping[str, Names]) 
     if matrix.det() < 0 and row.mirrored is not None:
         plain = row.mirrored(plain, names.get(name, ()))
     return typed_as(value, plain)
+
+
+def with_moved_masks(target: Mapping[str, Any], matrix: Matrix, size: Sequence[int]) -> dict[str, Any]:
+    """Move masks that are run lengths with their picture, which has the `size` (H, W) then."""
+    masks = target.get("masks")
+    if not isinstance(masks, CodedMasks):
+        return dict(target)
+    return {**target, "masks": masks.moved(matrix, (size[0], size[1]))}
 
 
 def without_lost_joints(target: Mapping[str, Any], size: Sequence[int]) -> dict[str, Any]:

@@ -23,7 +23,17 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from vidi import files
-from vidi.keys import KEYS, PICTURE, change_values, resizing, row_of, shifting, without_lost_joints
+from vidi.keys import (
+    KEYS,
+    PICTURE,
+    change_values,
+    resizing,
+    row_of,
+    shifting,
+    with_moved_masks,
+    without_lost_joints,
+)
+from vidi.ops.masks import CodedMasks
 
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
@@ -182,18 +192,19 @@ class Preprocess:
         _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
         resized = self.resized(original)
-        tensors = {name: value for name, value in target.items() if row_of(name) and isinstance(value, Tensor)}
-        sample = {PICTURE: tv_tensors.Image(image)} | tensors
+        kept = {name: v for name, v in target.items() if row_of(name) and isinstance(v, Tensor | CodedMasks)}
+        sample = {PICTURE: tv_tensors.Image(image)} | kept
         if resized != original:
             mode = InterpolationMode(self.interpolation)
             sample = {k: _resized(v, resized, mode, self.antialias) for k, v in sample.items()}
-            sample = _with_values(sample, resizing(original, resized))
+            sample = _with_values(sample, resizing(original, resized), resized)
         offset = (0, 0)
         if self.crop is not None:
             offset = (_crop_offset(self.crop[0], resized[0]), _crop_offset(self.crop[1], resized[1]))
             sample = {k: _cropped(k, v, offset, self.crop) for k, v in sample.items()}
-            sample = without_lost_joints(_with_values(sample, shifting(-offset[0], -offset[1])), self.crop)
-        plain = {k: v.as_subclass(Tensor) for k, v in sample.items()}
+            sample = _with_values(sample, shifting(-offset[0], -offset[1]), self.crop)
+            sample = without_lost_joints(sample, self.crop)
+        plain = {k: v.dense() if isinstance(v, CodedMasks) else v.as_subclass(Tensor) for k, v in sample.items()}
         return plain.pop(PICTURE), plain, Placement(original, resized, offset)
 
     def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
@@ -224,7 +235,7 @@ def _check_image(image: Tensor, *, channels: int) -> None:
             raise ValueError(f"received a tensor with values from {low:.4g} to {high:.4g}, expected {expected}")
 
 
-def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Tensor:
+def _resized(value: Any, size: tuple[int, int], mode: InterpolationMode, antialias: bool) -> Any:
     """Resize a picture, and maps, boxes and points with it; what does not lie on it passes through.
 
     Maps take the pixel whose centre is nearest.
@@ -237,9 +248,10 @@ def _resized(value: Tensor, size: tuple[int, int], mode: InterpolationMode, anti
     return geometry.resize(value, list(size), interpolation=mode, antialias=antialias)
 
 
-def _with_values(sample: Mapping[str, Tensor], movement: Tensor) -> dict[str, Tensor]:
-    """Change what a movement of the picture changes besides what lies on it."""
-    return change_values({k: v for k, v in sample.items() if k != PICTURE}, movement) | {PICTURE: sample[PICTURE]}
+def _with_values(sample: Mapping[str, Any], movement: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+    """Change what a movement of the picture, to `size` (H, W), changes besides what torchvision moves."""
+    changed = change_values({k: v for k, v in sample.items() if k != PICTURE}, movement)
+    return with_moved_masks(changed, movement, size) | {PICTURE: sample[PICTURE]}
 
 
 def _crop_offset(crop: int, side: int) -> int:
@@ -247,7 +259,7 @@ def _crop_offset(crop: int, side: int) -> int:
     return (crop - side) // 2 if crop > side else -round((side - crop) / 2)
 
 
-def _cropped(name: str, value: Tensor, offset: tuple[int, int], size: tuple[int, int]) -> Tensor:
+def _cropped(name: str, value: Any, offset: tuple[int, int], size: tuple[int, int]) -> Any:
     """Cut a part out of a picture, and of its maps, boxes and points; what is beyond it is as the table says.
 
     By torchvision's `center_crop` boxes and points would lie a pixel beside the picture where that is padded unevenly.

@@ -298,6 +298,9 @@ def test_data_check_says_what_a_data_set_is(classes: Path) -> None:
     report = vidi("data", "check", classes, "--json").json()
     assert report["splits"]["train"]["classes"] == {"green": 11, "red": 11}
     assert report["faults"] == []
+    assert vidi("data", "check", classes, "--size", "32,48").code == 0
+    wrong = vidi("data", "check", classes, "--size", "32")
+    assert (wrong.code, "height and width in pixels, such as 240,320" in wrong.err) == (2, True)
 
 
 def test_data_world_draws_a_page(tmp_path: Path) -> None:

@@ -25,10 +25,14 @@ from vidi.ops.boxes import box_iou
 from vidi.preprocess import Batch, MaskedBatch, Placement
 from vidi.results.detections import Detections
 
-NAMES = [name for name, entry in CATALOG.items() if entry.task.name in ("detection", "pose", "detection_3d")]
+NAMES = [
+    name for name, entry in CATALOG.items() if entry.task.name in ("detection", "pose", "detection_3d", "instance")
+]
 SCENES = {**BOXES, "off the canvas": OFF_CANVAS, "three hundred": boxes_of(300, least=2, most=14).tolist()}
 DEFORMABLE = {name for name in NAMES if name.startswith("centernet") and "resnet" in name}  # no bfloat16 on CPUs
-SOFTMAX = ("localizer", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn", "ssd", "detr")  # others: sigmoids
+SOFTMAX = (  # others: sigmoids
+    *("localizer", "sliding_window", "rcnn", "fast_rcnn", "faster_rcnn", "mask_rcnn", "keypoint_rcnn", "ssd", "detr"),
+)
 
 
 def family(name: str) -> str:
@@ -97,13 +101,35 @@ def scene(boxes: Any, labels: Sequence[int] | None = None, crowd: Sequence[bool]
     }
 
 
+def with_masks(own: Target, size: Sequence[int]) -> Target:
+    """Add the masks of rectangles that fill their boxes, as far as these lie in the picture."""
+    if "boxes" not in own:
+        return own
+    y, x = (torch.arange(side)[None] + 0.5 for side in size)
+    x1, y1, x2, y2 = own["boxes"][..., None].unbind(1)  # M 1 each
+    rows, columns = (y > y1) & (y < y2), (x > x1) & (x < x2)
+    return {**own, "masks": rows[:, :, None] & columns[:, None]}
+
+
 def losses_of(model: Any, targets: Sequence[Target], pictures: Tensor, step: Step | None = None) -> Losses:
+    targets = [with_masks(own, pictures.shape[2:]) for own in targets]
     batch = batch_of(targets, images=pictures, masked=model.preprocess.masked)
     return model.losses("network", batch, step or Step(generator=torch.Generator().manual_seed(3)))
 
 
 def total_of(losses: Losses) -> Tensor:
     return torch.stack(list(losses.values())).sum()
+
+
+def deciding_otherwise(model: Any, **numbers: Any) -> Any:
+    """Return a detector with other numbers in its decoder, or where it selects by itself."""
+    if hasattr(model.network, "select"):
+        other = copy.deepcopy(model)
+        other.network.select = deciding(model.network.select, **numbers)
+    else:
+        other = copy.copy(model)
+        other.decode = deciding(model.decode, **numbers)
+    return other
 
 
 def deciding(decode: Any, **numbers: Any) -> Any:
@@ -137,6 +163,7 @@ def test_targets_that_cannot_be_learnt_are_refused(name: str) -> None:
 def test_labels_count_the_outputs_that_have_a_category(name: str) -> None:
     """Of five outputs three have one. The others stay in a softmax; a sigmoid without category has no loss."""
     model, every = detector(name, categories=(None, "b", "c", None, "e")), detector(name, categories=5)
+    every.load_state_dict(model.state_dict())  # heads that run on what was found were scaled by it
     if family(name) not in SOFTMAX:
         every.network.register_forward_hook(lambda _, inputs, outputs: silenced(outputs, [0, 3]))
     boxes, labels = BOXES["long"] + BOXES["one"], [2, 0, 1]
@@ -299,8 +326,7 @@ PLACEMENTS = [Placement((30, 40), (60, 80)), Placement((128, 64), (64, 32))]
 
 def found(model: Any, placements: Sequence[Placement] = PLACEMENTS, **numbers: Any) -> list[Detections]:
     """Return what a detector with other numbers in its decoder finds in noise on one canvas."""
-    decode = copy.copy(model)
-    decode.decode = deciding(model.decode, **numbers)
+    decode = deciding_otherwise(model, **numbers)
     pictures = images(len(placements))
     mask = torch.zeros(len(placements), *SIZE, dtype=torch.bool)
     for row, placement in enumerate(placements):
@@ -348,7 +374,7 @@ def test_a_batch_equals_its_images_alone(name: str) -> None:
     model = detector(name)
     numbers = {} if family(name) in ("localizer", "ssd") else {"exact": None, "shorter": None, "longest": 96}
     model.preprocess = DoublePreprocess(**{**vars(model.preprocess), **numbers})
-    model.decode = deciding(model.decode, detections_per_image=10_000)  # some of those of deep networks score the same
+    model = deciding_otherwise(model, detections_per_image=10_000)  # some of those of deep networks score the same
     pictures = [torch.rand(3, *size) for size in ((64, 96), (50, 75), (64, 96), (20, 80), (160, 40))]
     for picture, result in zip(pictures, model.predict(pictures), strict=True):
         (alone,) = model.predict(picture)
@@ -377,10 +403,11 @@ for name, low in zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True):
     program = torch.export.export(network, (torch.randn(2, 3, 160, 192),), dynamic_shapes=shapes).module()
     for size in ((1, 3, 192, 160), (3, 3, 32 * low, 224)):
         images = torch.randn(size)
-        tolerance = {"rtol": 1e-4, "atol": 1e-4} if name.startswith("fasterrcnn") else {}
+        tolerance = {"rtol": 1e-4, "atol": 1e-4} if "rcnn" in name else {}
         for ours, exported in zip(network(images), program(images), strict=True):
             torch.testing.assert_close(ours, exported, msg=lambda text: f"{name}: {text}", **tolerance)
 """
+FIVE_LEVELS = ("retinanet_tiny", "maskrcnn_tiny", "keypointrcnn_tiny")
 EXPORTED = [name for name in NAMES if family(name) not in ("sliding_window", "rcnn", "fast_rcnn", "efficientdet")]
 
 
@@ -390,6 +417,6 @@ def test_networks_export_with_any_batch_height_and_width(first: bool, run_python
     arguments = []
     for name in EXPORTED:
         if (name in FIRST) == first:
-            arguments += [name, "5" if "fpn" in name or name == "retinanet_tiny" else "2"]
+            arguments += [name, "5" if "fpn" in name or name in FIVE_LEVELS else "2"]
     finished = run_python("-c", EXPORT, *arguments, timeout=900)
     assert finished.returncode == 0, finished.stderr

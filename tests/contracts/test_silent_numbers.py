@@ -148,6 +148,8 @@ LAYERS: dict[str, Layers] = {
     **same(["rcnn_alexnet", "rcnn_svm_alexnet"], layers(response=KRIZHEVSKY, dropout=[0.5])),
     "fast_rcnn_resnet18": PLAIN,
     **same([name for name in NAMES if name.startswith("fasterrcnn_")], PLAIN),
+    **same([name for name in NAMES if name.startswith(("maskrcnn_", "keypointrcnn_"))], PLAIN),
+    "maskrcnn_efficientnet_lite0_fpn": layers([USUAL, TENSORFLOW]),
     "ssd_tiny": PLAIN,
     "ssd300_vgg16": Layers(),
     "retinanet_tiny": layers([USUAL], group=[(8, 1e-5)]),
@@ -286,6 +288,10 @@ PICTURES: dict[str, Preprocess] = {
     **same(["rcnn_alexnet", "rcnn_svm_alexnet"], within(None, 500, 1)),
     **same(["fast_rcnn_resnet18", "fasterrcnn_resnet50"], within(600, 1000)),  # both papers: 600, at most 1000
     **same(["fasterrcnn_tiny", "retinanet_tiny", "efficientdet_tiny"], within(128, 256)),
+    **same(["maskrcnn_tiny", "keypointrcnn_tiny"], within(128, 256)),
+    **same(["maskrcnn_resnet18_fpn", "keypointrcnn_resnet18_fpn"], within(320, 512)),
+    "maskrcnn_efficientnet_lite0_fpn": within(320, 512, **LITE),
+    **same(["maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn"], within(800, 1333, antialias=False)),
     **same(["centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny"], within(128, 256)),
     **same(["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn"], within(800, 1333)),
     **same(["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"], within(800, 1333, antialias=False)),
@@ -305,7 +311,7 @@ PICTURES: dict[str, Preprocess] = {
     **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
     "gan": pictures(exact=(28, 28), **HALF),
 }
-TOLD_OF_PADDING = ("detr_", "rcnn_", "fast_rcnn_", "fasterrcnn_", "sliding_window")
+TOLD_OF_PADDING = ("detr_", "rcnn_", "fast_rcnn_", "fasterrcnn_", "maskrcnn_", "keypointrcnn_", "sliding_window")
 """What looks for objects in the picture alone, or lets no token look at padding; all others see a canvas."""
 
 
@@ -412,6 +418,15 @@ CRITERIA: dict[str, dict[str, Any]] = {
     "fasterrcnn_resnet18_fpn": two_stages(256),
     **same(["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"], two_stages(512)),
     "fasterrcnn_resnet50": two_stages(128, border="ignore"),
+    "maskrcnn_tiny": {**prefixed("detector", two_stages(64)), "loss": "sigmoid", "aligned": True},
+    **same(
+        ["maskrcnn_resnet18_fpn", "maskrcnn_efficientnet_lite0_fpn"],
+        {**prefixed("detector", two_stages(256)), "loss": "sigmoid", "aligned": True},
+    ),
+    "maskrcnn_resnet50_fpn": {**prefixed("detector", two_stages(512)), "loss": "sigmoid", "aligned": True},
+    "keypointrcnn_tiny": prefixed("detector", two_stages(64)),
+    "keypointrcnn_resnet18_fpn": prefixed("detector", two_stages(256)),
+    "keypointrcnn_resnet50_fpn": prefixed("detector", two_stages(512)),
     **same(["ssd_tiny", "ssd300_vgg16"], MULTIBOX),
     **same(["retinanet_tiny", "retinanet_resnet50_fpn_v2"], retina("giou")),
     **same(["retinanet_resnet18_fpn", "retinanet_resnet50_fpn"], retina("smooth_l1")),

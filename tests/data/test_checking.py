@@ -213,3 +213,27 @@ def test_unreadable_samples_become_grey_tiles(clean):
     assert tuple(pixels[4, 4]) == (128, 128, 128)
     with pytest.raises(ValueError, match="count, columns >= 1"):
         contact_sheet(open_dataset(clean, "val"), 0)
+
+
+# ------------------------------------------------------------------------------------------------------------- masks
+
+
+def test_masks_without_a_pixel_at_the_size_of_a_training_are_counted(tmp_path):
+    """Of a large rectangle, a dot of two pixels, and a polygon without area, at full and at a quarter of the size."""
+    (tmp_path / "images").mkdir()
+    PIL.Image.new("RGB", (60, 40)).save(tmp_path / "images" / "a.png")
+    shapes = [[4, 4, 44, 4, 44, 30, 4, 30], [50, 32, 52, 32, 52, 33, 50, 33], [20, 20, 20, 20, 20, 20]]
+    boxes = [[4, 4, 40, 26], [50, 32, 2, 1], [20, 20, 1, 1]]
+    rows = [
+        {"id": i, "image_id": 1, "category_id": 1, "bbox": box, "iscrowd": 0, "segmentation": [shape]}
+        for i, (shape, box) in enumerate(zip(shapes, boxes, strict=True), 1)
+    ]
+    image = {"id": 1, "file_name": "a.png", "height": 40, "width": 60}
+    content = {"images": [image], "categories": [{"id": 1, "name": "thing"}], "annotations": rows}
+    (tmp_path / "instances_train.json").write_text(json.dumps(content), encoding="utf-8")
+    whole, small = check_dataset(tmp_path), check_dataset(tmp_path, size=(10, 15))
+    assert whole.splits["train"].masks == {"count": 3, "without_a_pixel": 1}
+    assert small.splits["train"].masks == {"count": 3, "without_a_pixel": 2}
+    assert "  masks: count 3, without a pixel 2" in str(small)
+    assert any("2 of 3 masks have no pixel at 15 x 10 pixels" in str(remark) for remark in small.remarks)
+    assert any("1 of 3 masks have no pixel: they train no mask" in str(remark) for remark in whole.remarks)

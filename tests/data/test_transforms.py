@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from tests.closeness import FLOAT32, assert_close
 from vidi.data.loading import seeded_draws
-from vidi.data.transforms import Augmentation, Rescaled, cutmix, mixup
+from vidi.data.transforms import Augmentation, FrugalColorJitter, Rescaled, cutmix, mixup
 from vidi.data.world.dataset import World
 from vidi.ops.boxes_3d import box_3d_corners, project_points
 from vidi.preprocess import Batch, Placement
@@ -71,6 +72,20 @@ def test_randaugment_changes_colours_and_follows_its_seed() -> None:
     assert torch.equal(seen[0], seen[-1])
     assert any(not torch.equal(picture, grey) for picture in seen)
     assert all(picture.dtype == torch.uint8 for picture in seen)
+
+
+def test_colours_change_in_strips_as_in_the_whole_picture() -> None:
+    image = tv_tensors.Image(torch.randint(256, (3, 40, 60), dtype=torch.uint8))
+    options = {"brightness": 0.5, "contrast": 0.5, "saturation": 0.5, "hue": 0.4}
+    for seed in range(6):
+        changed = []
+        for jitter in (v2.ColorJitter(**options), FrugalColorJitter(**options)):
+            jitter.rows = 7  # type: ignore[attr-defined]
+            with seeded_draws(seed):
+                changed.append(jitter(image))
+        assert torch.equal(*changed)
+        assert type(changed[0]) is type(changed[1])
+        assert not torch.equal(changed[0], image)
 
 
 def test_what_comes_in_from_outside_is_ignored_in_label_maps() -> None:

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 import torchvision.ops
 from torchvision.ops.poolers import LevelMapper
 
-from tests.closeness import assert_close
+from tests.closeness import FLOAT32, NUMBERS, assert_close
 from vidi.ops import roi
-from vidi.ops.roi import box_levels, crop_and_warp, roi_align, roi_align_levels, roi_pool
+from vidi.ops.roi import box_levels, crop_and_warp, roi_align, roi_align_levels, roi_align_masks, roi_pool
 
 STRIDE = 16
 SQUARE = torch.arange(64.0).view(1, 1, 8, 8)
@@ -57,6 +57,7 @@ def test_roi_pool_is_torchvisions(size: tuple[int, int], dtype: torch.dtype) -> 
     assert_same_with_gradient(ours, theirs, x, outputs=0, gradients=1e-5 if dtype == torch.float32 else 1e-12)
 
 
+@pytest.mark.system("5.2.1-ROIALIGN")
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3])
 def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool) -> None:
@@ -64,6 +65,64 @@ def test_roi_align_is_torchvisions(sampling_ratio: int, aligned: bool) -> None:
     theirs = torchvision.ops.roi_align(x, rows_of(boxes, images), (7, 5), 1 / STRIDE, sampling_ratio, aligned)
     ours = roi_align(x, boxes, images, (7, 5), stride=STRIDE, sampling_ratio=sampling_ratio, aligned=aligned)
     assert_same_with_gradient(ours, theirs, x, outputs=1e-12, gradients=1e-12)
+
+
+@pytest.mark.system("5.2.1-ROIALIGN")
+def test_aligned_samples_lie_half_a_cell_further_up_and_left() -> None:
+    """C5.21: cell (0, 0) has its centre at (0.5, 0.5); unaligned boxes are pooled half a cell too low and right."""
+    image, boxes, rows = SQUARE.double(), torch.tensor([[2.0, 1, 4, 3]]).double(), torch.zeros(1).long()
+    aligned = roi_align(image, boxes, rows, (2, 2), sampling_ratio=1)[0, 0]
+    assert_close(aligned, image[0, 0, 1:3, 2:4])
+    other = roi_align(image, boxes, rows, (2, 2), sampling_ratio=1, aligned=False)[0, 0]
+    assert_close(other, aligned + 0.5 + 4)  # half a column of 1, half a row of 8
+    assert torch.equal(roi_align(image, boxes, rows, (2, 2), sampling_ratio=1, aligned=True)[0, 0], aligned)
+
+
+@pytest.mark.system("5.2.1-ROIALIGN")
+@pytest.mark.parametrize("aligned", [True, False])
+def test_the_largest_sample_of_a_bin(aligned: bool) -> None:
+    """By slow loops: bilinear samples at the centres of the parts of a bin, the largest of which is taken."""
+    x, boxes = features(), torch.tensor([[33.0, 20, 200, 150], [10, 10, 60, 70]], dtype=torch.float64)
+    rows, (h, w), ratio = torch.tensor([1, 0]), (2, 3), 2
+    pooled = roi_align(x, boxes, rows, (h, w), stride=STRIDE, sampling_ratio=ratio, aligned=aligned, pool="max")
+    expected = torch.empty(2, 5, h, w, dtype=torch.float64)
+    for r, (x1, y1, x2, y2) in enumerate((boxes / STRIDE - 0.5 * aligned).tolist()):
+        for i in range(h):
+            for j in range(w):
+                samples = []
+                for a in range(ratio):
+                    for b in range(ratio):
+                        y = y1 + (i + (a + 0.5) / ratio) * (y2 - y1) / h
+                        u = x1 + (j + (b + 0.5) / ratio) * (x2 - x1) / w
+                        top, left = int(y), int(u)
+                        cells = x[rows[r], :, top : top + 2, left : left + 2]
+                        weights = torch.tensor([[top + 1 - y], [y - top]]) * torch.tensor([left + 1 - u, u - left])
+                        samples.append((cells * weights).sum((1, 2)))
+                expected[r, :, i, j] = torch.stack(samples).amax(0)
+    assert_close(pooled, expected, 1e-6)  # the weights of the loop are float32
+    for wrong in ({"pool": "least"}, {"pool": "max", "sampling_ratio": 0}):
+        with pytest.raises(WRONG, match=r"pool|sampling_ratio"):
+            roi_align(x, boxes, rows, (h, w), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masks_are_pooled_as_maps_of_numbers(
+    aligned: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchvision's `project_masks_on_boxes`, which makes numbers of all pixels of all masks."""
+    masks = torch.rand(3, 250, 360, generator=torch.Generator().manual_seed(4)) < 0.5
+    boxes, _ = regions(dtype=dtype)
+    rows = torch.arange(len(boxes)) % 3
+    theirs = torchvision.ops.roi_align(masks[:, None].to(dtype), rows_of(boxes, rows), (28, 28), 1.0, -1, aligned)
+    ours = roi_align_masks(masks, boxes, rows, (28, 28), aligned=aligned)
+    assert ours.dtype == dtype
+    assert_close(ours, theirs[:, 0], FLOAT32 if dtype == torch.float32 else NUMBERS)
+    assert roi_align_masks(masks[:0], boxes[:0], rows[:0], (28, 28)).shape == (0, 28, 28)
+    with pytest.raises(ValueError, match=r"mask 3 of a box, expected 0\.\.2"):
+        roi_align_masks(masks, boxes, rows + 1, (28, 28))
+    monkeypatch.setattr(roi, "_operator_runs", lambda features: True)
+    assert_close(roi_align_masks(masks, boxes, rows, (28, 28), aligned=aligned), theirs[:, 0])
 
 
 def test_float32_differs_by_its_rounding_only() -> None:

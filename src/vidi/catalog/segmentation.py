@@ -1,9 +1,15 @@
 """Chapter 5: the class of every pixel, and the thing that it belongs to."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import MASK2FORMER, MASKFORMER
-from vidi.catalog.tiny import SMALL_MASK2FORMER, SMALL_MASKFORMER
+from vidi.catalog.papers import MASK2FORMER, MASK_RCNN, MASKFORMER
+from vidi.catalog.tiny import HANDS, SMALL_KEYPOINTS, SMALL_MASK2FORMER, SMALL_MASKFORMER, SMALL_MASKS
+from vidi.recipes.detection import TINY
 from vidi.recipes.segmentation import MASKS_TINY
+from vidi.segmentation.keypoint_rcnn import (
+    keypointrcnn_resnet18_fpn,
+    keypointrcnn_resnet50_fpn,
+    keypointrcnn_tiny,
+)
 from vidi.segmentation.mask2former import (
     mask2former_resnet18,
     mask2former_resnet50,
@@ -14,6 +20,12 @@ from vidi.segmentation.mask2former import (
     mask2former_swin_t,
     mask2former_tiny,
 )
+from vidi.segmentation.mask_rcnn import (
+    maskrcnn_efficientnet_lite0_fpn,
+    maskrcnn_resnet18_fpn,
+    maskrcnn_resnet50_fpn,
+    maskrcnn_tiny,
+)
 from vidi.segmentation.maskformer import (
     maskformer_resnet18,
     maskformer_resnet50,
@@ -21,9 +33,26 @@ from vidi.segmentation.maskformer import (
     maskformer_swin_t,
     maskformer_tiny,
 )
+from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
+from vidi.tasks.pose import POSE
 
 SEGMENTATION: dict[str, Entry] = {
+    "maskrcnn_tiny": Entry(maskrcnn_tiny, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS, recipe=TINY),
+    "maskrcnn_resnet18_fpn": Entry(maskrcnn_resnet18_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
+    "maskrcnn_efficientnet_lite0_fpn": Entry(
+        maskrcnn_efficientnet_lite0_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_MASKS, "width": 0.25}
+    ),
+    "maskrcnn_resnet50_fpn": Entry(maskrcnn_resnet50_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
+    "keypointrcnn_tiny": Entry(
+        keypointrcnn_tiny, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}, recipe=TINY
+    ),
+    "keypointrcnn_resnet18_fpn": Entry(
+        keypointrcnn_resnet18_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
+    ),
+    "keypointrcnn_resnet50_fpn": Entry(
+        keypointrcnn_resnet50_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
+    ),
     "maskformer_tiny": Entry(
         maskformer_tiny, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER, recipe=MASKS_TINY
     ),

@@ -33,6 +33,8 @@ SMALL_CASCADE = {
     "copies": 2,
 }
 SMALL_TWO_STAGE = {"categories": 3, "size": (64, 64), "channels": 32, "hidden": 32, "proposals": 30, "sampled": 32}
+SMALL_MASKS = {**SMALL_TWO_STAGE, "mask_channels": 16, "mask_depth": 1, "detections_per_image": 20}
+SMALL_KEYPOINTS = {**SMALL_TWO_STAGE, "keypoint_channels": 16, "keypoint_depth": 1, "detections_per_image": 20}
 SMALL_SINGLE_MAP = {
     "categories": 3,
     "size": (64, 64),

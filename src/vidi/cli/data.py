@@ -1,12 +1,13 @@
 """Commands that look at data sets before anything is trained on them."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vidi import files
-from vidi.cli.failures import FINDINGS, tells
+from vidi.cli.failures import FINDINGS, USAGE, fail, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json
 from vidi.cli.progress import counting
 
@@ -15,6 +16,7 @@ from vidi.cli.progress import counting
 def check(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A data set.")],
     out_folder: Annotated[Path | None, typer.Option("--out", help="Where contact sheets go; none without.")] = None,
+    size: Annotated[str, typer.Option(help="H,W of a training: masks that have no pixel then are counted.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what a data set was recognised as, count it, and list every fault; exit code 1 if there are faults.
@@ -23,8 +25,12 @@ def check(
     """
     from vidi.data.checking import check_dataset
 
+    sides = re.fullmatch(r"([1-9]\d*),([1-9]\d*)", size)
+    if size and sides is None:
+        fail(USAGE, f"received --size {size}, expected height and width in pixels, such as 240,320")
+
     with counting(err) as progress:
-        report = check_dataset(path, progress=progress)
+        report = check_dataset(path, progress=progress, size=(int(sides[1]), int(sides[2])) if sides else None)
     if as_json:
         print_json(report.to_dict())
     else:

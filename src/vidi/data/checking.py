@@ -21,6 +21,7 @@ from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, listing
 from vidi.data.readers.image_set import ImageSet, Target
 from vidi.data.recognise import Recognition, recognise
+from vidi.keys import resizing
 
 SMALL, LARGE = 32.0**2, 96.0**2  # px: COCO's limits between small, medium and large things
 
@@ -37,6 +38,7 @@ class SplitReport:
     classes: dict[str, int]  # images or boxes of each class
     pixel_shares: dict[str, float]  # of the pixels that are not ignored
     boxes: dict[str, int | float]  # statistics of the boxes; empty without
+    masks: dict[str, int]  # how many there are, and how many of them have no pixel; empty without
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,15 @@ class Report:
 
 
 def check_dataset(
-    path: str | os.PathLike[str], *, format: str | None = None, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    progress: Progress | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Report:
     """Read a whole data set and report what it holds and everything that is wrong with it.
+
+    `size` (H, W) is that of a training, at which masks without a pixel are counted; None: that of the images.
 
     Raises FileNotFoundError and ValueError where nothing is recognised; faults of a recognised set are in the report.
     """
@@ -99,7 +107,7 @@ def check_dataset(
         findings.faults += dataset.faults
         findings.remarks += dataset.remarks
         kinds |= dataset.kinds
-        splits[name] = _check_split(name, dataset, findings, progress)
+        splits[name] = _check_split(name, dataset.giving(dataset.kinds), findings, progress, size)
     findings.remarks += _untrained(str(Path(path)), splits)
     return Report(
         path=str(Path(path)),
@@ -127,6 +135,8 @@ class _Counts:
     areas: list[np.ndarray] = field(default_factory=list)
     boxes: BoxCounts = field(default_factory=BoxCounts)
     crowd: int = 0
+    masks: int = 0
+    empty: int = 0  # masks without a pixel
 
 
 def _distinct_splits(recognition: Recognition) -> list[str]:
@@ -148,7 +158,9 @@ def _untrained(path: str, splits: dict[str, SplitReport]) -> Iterator[Fault]:
                 yield Fault(path, f"class {name!r}", f"is shown in {split} and not in train, where it could be learnt")
 
 
-def _check_split(name: str, dataset: ImageSet, findings: _Findings, progress: Progress | None) -> SplitReport:
+def _check_split(
+    name: str, dataset: ImageSet, findings: _Findings, progress: Progress | None, size: tuple[int, int] | None
+) -> SplitReport:
     counts = _Counts()
     for index in range(len(dataset)):
         try:
@@ -156,16 +168,20 @@ def _check_split(name: str, dataset: ImageSet, findings: _Findings, progress: Pr
         except (ValueError, OSError) as error:
             findings.faults.append(Fault.of(dataset.name(index), error))
         else:
-            _count(counts, image, target)
+            _count(counts, image, target, size)
             _compare(findings, f"{dataset.name(index)} ({name})", image)
         if progress is not None:
             progress(name, index + 1, len(dataset))
     findings.faults += counts.boxes.faults(str(dataset.root))
     findings.remarks += counts.boxes.remarks(f"{dataset.root} ({name})")
+    if counts.empty:
+        at = "" if size is None else f" at {size[1]} x {size[0]} pixels"
+        says = f"{counts.empty} of {counts.masks} masks have no pixel{at}: they train no mask"
+        findings.remarks.append(Fault(f"{dataset.root} ({name})", "", says))
     return _summary(len(dataset), dataset, counts)
 
 
-def _count(counts: _Counts, image: torch.Tensor, target: Target) -> None:
+def _count(counts: _Counts, image: torch.Tensor, target: Target, size: tuple[int, int] | None) -> None:
     counts.sizes.append((image.shape[-2], image.shape[-1]))
     if "label" in target:
         counts.classes[int(target["label"])] += 1
@@ -174,6 +190,11 @@ def _count(counts: _Counts, image: torch.Tensor, target: Target) -> None:
         counts.areas.append(target["areas"].numpy())
         counts.crowd += int(target["crowd"].sum())
         counts.boxes += BoxCounts.of(target)
+    if "masks" in target:
+        masks, shown = target["masks"], (image.shape[-2], image.shape[-1])
+        moved = masks if size is None else masks.moved(resizing(shown, size), size)
+        counts.masks += len(masks)
+        counts.empty += int((moved.areas() == 0).sum())
     if "semantic" in target:
         counts.pixels += np.bincount(target["semantic"].numpy().reshape(-1), minlength=256)
 
@@ -198,6 +219,7 @@ def _summary(images: int, dataset: ImageSet, counts: _Counts) -> SplitReport:
             name: float(share) / total for name, share in zip(dataset.semantic_categories, shares, strict=True) if total
         },
         boxes=_box_statistics(counts),
+        masks={"count": counts.masks, "without_a_pixel": counts.empty} if "masks" in dataset.kinds else {},
     )
 
 
@@ -235,6 +257,10 @@ def _split_lines(split: SplitReport) -> list[str]:
     if split.boxes:
         named = (f"{name.replace('_', ' ')} {value:g}" for name, value in split.boxes.items())
         lines.append(f"  boxes: {', '.join(named)}")
+    if split.masks:
+        lines.append(
+            "  masks: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in split.masks.items())
+        )
     if split.classes:
         lines.append("  classes: " + ", ".join(f"{name} {count}" for name, count in split.classes.items()))
     if split.pixel_shares:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from vidi.keys import KEYS, change_values, on_picture, row_of, typed_as, without_lost_joints
+from vidi.keys import KEYS, change_values, on_picture, row_of, typed_as, with_moved_masks, without_lost_joints
+from vidi.ops.masks import CodedMasks, has_pixels
 from vidi.ops.segments import without_objects
 from vidi.preprocess import Batch, Sample
 
@@ -26,12 +27,17 @@ PER_OBJECT = ("labels", "crowd", "areas", "masks", "keypoints", "visibility", "i
 
 
 def drop_lost_objects(sample: Sample, *, smallest: float = 1.0) -> Sample:
-    """Clip boxes to the picture and drop the objects of which less than `smallest` pixels a side are left."""
+    """Clip boxes to the picture and drop the objects of which less than `smallest` pixels a side are left.
+
+    Those whose mask has no pixel left go too.
+    """
     image, target = sample
     if "boxes" not in target:
         return sample
     boxes = v2.functional.clamp_bounding_boxes(target["boxes"])
     kept = ((boxes[:, 2:] - boxes[:, :2]) >= smallest).all(dim=1)
+    if "masks" in target:
+        kept &= has_pixels(target["masks"])
     rows = {"boxes": boxes} | {name: target[name] for name in PER_OBJECT if name in target and name != "boxes"}
     left = {name: typed_as(value, value[kept]) for name, value in rows.items()}
     if "panoptic" in target and not kept.all():  # whose ids are the objects' rows
@@ -65,6 +71,22 @@ class Rescaled(v2.Transform):
         return v2.functional.affine(inpt, angle=0, shear=[0, 0], fill=[fill], **params)
 
 
+class FrugalColorJitter(v2.ColorJitter):
+    """The same colours, pixel for pixel, with less memory: a strip of rows at a time where no other row matters.
+
+    Hue alone takes ten times as much as the picture in float32.
+    """
+
+    rows = 256
+
+    def _call_kernel(self, functional: Any, inpt: Any, *args: Any, **kwargs: Any) -> Any:
+        if functional is v2.functional.adjust_contrast or not isinstance(inpt, tv_tensors.Image):
+            return super()._call_kernel(functional, inpt, *args, **kwargs)  # by the mean of all pixels
+        strips = [tv_tensors.Image(strip) for strip in inpt.split(self.rows, dim=-2)]
+        changed = [super(FrugalColorJitter, self)._call_kernel(functional, strip, *args, **kwargs) for strip in strips]
+        return tv_tensors.Image(torch.cat(changed, dim=-2))
+
+
 def _shift(size: tuple[int, int]) -> v2.Transform:
     shifted = v2.RandomCrop(size, padding=max(1, size[0] // 8), padding_mode="reflect")
     return v2.Compose([v2.Resize(size, antialias=True), shifted])  # pictures may be smaller than the network's
@@ -83,7 +105,7 @@ def _scaled(size: tuple[int, int]) -> v2.Transform:
         [
             v2.RandomHorizontalFlip(),
             v2.RandomApply([Rescaled()], p=0.7),
-            v2.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
+            FrugalColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.02),
         ]
     )
 
@@ -130,7 +152,8 @@ class Augmentation:
         """
         image, target = sample
         fixed = all(row_of(name).is_fixed and not KEYS[name].outside for name in target)
-        if fixed:  # a list is a pytree that the transforms walk; strings and plain tensors pass through
+        if fixed and not isinstance(target.get("masks"), CodedMasks):
+            # a list is a pytree that the transforms walk; strings and plain tensors pass through
             moved: tuple[Tensor, Mapping[str, Any]] = self.transform(image, dict(target))
             return drop_lost_objects(moved)
         return drop_lost_objects(self._moved_with_values(image, target))
@@ -148,10 +171,10 @@ class Augmentation:
         if points is not None:
             joints = gone["joints"][:, :2].as_subclass(Tensor).view(points.shape)
             found["keypoints"] = on_picture(joints, "points", shown)
-        mirror = torch.tensor([[-1.0, 0, shown[1]], [0, 1, 0], [0, 0, 1]])
-        if "boxes_3d" in found and not any(torch.equal(movement, kept) for kept in (torch.eye(3), mirror)):
+        mirror = torch.tensor([[-1.0, 0, shown[1]], [0, 1, 0], [0, 0, 1]], dtype=torch.float64)
+        if "boxes_3d" in found and not any(torch.equal(movement, kept) for kept in (torch.eye(3).double(), mirror)):
             raise ValueError(f"received augment={self.name!r} for boxes in space, expected one of none, flip")
-        found = change_values(found, movement, self.names)
+        found = with_moved_masks(change_values(found, movement, self.names), movement, shown)
         for name, value in found.items():
             if KEYS[name].outside:
                 found[name] = tv_tensors.Mask(value.masked_fill(gone["inside"][0] == 0, KEYS[name].outside))
@@ -160,7 +183,7 @@ class Augmentation:
         return image, without_lost_joints(found, shown)
 
 
-CORNER = torch.tensor([[0.0, 0], [1, 0], [0, 1]])  # the points that tell how a picture is moved
+CORNER = torch.tensor([[0.0, 0], [1, 0], [0, 1]], dtype=torch.float64)  # the points that tell how a picture is moved
 
 
 def _as_boxes(points: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes:
@@ -171,7 +194,7 @@ def _as_boxes(points: Tensor, size: tuple[int, int]) -> tv_tensors.BoundingBoxes
 
 def _movement(corner: Float[Tensor, "3 2"]) -> Float[Tensor, "3 3"]:
     """Return the matrix that moved the points of `CORNER` to where they are."""
-    matrix = torch.eye(3)
+    matrix = torch.eye(3, dtype=torch.float64)
     matrix[:2] = torch.stack((corner[1] - corner[0], corner[2] - corner[0], corner[0]), 1)
     return matrix
 

@@ -36,7 +36,8 @@ def object_truth(target: Mapping[str, Any], categories: Categories) -> Detection
     """
     more: dict[str, Any] = {}
     if "masks" in target:
-        more["masks"] = target["masks"].as_subclass(Tensor).bool()
+        masks = target["masks"]
+        more["masks"] = masks.as_subclass(Tensor).bool() if isinstance(masks, Tensor) else masks
     if "keypoints" in target:
         visible = (target["visibility"] > 0).float()[..., None]
         more["keypoints"] = torch.cat((target["keypoints"].as_subclass(Tensor), visible), 2)

@@ -15,7 +15,7 @@ where the code refuses the nearest of all if it lies outside, or farther off tha
 categories have joints is said by name (`jointed`), where the paper detects persons only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ from vidi.detection.centernet import (
     residual_head,
 )
 from vidi.detection.options import frozen_below
-from vidi.detection.targets import Objects, named_categories, named_outputs
+from vidi.detection.targets import Joints, Objects, joints_of, labels_with_joints, named_categories, named_outputs
 from vidi.losses.box import l1_loss
 from vidi.losses.heatmap import penalty_reduced_focal_loss
 from vidi.model import Losses, Step, Supervised, builder, in_float32, with_defaults
@@ -98,31 +98,6 @@ class JointTargets(NamedTuple):
     offsets: Float[Tensor, "L 2"]  # from the object's centre, in pixels of the canvas
     cells: Int64[Tensor, "L 2"]  # x, y of the joint's own cell
     residuals: Float[Tensor, "L 2"]  # in cells
-
-
-class Joints(NamedTuple):
-    """The joints of the objects of one image that are no crowds."""
-
-    points: Float[Tensor, "M J 2"]
-    labelled: Bool[Tensor, "M J"]
-
-
-def joints_of(target: Mapping[str, Tensor], *, like: Tensor, joints: int) -> Joints:
-    """Return the joints of a target's objects in the precision of `like`; those of crowds are left out.
-
-    Raises:
-        ValueError: if the target has none, or another number of them.
-    """
-    if not {"keypoints", "visibility"} <= target.keys():
-        raise ValueError(f"received a target with {sorted(target)}, expected keypoints and visibility too")
-    points, visibility = target["keypoints"].to(like.dtype), target["visibility"]
-    if points.shape[1:] != (joints, 2) or visibility.shape != points.shape[:2]:
-        shapes = f"{tuple(points.shape)} and {tuple(visibility.shape)}"
-        raise ValueError(
-            f"received keypoints and visibility of shapes {shapes}, expected (M, {joints}, 2), (M, {joints})"
-        )
-    kept = ~target["crowd"] if "crowd" in target else slice(None)
-    return Joints(points[kept], visibility[kept] > 0)
 
 
 def joint_targets(
@@ -280,12 +255,6 @@ def centernet_pose(
 ) -> Supervised:
     """Put the system together."""
     names = category_names(categories)
-    labels = named_categories(names)
-    unknown = [name for name in jointed if name not in labels]
-    if unknown:
-        raise ValueError(
-            f"received jointed={jointed!r}, expected names among the categories {', '.join(map(str, labels))}"
-        )
     network = PoseNet(
         backbone,
         len(names),
@@ -298,7 +267,7 @@ def centernet_pose(
     decode = PoseDecode(
         CenterDecode(names, score_threshold),
         skeleton,
-        tuple(label for label, name in enumerate(labels) if name in (jointed or labels)),
+        labels_with_joints(named_categories(names), jointed),
     )
     return Supervised(network, PoseCriterion(CenterCriterion(named_outputs(names), box_loss)), decode, preprocess)
 

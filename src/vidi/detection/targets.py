@@ -1,4 +1,4 @@
-"""What a target tells a detector's criterion: objects and crowds; and which of a network's outputs have a category."""
+"""What a target tells a detector's criterion: objects, crowds, joints; which of a network's outputs have a category."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -93,3 +93,46 @@ def with_category(logits: Float[Tensor, "..."], named: tuple[int, ...], *, dim: 
 def named_categories(categories: Categories) -> Categories:
     """Return the categories that have a name: what labels in `Detections` count."""
     return tuple(name for name in categories if name is not None)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Joints
+
+
+class Joints(NamedTuple):
+    """The joints of the objects of one image that are no crowds."""
+
+    points: Float[Tensor, "M J 2"]
+    labelled: Bool[Tensor, "M J"]
+
+
+def joints_of(target: Mapping[str, Tensor], *, like: Tensor, joints: int) -> Joints:
+    """Return the joints of a target's objects in the precision of `like`; those of crowds are left out.
+
+    Raises:
+        ValueError: if the target has none, or another number of them.
+    """
+    if not {"keypoints", "visibility"} <= target.keys():
+        raise ValueError(f"received a target with {sorted(target)}, expected keypoints and visibility too")
+    points, visibility = target["keypoints"].to(like.dtype), target["visibility"]
+    if points.shape[1:] != (joints, 2) or visibility.shape != points.shape[:2]:
+        shapes = f"{tuple(points.shape)} and {tuple(visibility.shape)}"
+        raise ValueError(
+            f"received keypoints and visibility of shapes {shapes}, expected (M, {joints}, 2), (M, {joints})"
+        )
+    kept = ~target["crowd"] if "crowd" in target else slice(None)
+    return Joints(points[kept], visibility[kept] > 0)
+
+
+def labels_with_joints(categories: Categories, jointed: tuple[str, ...]) -> tuple[int, ...]:
+    """Return the labels of the categories that have joints; all of them where none is named.
+
+    Raises:
+        ValueError: for a name that is not among the categories.
+    """
+    unknown = [name for name in jointed if name not in categories]
+    if unknown:
+        raise ValueError(
+            f"received jointed={jointed!r}, expected names among the categories {', '.join(map(str, categories))}"
+        )
+    return tuple(label for label, name in enumerate(categories) if name in (jointed or categories))

@@ -14,14 +14,14 @@ unmatched predictions outside the range. A crowd may be matched often, by the sh
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from vidi.metrics.coco_rows import Kind, Predictions, Truths, check_mask_sizes, checked, reordered, sizes_of
-from vidi.ops.masks import Rle, encode_masks, pack_runs
+from vidi.ops.masks import CodedMasks, pack_runs
 from vidi.results.detections import Detections
 
 if TYPE_CHECKING:
@@ -91,6 +91,44 @@ class CocoScores:
         )
 
 
+class Overlaps(NamedTuple):
+    """The truths that predictions overlap by at least the lowest threshold; prediction p has rows starts[p]...."""
+
+    areas: Float64[np.ndarray, " P"]  # of the predictions' masks
+    starts: Int64[np.ndarray, " _"]  # P+1
+    truths: Int64[np.ndarray, " C"]  # rows of the truths
+    overlaps: Float64[np.ndarray, " C"]
+
+    @classmethod
+    def joined(cls, images: Sequence["Overlaps"], counts: Sequence[int]) -> "Overlaps":
+        """Join those of images that have so many truths each."""
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(one.starts) for one in images)])
+        return cls(
+            np.concatenate([np.empty(0), *(one.areas for one in images)]),
+            np.cumsum(sizes),
+            np.concatenate(
+                [np.empty(0, np.int64), *(one.truths + first for one, first in zip(images, firsts, strict=False))]
+            ),
+            np.concatenate([np.empty(0), *(one.overlaps for one in images)]),
+        )
+
+    def rows(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the starts of predictions in another order, and which of the C rows come one after the other."""
+        sizes = np.diff(self.starts)[order]
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        return starts, np.repeat(self.starts[:-1][order] - starts[:-1], sizes) + np.arange(starts[-1])
+
+    def in_order(self, order: np.ndarray, truth_order: np.ndarray) -> "Candidates":
+        """Return them as a walk in these orders of predictions and truths takes them."""
+        from vidi.metrics.coco_kernels import Candidates
+
+        place = np.empty(len(truth_order), np.int32)
+        place[truth_order] = np.arange(len(truth_order), dtype=np.int32)
+        starts, rows = self.rows(order)
+        return Candidates(starts, place[self.truths[rows]], self.overlaps[rows])
+
+
 # name -> (IoU threshold or None for the mean over all, area range, which of max_detections)
 _NUMBERS: dict[str, tuple[float | None, str, int]] = {
     "ap": (None, "all", 2),
@@ -129,21 +167,24 @@ def coco_scores(
     categories: int,
     kind: Kind = "boxes",
     max_detections: tuple[int, int, int] = (1, 10, 100),
+    overlaps: Overlaps | None = None,
 ) -> CocoScores:
     """Score predictions against truths as COCOeval does.
 
-    `max_detections` are the best per class and image that count: for ar1, for ar10, and for everything else. ValueError
-    where rows differ in count, image or category numbers are out of range, values not finite, or masks missing.
+    `max_detections` are the best per class and image that count: for ar1, for ar10, and for everything else. `overlaps`
+    of masks, found before, take the place of the masks. ValueError where rows differ in count, image or category
+    numbers are out of range, values not finite, or masks missing.
     """
     if kind not in ("boxes", "masks"):
         raise ValueError(f"kind {kind!r} is none of 'boxes', 'masks'")
     if len(max_detections) != 3 or sorted(set(max_detections)) != list(max_detections) or max_detections[0] < 1:
         raise ValueError(f"expected three rising positive limits as max_detections, received {max_detections}")
-    truths = checked("truths", truths, images, categories, kind)
-    predictions = checked("predictions", predictions, images, categories, kind)
-    if kind == "masks":
+    looked_at: Kind = kind if overlaps is None else "boxes"
+    truths = checked("truths", truths, images, categories, looked_at)
+    predictions = checked("predictions", predictions, images, categories, looked_at)
+    if looked_at == "masks":
         check_mask_sizes(truths, predictions, images)
-    walk = _matched(truths, predictions, images, categories, kind, max_detections[-1])
+    walk = _matched(truths, predictions, images, categories, kind, max_detections[-1], overlaps)
     precision, recall, scores = _accumulated(walk, max_detections)
     return CocoScores(
         **_twelve_numbers(precision, recall),
@@ -164,28 +205,52 @@ class _Walk(NamedTuple):
     positives: np.ndarray  # K A, truths that count
 
 
-def _matched(truths: Truths, predictions: Predictions, images: int, categories: int, kind: Kind, limit: int) -> _Walk:
-    from vidi.metrics.coco_kernels import (
-        Outcome,
-        count_positives,
-        match,
-        order_by_class_and_image,
-        order_by_class_and_score,
-        outside,
-        rank_and_range,
-    )
+class _Order(NamedTuple):
+    """In which order a walk looks at predictions, and where the truths of the class and image of each are."""
 
-    ranges = np.array(list(AREA_RANGES.values()))
+    truth_order: np.ndarray  # N, by class and image
+    truth_starts: np.ndarray  # K+1
+    order: np.ndarray  # P, by class and falling score
+    starts: np.ndarray  # K+1
+    rank: np.ndarray  # P, among those of its class and image
+    near: np.ndarray  # P 2, first and last + 1 of the ordered truths; empty from rank `limit` on
+
+
+def _ordered(truths: Truths, predictions: Predictions, images: int, categories: int, limit: int) -> _Order:
+    from vidi.metrics.coco_kernels import order_by_class_and_image, order_by_class_and_score, rank_and_range
+
     truth_order, truth_starts = order_by_class_and_image(truths.category, truths.image, categories, images)
-    truths = reordered(truths, truth_order)
-    ignored = np.where(truths.crowd, 2 ** len(ranges) - 1, outside(truths.areas, ranges))
     scores = predictions.scores + 0.0  # no -0.0: it ties with 0.0
     order, starts = order_by_class_and_score(predictions.category, predictions.image, scores, categories, images)
-    rank, near = rank_and_range(order, starts, predictions.image, truth_starts, truths.image, images, limit)
-    candidates, areas = _overlaps(truths, predictions, order, near, kind)
+    rank, near = rank_and_range(
+        order, starts, predictions.image, truth_starts, truths.image[truth_order], images, limit
+    )
+    return _Order(truth_order, truth_starts, order, starts, rank, near)
+
+
+def _matched(
+    truths: Truths,
+    predictions: Predictions,
+    images: int,
+    categories: int,
+    kind: Kind,
+    limit: int,
+    overlaps: Overlaps | None,
+) -> _Walk:
+    from vidi.metrics.coco_kernels import Outcome, count_positives, match, outside
+
+    ranges = np.array(list(AREA_RANGES.values()))
+    walk = _ordered(truths, predictions, images, categories, limit)
+    truths = reordered(truths, walk.truth_order)
+    ignored = np.where(truths.crowd, 2 ** len(ranges) - 1, outside(truths.areas, ranges))
+    if overlaps is None:
+        candidates, areas = _overlaps(truths, predictions, walk.order, walk.near, kind)
+    else:
+        candidates, areas = overlaps.in_order(walk.order, walk.truth_order), overlaps.areas
     matched, to_ignored = match(candidates, IOU_THRESHOLDS, len(ranges), ignored, truths.crowd)
-    outcome = Outcome(rank, outside(areas, ranges)[order], matched, to_ignored)
-    return _Walk(starts, scores[order], outcome, count_positives(truth_starts, ignored, len(ranges)))
+    outcome = Outcome(walk.rank, outside(areas, ranges)[walk.order], matched, to_ignored)
+    positives = count_positives(walk.truth_starts, ignored, len(ranges))
+    return _Walk(walk.starts, (predictions.scores + 0.0)[walk.order], outcome, positives)
 
 
 def _overlaps(
@@ -231,19 +296,18 @@ def _twelve_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, floa
 
 
 class _Scored(NamedTuple):
-    """What is kept of one image: its rows of `Truths` and of `Predictions`, without the image number."""
+    """What is kept of one image: its rows of `Truths` and of `Predictions`, without the image number and the masks."""
 
     truths: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # category, boxes, areas, crowd
     predictions: tuple[np.ndarray, np.ndarray, np.ndarray]  # category, boxes, scores
-    truth_masks: list[Rle]
-    masks: list[Rle]
+    overlaps: Overlaps | None  # of masks
 
 
 class CocoEvaluator:
     """Gather the detections of a data set image by image and score them at the end.
 
     Images are told apart and ordered by their id, so that any order of updates and any split over processes gives the
-    same numbers.
+    same numbers. Of masks only their areas and overlaps are kept.
     """
 
     def __init__(
@@ -277,7 +341,7 @@ class CocoEvaluator:
             image = int(target["image_id"])
             if image in self._images:
                 raise ValueError(f"image {image} was given before")
-            self._images[image] = _scored(prediction, target, self.kind)
+            self._images[image] = self._scored(prediction, target)
 
     def merge(self, other: "CocoEvaluator") -> None:
         """Take in what another process gathered; an image that both have counts once (samplers repeat some to pad)."""
@@ -296,38 +360,61 @@ class CocoEvaluator:
         image = np.repeat(np.arange(len(seen)), [len(image.predictions[0]) for image in seen])
         truths = (np.concatenate(column) for column in zip(*(image.truths for image in seen), strict=True))
         predictions = (np.concatenate(column) for column in zip(*(image.predictions for image in seen), strict=True))
-        masked = self.kind == "masks"
+        counts = [len(one.truths[0]) for one in seen]
         return coco_scores(
-            Truths(truth_image, *truths, masks=[m for image in seen for m in image.truth_masks] if masked else None),
-            Predictions(image, *predictions, masks=[m for image in seen for m in image.masks] if masked else None),
+            Truths(truth_image, *truths),
+            Predictions(image, *predictions),
             images=len(seen),
             categories=self.categories,
             kind=self.kind,
             max_detections=self.max_detections,
+            overlaps=Overlaps.joined([one.overlaps for one in seen if one.overlaps is not None], counts)
+            if self.kind == "masks"
+            else None,
         )
 
+    def _scored(self, prediction: Detections, target: Mapping[str, Any]) -> _Scored:
+        masks = _coded(target["masks"]) if "masks" in target else None
+        boxes = _float64(target["boxes"])
+        if "areas" in target:
+            areas = _float64(target["areas"])
+        elif masks is not None:
+            areas = masks.areas().astype(np.float64)
+        else:
+            areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        crowd = target["crowd"].cpu().numpy().astype(bool) if "crowd" in target else np.zeros(len(boxes), bool)
+        truths = target["labels"].cpu().numpy().astype(np.int64), boxes, areas, crowd
+        found = prediction.labels.numpy().copy(), _float64(prediction.boxes), _float64(prediction.scores)
+        overlaps = None
+        if self.kind == "masks" and masks is not None:
+            if prediction.coded_masks is None:
+                image = int(target["image_id"])
+                raise ValueError(f"the prediction of image {image} has no masks, needed for kind 'masks'")
+            first = Truths(np.zeros(len(boxes), np.int64), *truths, masks=masks.rles())
+            second = Predictions(np.zeros(len(found[0]), np.int64), *found, masks=prediction.coded_masks.rles())
+            overlaps = mask_overlaps(first, second, self.categories, self.max_detections[-1])
+        return _Scored(truths, found, overlaps)
 
-def _scored(prediction: Detections, target: Mapping[str, Tensor], kind: Kind) -> _Scored:
-    truth_masks: list[Rle] = []
-    masks: list[Rle] = []
-    if kind == "masks":
-        if prediction.masks is None:
-            raise ValueError(f"the prediction of image {int(target['image_id'])} has no masks, needed for kind 'masks'")
-        truth_masks, masks = encode_masks(target["masks"]), encode_masks(prediction.masks)
-    boxes = _float64(target["boxes"])
-    if "areas" in target:
-        areas = _float64(target["areas"])
-    elif "masks" in target:
-        areas = _float64(target["masks"].flatten(1).sum(1))
-    else:
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    crowd = target["crowd"].cpu().numpy().astype(bool) if "crowd" in target else np.zeros(len(boxes), bool)
-    return _Scored(
-        (target["labels"].cpu().numpy().astype(np.int64), boxes, areas, crowd),
-        (prediction.labels.numpy().copy(), _float64(prediction.boxes), _float64(prediction.scores)),
-        truth_masks,
-        masks,
-    )
+
+def mask_overlaps(truths: Truths, predictions: Predictions, categories: int, limit: int) -> Overlaps:
+    """Return what the masks of one image's predictions share with those of its truths, for `coco_scores`.
+
+    Only the best `limit` of a class are looked at. ValueError where rows are wrong, or masks of different sizes.
+    """
+    truths = checked("truths", truths, 1, categories, "masks")
+    predictions = checked("predictions", predictions, 1, categories, "masks")
+    check_mask_sizes(truths, predictions, 1)
+    walk = _ordered(truths, predictions, 1, categories, limit)
+    candidates, areas = _overlaps(reordered(truths, walk.truth_order), predictions, walk.order, walk.near, "masks")
+    count = candidates.starts[-1]  # what lies beyond was only room
+    rows = walk.truth_order[candidates.truths[:count]].astype(np.int64)
+    found = Overlaps(areas, candidates.starts, rows, candidates.overlaps[:count])
+    starts, pairs = found.rows(np.argsort(walk.order, kind="stable"))
+    return Overlaps(areas, starts, rows[pairs], found.overlaps[pairs])
+
+
+def _coded(masks: Tensor | CodedMasks) -> CodedMasks:
+    return masks if isinstance(masks, CodedMasks) else CodedMasks.of(masks)
 
 
 def _float64(values: Tensor) -> np.ndarray:

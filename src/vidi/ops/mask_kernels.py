@@ -203,3 +203,70 @@ def pairwise_iou(runs_a, runs_b, crowd):
                 union = areas_a[n] if crowd[m] else areas_a[n] + areas_b[m] - shared
                 out[n, m] = shared / union
     return out
+
+
+@njit(cache=True)
+@no_type_check
+def pack(intervals, offsets, pixels, text, starts):
+    """Write masks of so many `pixels` as compressed strings, the inverse of `unpack`; fills `starts` N+1.
+
+    Intervals rise, and none begins where the one before ends; `text` has 7 bytes for each of the two counts of an
+    interval and for two more of each mask.
+    """
+    written = 0
+    for n in range(len(offsets) - 1):
+        earlier = last = pixel = index = 0
+        for i in range(offsets[n], offsets[n + 1]):
+            for edge in range(2):
+                run = intervals[i, edge] - pixel
+                pixel = intervals[i, edge]
+                written = write_count(run - earlier if index > 2 else run, text, written)
+                earlier, last = last, run
+                index += 1
+        if pixel < pixels or index == 0:
+            run = pixels - pixel
+            written = write_count(run - earlier if index > 2 else run, text, written)
+        starts[n + 1] = written
+
+
+@njit(cache=True)
+@no_type_check
+def write_count(value, text, written):
+    """Append one signed number in characters of 5 bits, the lowest first, to the `written` ones; give their number."""
+    while True:
+        bits = value & 31
+        value >>= 5
+        more = value != (-1 if bits & 16 else 0)
+        text[written] = (bits | 32 if more else bits) + 48
+        written += 1
+        if not more:
+            return written
+
+
+@njit(cache=True)
+@no_type_check
+def paint(intervals, offsets, height, columns, first_rows, start, row_step, column_step, plane, areas, out):
+    """Paint masks whose pictures of `height` rows were moved, and count the pixels of each.
+
+    `columns` has the column of the original that each column of the moved picture shows, -1 for none; `first_rows` the
+    first row of the moved picture that shows row y of the original or a lower one. Moved row i and column j are the
+    byte start + i * row_step + j * column_step of a plane of `out`; where that is empty, pixels are only counted.
+    """
+    for n in range(len(areas)):
+        areas[n] = 0
+        if offsets[n] == offsets[n + 1]:
+            continue
+        for j in range(len(columns)):
+            if columns[j] < 0:
+                continue
+            top = columns[j] * height
+            i = first_ending_after(intervals, offsets[n], offsets[n + 1], top)
+            while i < offsets[n + 1] and intervals[i, 0] < top + height:
+                first = first_rows[max(intervals[i, 0] - top, 0)]
+                last = first_rows[min(intervals[i, 1] - top, height)]
+                areas[n] += last - first
+                if len(out) > 0:
+                    place = n * plane + start + j * column_step
+                    for row in range(first, last):
+                        out[place + row * row_step] = 1
+                i += 1

@@ -3,9 +3,12 @@
 COCO's run-length encoding (Lin et al. 2014, MS COCO; the `mask` API of cocoapi) walks a mask column by column and
 stores the lengths of alternating runs of background and foreground. pycocotools does the coding; overlaps run on the
 decoded foreground intervals in kernels of our own, exact in integers and faster than its walk over all runs.
+
+`CodedMasks` are the masks of the objects of one picture, which follow it through resizing, cropping and mirrors and
+take no more memory than their borders, until their pixels are asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -138,6 +141,18 @@ def _text(rle: Rle) -> bytes:
     return counts.encode("ascii") if isinstance(counts, str) else bytes(counts)
 
 
+def as_strings(
+    intervals: Int32[np.ndarray, "R 2"], offsets: Int64[np.ndarray, " _"], size: tuple[int, int]
+) -> list[bytes]:
+    """Return N masks of `size` (H, W), given as intervals and N+1 offsets as in `Runs`, as compressed run lengths."""
+    from vidi.ops.mask_kernels import pack
+
+    text = np.empty(14 * (len(intervals) + len(offsets)), np.uint8)
+    starts = np.zeros(len(offsets), np.int64)
+    pack(intervals, offsets, size[0] * size[1], text, starts)
+    return [text[first:last].tobytes() for first, last in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+
+
 def rle_areas(rles: Sequence[Rle]) -> Int64[np.ndarray, " N"]:
     """Count the pixels of N masks."""
     return pack_runs(rles).areas
@@ -166,3 +181,136 @@ def rle_iou(
     if len(sizes) > 1:
         raise ValueError(f"masks have different sizes (H, W): {sorted(sizes)}")
     return pairwise_iou(runs_a, runs_b, np.zeros(len(runs_b.areas), bool) if crowd is None else crowd)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Masks of the objects of one picture
+
+
+class CodedMasks:
+    """N masks of one picture as run lengths: small, and painted on request where the picture has been moved to.
+
+    Rows are chosen as in a tensor: a number gives the pixels of one mask, anything else other `CodedMasks`.
+
+    Args:
+        runs: COCO's compressed strings.
+        size: (H, W) of the masks that they code.
+    """
+
+    def __init__(self, runs: Sequence[bytes], size: tuple[int, int]):
+        self.runs = tuple(runs)
+        self.coded_size = (int(size[0]), int(size[1]))
+        self.size = self.coded_size  # (h, w) of the moved picture
+        self.movement = np.eye(3)  # from the pixels (x, y, 1) of the original
+        self.shown = np.array([[0.0, 0], self.coded_size[::-1]])  # of the original, first and last x, y
+
+    @classmethod
+    def of(cls, masks: Bool[Tensor, "N H W"]) -> "CodedMasks":
+        """Encode masks."""
+        runs = [encode_masks(mask[None])[0]["counts"] for mask in masks]
+        return cls([run for run in runs if isinstance(run, bytes)], (masks.shape[1], masks.shape[2]))
+
+    @classmethod
+    def of_rles(cls, rles: Sequence[Rle], size: tuple[int, int]) -> "CodedMasks":
+        """Take run lengths of any form; ValueError where one is of another size (H, W)."""
+        return cls([_text(segmentation_to_rle(rle, size)) for rle in rles], size)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """N, H, W of the masks that `dense` gives."""
+        return len(self), *self.size
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, int | np.integer) or (
+            isinstance(rows, Tensor) and rows.ndim == 0 and rows.dtype != torch.bool
+        ):
+            return self._with([self.runs[int(rows)]]).dense()[0]
+        return self._with([self.runs[row] for row in torch.arange(len(self))[rows].tolist()])
+
+    def __iter__(self) -> Iterator[Bool[Tensor, "H W"]]:
+        return (self[row] for row in range(len(self)))
+
+    def moved(self, movement: Float[Tensor, "3 3"], size: tuple[int, int]) -> "CodedMasks":
+        """Return the masks of the picture after a movement, cut to `size` (H, W); nothing is painted yet.
+
+        Each pixel shows the one of the original in which its centre lies; what was cut off does not come back.
+
+        Raises:
+            ValueError: for movements that turn by other angles than quarters of a circle, or shear.
+        """
+        other = self._with(self.runs)
+        other.movement = movement.double().numpy() @ self.movement
+        other.size = (int(size[0]), int(size[1]))
+        diagonal, across = other.movement[[0, 1], [0, 1]], other.movement[[0, 1], [1, 0]]
+        if diagonal.any() and across.any():
+            raise ValueError("received a movement of masks that turns or shears them, expected one along the axes")
+        corners = np.linalg.inv(other.movement) @ [[0, size[1]], [0, size[0]], [1, 1]]
+        low, high = corners[:2].min(1), corners[:2].max(1)
+        other.shown = np.stack([np.maximum(self.shown[0], low), np.minimum(self.shown[1], high)])
+        return other
+
+    def dense(self) -> Bool[Tensor, "N h w"]:
+        """Return the pixels."""
+        out = np.zeros(self.shape, np.uint8)
+        self._paint(out)
+        return torch.from_numpy(out.view(bool))
+
+    def areas(self) -> Int64[np.ndarray, " N"]:
+        """Count the pixels of each mask, without painting them."""
+        return self._paint(np.zeros(0, np.uint8))
+
+    def rles(self) -> list[Rle]:
+        """Return the masks as run lengths of the moved picture."""
+        runs = self.runs if self._is_still else CodedMasks.of(self.dense()).runs
+        return [Rle(size=list(self.size), counts=run) for run in runs]
+
+    @property
+    def _is_still(self) -> bool:
+        return self.size == self.coded_size and bool((self.movement == np.eye(3)).all())
+
+    def _with(self, runs: Sequence[bytes]) -> "CodedMasks":
+        other = CodedMasks(runs, self.coded_size)
+        other.size, other.movement, other.shown = self.size, self.movement, self.shown
+        return other
+
+    def _paint(self, out: np.ndarray) -> np.ndarray:
+        from vidi.ops.mask_kernels import paint
+
+        h, w = self.size
+        back = np.linalg.inv(self.movement)
+        turned = int(back[0, 0] == 0)  # the columns of the original have become rows
+        columns = _sources(back[0, turned], back[0, 2], h if turned else w, self.shown[:, 0], self.coded_size[1])
+        rows = _sources(back[1, 1 - turned], back[1, 2], w if turned else h, self.shown[:, 1], self.coded_size[0])
+        x_step, y_step = (w, 1) if turned else (1, w)
+        start = 0
+        if back[1, 1 - turned] < 0:  # rows have to rise
+            rows, start, y_step = rows[::-1], (len(rows) - 1) * y_step, -y_step
+        first_rows = np.searchsorted(rows, np.arange(self.coded_size[0] + 1))
+        columns = np.where(columns < self.coded_size[1], columns, -1)
+        runs = pack_runs([Rle(size=self.coded_size, counts=run) for run in self.runs])
+        areas = np.zeros(len(self), np.int64)
+        places = start, y_step, x_step, h * w
+        paint(runs.intervals, runs.offsets, self.coded_size[0], columns, first_rows, *places, areas, out.reshape(-1))
+        return areas
+
+
+def has_pixels(masks: Bool[Tensor, "N H W"] | CodedMasks) -> Bool[Tensor, " N"]:
+    """Say of each mask whether it has a pixel."""
+    return torch.from_numpy(masks.areas() > 0) if isinstance(masks, CodedMasks) else masks.flatten(1).any(1)
+
+
+ON_THE_EDGE = 1e-4  # pixels: a centre that rounding put so near below the edge of a pixel lies in that pixel
+
+
+def _sources(
+    scale: float, shift: float, count: int, shown: Float64[np.ndarray, " 2"], side: int
+) -> Int64[np.ndarray, " _"]:
+    """Return the row or column of the original that each of `count` pixels shows; -1 and `side` are beyond it."""
+    places = scale * (np.arange(count) + 0.5) + shift + ON_THE_EDGE
+    sources = np.floor(places).clip(0, max(side - 1, 0)).astype(np.int64)
+    sources[places < shown[0]] = -1
+    sources[places >= shown[1] + ON_THE_EDGE] = side
+    return sources

@@ -16,12 +16,13 @@ overlap, instead of one kernel and stride; the level of a box is rounded down, n
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 import torchvision.ops
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from vidi.ops.boxes import box_area
@@ -49,6 +50,7 @@ def roi_align(
     stride: float | int = 1,
     sampling_ratio: int = 2,
     aligned: bool = True,
+    pool: Literal["average", "max"] = "average",
 ) -> Float[Tensor, "R C h w"]:
     """Return the mean of bilinear samples in each of h x w bins of each box (torchvision.ops.roi_align).
 
@@ -61,11 +63,21 @@ def roi_align(
         sampling_ratio: points a bin has along each axis; 0 for as many as it has cells, rounded up.
         aligned: whether the centre of cell (0, 0) is at (0.5, 0.5) cells, as everywhere in this package; False puts it
             at the origin, and makes boxes at least one cell wide and high (torchvision's default).
+        pool: "average", or "max" for the largest sample of a bin, which torchvision does not have.
 
     Raises:
-        ValueError: for impossible sizes, and images that are not in the batch.
+        ValueError: for impossible sizes, images that are not in the batch, another `pool`, and a largest sample where
+            the number of samples is not given.
     """
+    if pool not in ("average", "max") or (pool == "max" and sampling_ratio < 1):
+        raise ValueError(
+            f"received pool={pool!r} with sampling_ratio={sampling_ratio}, expected 'average', or 'max' with 1 or more"
+        )
     options = {"sampling_ratio": sampling_ratio, "aligned": aligned}
+    if pool == "max":  # every sample is a bin of its own
+        fine = (size[0] * sampling_ratio, size[1] * sampling_ratio)
+        samples = roi_align(features, boxes, images, fine, stride=stride, sampling_ratio=1, aligned=aligned)
+        return F.max_pool2d(samples, sampling_ratio)
     return _aligned([features], boxes, images, torch.zeros_like(images), size, (stride,), **options)
 
 
@@ -232,6 +244,38 @@ class _Align(torch.autograd.Function):
                 share(work, np.array_split(np.arange(C), _workers(pooled)))  # no two threads write to one number
             results.append(torch.from_numpy(cells).permute(0, 3, 1, 2))
         return None, None, *results
+
+
+def roi_align_masks(
+    masks: Bool[Tensor, "M H W"],
+    boxes: Float[Tensor, "R 4"],
+    rows: Int64[Tensor, " R"],
+    size: tuple[int, int],
+    *,
+    aligned: bool = True,
+) -> Float[Tensor, "R h w"]:
+    """Return the share of each of h x w bins of each box that its mask, row `rows` of them, covers.
+
+    That is `roi_align` of masks as maps of one channel, with a sampling point for each pixel of a bin, rounded up; on
+    a CPU the masks stay bytes.
+
+    Raises:
+        ValueError: for impossible sizes, and rows that there are not.
+    """
+    _check_size(size)
+    if _operator_runs(masks):
+        return roi_align(masks[:, None].to(boxes.dtype), boxes, rows, size, sampling_ratio=0, aligned=aligned)[:, 0]
+    from vidi.ops import roi_kernels
+
+    _check_rows(rows, len(masks), "mask")
+    boxes = boxes.detach().to(torch.promote_types(boxes.dtype, torch.float32))
+    regions = _regions(boxes, rows, torch.zeros_like(rows), size, boxes.new_ones(1), 0, aligned)
+    shares = torch.zeros(len(boxes), *size, 1, dtype=boxes.dtype)
+    where = regions.images, regions.starts, regions.steps, regions.points
+    if len(boxes):
+        cells = masks.contiguous().numpy().view(np.uint8).reshape(-1)
+        roi_kernels.align(cells, (masks.shape[1], masks.shape[2], 1), regions.rows[0], *where, shares.numpy())
+    return shares[..., 0]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def align(
     most = 2 * max(points[rows, 0].max(), points[rows, 1].max())
     index_y, weight_y, count_y = np.empty((h, most), np.int64), np.empty((h, most)), np.empty(h, np.int64)
     index_x, weight_x, count_x = np.empty((w, most), np.int64), np.empty((w, most)), np.empty(w, np.int64)
-    offsets, weights = np.empty(most * most + 3, np.int64), np.empty(most * most + 3, cells.dtype)
+    offsets, weights = np.empty(most * most + 3, np.int64), np.empty(most * most + 3, pooled.dtype)
     for r in rows:
         _taps(starts[r, 0], steps[r, 0], points[r, 0], H, index_y, weight_y, count_y)
         _taps(starts[r, 1], steps[r, 1], points[r, 1], W, index_x, weight_x, count_x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vidi.ops.boxes_3d import box_3d_corners, lift_boxes, observation_angles, project_points
 from vidi.ops.drawing import Area, Picture, as_picture, draw_box, draw_tag, legible, mask_picture, tint
-from vidi.ops.masks import encode_masks
+from vidi.ops.masks import CodedMasks
 from vidi.ops.palette import class_colour
 from vidi.ops.skeletons import Skeleton
 from vidi.ops.wireframes import draw_box_3d, draw_skeleton
@@ -35,34 +35,57 @@ class Detection(NamedTuple):
     box_3d: Float[Tensor, " 7"] | None = None
 
 
+class _OnRequest:
+    """The field of a result's masks: it takes pixels or run lengths, keeps run lengths, and gives pixels."""
+
+    def __get__(self, found: Any, owner: Any = None) -> Bool[Tensor, "N H W"] | None:
+        return None if found is None or found.coded_masks is None else found.coded_masks.dense()
+
+    def __set__(self, found: Any, masks: Bool[Tensor, "N H W"] | CodedMasks | None) -> None:
+        found.__dict__["_coded_masks"] = CodedMasks.of(masks.detach().cpu()) if isinstance(masks, Tensor) else masks
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """The objects found in one image, the surest first; those of unnamed categories are dropped."""
+    """The objects found in one image, the surest first; those of unnamed categories are dropped.
+
+    Masks are kept as run lengths, `coded_masks`; each look at `masks` makes their pixels anew.
+    """
 
     boxes: Float[Tensor, "N 4"]  # xyxy, pixels of the original image
     scores: Float[Tensor, " N"]
     labels: Int64[Tensor, " N"]
     categories: Categories
-    masks: Bool[Tensor, "N H W"] | None = None
+    masks: Bool[Tensor, "N H W"] | CodedMasks | None = _OnRequest()  # type: ignore[assignment]
     keypoints: Float[Tensor, "N J 3"] | None = None  # x, y in pixels, and a score; 0: the thing has no such joint
     skeleton: Skeleton | None = None  # of the keypoints; without one they have numbers for names, and no bones
     boxes_3d: Float[Tensor, "N 7"] | None = None  # see `vidi.ops.boxes_3d`
     intrinsics: Float[Tensor, "3 3"] | None = None  # the camera of the 3-D boxes, pixels of the original image
 
     def __post_init__(self) -> None:
-        columns = {name: getattr(self, name) for name in _PER_OBJECT}
-        rows = {name: value.detach().cpu() for name, value in columns.items() if value is not None}
-        if len({len(value) for value in rows.values()}) > 1:
-            raise ValueError("lengths differ: " + ", ".join(f"{len(v)} {name}" for name, v in rows.items()))
+        columns = self._columns()
+        rows = {name: value.detach().cpu() for name, value in columns.items() if isinstance(value, Tensor)}
+        if len({len(value) for value in columns.values()}) > 1:
+            raise ValueError("lengths differ: " + ", ".join(f"{len(v)} {name}" for name, v in columns.items()))
         check_finite(**{name: value for name, value in rows.items() if value.is_floating_point()})
         check_labels(rows["labels"], self.categories)
         _check_wiring(self)
         named = torch.tensor([name is not None for name in self.categories], dtype=torch.bool)
         order = rows["scores"].argsort(descending=True, stable=True)
         order = order[named[rows["labels"][order]]]
-        settle(self, **{name: value[order] for name, value in rows.items()})
+        settle(self, **{name: value[order] for name, value in (columns | rows).items()})
         if self.intrinsics is not None:
             settle(self, intrinsics=self.intrinsics.detach().cpu())
+
+    @property
+    def coded_masks(self) -> CodedMasks | None:
+        """The masks as run lengths."""
+        return self.__dict__["_coded_masks"]
+
+    def _columns(self) -> dict[str, Any]:
+        """Return what there is of each object, masks as run lengths."""
+        columns = {name: getattr(self, "coded_masks" if name == "masks" else name) for name in _PER_OBJECT}
+        return {name: value for name, value in columns.items() if value is not None}
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -70,14 +93,18 @@ class Detections:
     def __iter__(self) -> Iterator[Detection]:
         columns = zip(self.labels.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
         for row, (label, score, box) in enumerate(columns):
-            more = (None if column is None else column[row] for column in (self.masks, self.keypoints, self.boxes_3d))
+            others = self.coded_masks, self.keypoints, self.boxes_3d
+            more = (None if column is None else column[row] for column in others)
             yield Detection(str(self.categories[label]), label, score, tuple(box), *more)
 
     def above(self, threshold: float) -> "Detections":
         """Return the detections with a score of at least `threshold`."""
-        columns = {name: getattr(self, name) for name in _PER_OBJECT}
         keep = self.scores >= threshold
-        return replace(self, **{name: value[keep] for name, value in columns.items() if value is not None})
+        return self._with(**{name: value[keep] for name, value in self._columns().items()})
+
+    def _with(self, **columns: Any) -> "Detections":
+        """Return the detections with other columns; masks stay as they are without being painted."""
+        return replace(self, **{"masks": self.coded_masks, **columns})
 
     def with_camera(self, intrinsics: Float[Tensor, "3 3"]) -> "Detections":
         """Return the detections with the 3-D boxes that another camera would have seen in this image.
@@ -92,7 +119,7 @@ class Detections:
         boxes, camera = self.boxes_3d, intrinsics.detach().cpu()
         pixels = project_points(boxes[:, :3], self.intrinsics)
         lifted = lift_boxes(pixels, boxes[:, 2], boxes[:, 3:6], observation_angles(boxes), camera)
-        return replace(self, boxes_3d=lifted, intrinsics=camera)
+        return self._with(boxes_3d=lifted, intrinsics=camera)
 
     def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
         """Return the picture with the detections with a score of at least `threshold`, the surest on top.
@@ -105,11 +132,12 @@ class Detections:
         original = as_picture(image)
         picture = legible(original)
         scale = picture.width / original.width, picture.height / original.height
-        shown = list(self.above(threshold))
-        for found in reversed(shown):
-            if found.mask is not None:
-                check_size("masks", found.mask, original)
-                tint(picture, mask_picture(found.mask, picture.size), class_colour(found.label))
+        above = self.above(threshold)
+        shown = list(above._with(masks=None))
+        for row in reversed(range(len(shown) if above.coded_masks is not None else 0)):
+            mask = above.coded_masks[row]
+            check_size("masks", mask, original)
+            tint(picture, mask_picture(mask, picture.size), class_colour(shown[row].label))
         boxes = [tuple(side * scale[axis % 2] for axis, side in enumerate(found.box)) for found in shown]
         for found, box in reversed(list(zip(shown, boxes, strict=True))):
             corners = self._corners(found, scale)
@@ -134,7 +162,7 @@ class Detections:
         """Return one record per object, as plain values; masks as COCO run lengths."""
         records = [
             {"name": d.name, "label": d.label, "score": d.score, "box": list(d.box)} | self._joints(d) | _in_space(d)
-            for d in self
+            for d in self._with(masks=None)
         ]
         return {"objects": [record | mask for record, mask in zip(records, self._coded("mask"), strict=True)]}
 
@@ -174,16 +202,15 @@ class Detections:
                 "score": d.score,
             }
             | ({} if d.keypoints is None else {"keypoints": _coco_keypoints(d.keypoints)})
-            for d in self
+            for d in self._with(masks=None)
         ]
         return [record | mask for record, mask in zip(records, self._coded("segmentation"), strict=True)]
 
     def _coded(self, key: str) -> list[dict[str, Any]]:
         """Return, per object, its mask as JSON-able run lengths under `key`, or nothing."""
-        if self.masks is None:
-            return [{} for _ in self]
-        coded = encode_masks(self.masks)
-        return [{key: {"size": list(c["size"]), "counts": _text(c["counts"])}} for c in coded]
+        if self.coded_masks is None:
+            return [{} for _ in self.scores]
+        return [{key: {"size": list(c["size"]), "counts": _text(c["counts"])}} for c in self.coded_masks.rles()]
 
     def __str__(self) -> str:
         counts = Counter(found.name for found in self)

@@ -6,6 +6,7 @@ from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
 from vidi.tasks.generation import GENERATION
+from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.translation import TRANSLATION
@@ -15,6 +16,7 @@ TASKS: dict[str, Task] = {
     "classification": CLASSIFICATION,
     "detection": DETECTION,
     "pose": POSE,
+    "instance": INSTANCE,
     "detection_3d": DETECTION_3D,
     "panoptic": PANOPTIC,
     "generation": GENERATION,

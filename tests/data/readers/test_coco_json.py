@@ -429,7 +429,7 @@ def test_only_the_keys_that_are_asked_for_are_given(tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("masks were decoded")
 
-    monkeypatch.setattr(MaskTable, "decode", refuse)
+    monkeypatch.setattr(MaskTable, "coded", refuse)
     assert set(narrow[0][1]) == {"image_id", "boxes", "labels"}
     assert {"masks", "keypoints"} <= dataset.kinds  # the data set itself is as it was
 

@@ -73,7 +73,7 @@ def test_run_lengths_are_those_that_pycocotools_wrote(seed, height, width, densi
     painted = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(width, height).T
     assert np.array_equal(painted, mask)
     segmentation = parse_segmentation({"size": [height, width], "counts": run.decode()}, (height, width))
-    assert np.array_equal(MaskTable([segmentation]).decode(slice(0, 1), (height, width))[0], mask)
+    assert np.array_equal(MaskTable([segmentation]).coded(slice(0, 1), (height, width))[0], mask)
 
 
 def test_large_run_lengths():

@@ -29,6 +29,7 @@ from vidi.detection.regions.fast_rcnn import (
 from vidi.detection.regions.selective_search import selective_search
 from vidi.model import Step
 from vidi.ops.boxes import box_iou, decode_boxes
+from vidi.ops.matching import BACKGROUND
 from vidi.ops.roi import roi_pool
 from vidi.preprocess import Placement
 
@@ -65,6 +66,8 @@ def test_a_quarter_of_the_samples_is_positive_and_objects_are_proposals_too() ->
     assert (iou.amax(0)[labels < K] >= 0.5).all()
     assert (iou.amax(0)[labels == K] < 0.5).all()
     assert torch.equal(truth[0].labels[iou.argmax(0)][labels < K], labels[labels < K])
+    assert torch.equal(samples.objects[samples.images == 0][labels < K], iou.argmax(0)[labels < K])
+    assert (samples.objects[samples.labels == K] == BACKGROUND).all()
 
     alone = criterion.sample([boxes_of(0)] * 2, truth, K, None)
     assert torch.equal(alone.boxes, truth[0].boxes)
@@ -93,7 +96,8 @@ def test_the_loss_is_equation_1_by_slow_loops() -> None:
     """C4.44: targets are divided by the deviations 0.1, 0.1, 0.2, 0.2."""
     generator = torch.Generator().manual_seed(0)
     boxes, truths = boxes_of(20), boxes_of(20, 1)
-    samples = Samples(boxes, torch.zeros(20).long(), torch.arange(20) % (K + 1), truths)
+    rows = torch.zeros(20).long()
+    samples = Samples(boxes, rows, torch.arange(20) % (K + 1), truths, rows)
     logits = torch.randn(20, K + 1, generator=generator, dtype=torch.float64)
     deltas = torch.randn(20, K, 4, generator=generator, dtype=torch.float64)
     losses = RegionCriterion((0, 1, 2), box_weight=2.0)(RegionPredictions(logits, deltas), samples, Step())

@@ -137,7 +137,7 @@ def test_the_loss_is_the_equation_by_slow_loops(deviations: Any) -> None:
     """C4.44: targets are divided by deviations, which all ones leave out as in the notes."""
     generator = torch.Generator().manual_seed(0)
     boxes, truths, labels = boxes_of(20), boxes_of(20, 1), torch.arange(20) % (K + 1)
-    samples = Samples(boxes, torch.zeros(20).long(), labels, truths)
+    samples = Samples(boxes, torch.zeros(20).long(), labels, truths, torch.zeros_like(labels))
     logits = torch.randn(20, K + 1, generator=generator, dtype=torch.float64)
     deltas = torch.randn(20, K, 4, generator=generator, dtype=torch.float64)
     criterion = RCNNCriterion((0, 1, 2), box_weight=3.0, deviations=deviations)

@@ -1,4 +1,4 @@
-"""COCO json: boxes, masks (polygons, both forms of run lengths), keypoints, crowd regions.
+"""COCO json: boxes, masks (polygons, run lengths, pictures: mixed at will), keypoints, crowd regions.
 
 One json per split holds `images`, `annotations` and `categories` (Lin et al. 2014, arXiv 1405.0312; cocodataset.org,
 "Data format"). Ids become indices here: category ids may have gaps, the K labels are 0..K-1 in the order of the ids.
@@ -62,7 +62,7 @@ class CocoJson(ImageSet):
         loose = LooseRows(annotations, log)
         labels, self.categories = _categories(content, loose)
         images, known = _images(content, folders, loose)
-        things = _Things(labels, images, known, loose)
+        things = _Things(labels, images, known, loose, (annotations.parent, annotations.parent.parent, *folders))
         for annotation in content["annotations"]:
             things.add(annotation)
         joined = LooseRows(keypoints, log) if keypoints else loose
@@ -94,7 +94,8 @@ class CocoJson(ImageSet):
         rows = self._boxes.rows(index)
         target: Target = {"image_id": torch.tensor(self._ids[index]), **self._boxes.target(index, size)}
         if self._masks is not None and "masks" in self.kinds:
-            target["masks"] = tv_tensors.Mask(torch.from_numpy(self._masks.decode(rows, size)))
+            masks = self._masks.coded(rows, size)
+            target["masks"] = masks if self.coded else tv_tensors.Mask(masks.dense())
         if self._points is not None:
             points = torch.tensor(self._points[rows])  # N J 3
             target["keypoints"] = tv_tensors.KeyPoints(points[..., :2], canvas_size=size)  # type: ignore[call-arg]
@@ -196,8 +197,9 @@ class _Things:
         images: Sequence[_Image],
         known: frozenset[Id],  # ids of all image rows: what belongs to a faulty one is no fault of its own
         loose: LooseRows,
+        folders: Sequence[Path] = (),  # where pictures of masks may lie
     ) -> None:
-        self._labels, self._known, self._loose = labels, known, loose
+        self._labels, self._known, self._loose, self._places = labels, known, loose, folders
         self._images = {image.id: (index, image) for index, image in enumerate(images)}
         self._seen: set[Id] = set()
         self.rows: list[BoxRow] = []
@@ -238,7 +240,7 @@ class _Things:
         loose, where = self._loose, f"annotation {annotation['id']}"
         try:
             segmentation = annotation.get("segmentation") or None
-            parsed = None if segmentation is None else parse_segmentation(segmentation, image.size)
+            parsed = None if segmentation is None else parse_segmentation(segmentation, image.size, self._places)
             box, remark = clip_box(self._corners(annotation, parsed, image.size), image.size)
             crowd = loose.flag(annotation, "iscrowd", where)
             if annotation.get("area") is not None:
@@ -249,7 +251,7 @@ class _Things:
                 area = (box[2] - box[0]) * (box[3] - box[1])
             if area < 0:
                 raise ValueError(f"area is {area}, expected a number of pixels")
-        except ValueError as error:
+        except (ValueError, FileNotFoundError) as error:
             raise ValueError(f"{error} (image {image.name})") from None
         if remark:
             loose.log.remark(loose.file, where, f"{remark} (image {image.name})")
@@ -270,7 +272,7 @@ class _Things:
 
 
 def _area(segmentation: Segmentation, size: tuple[int, int]) -> float:
-    return float(MaskTable([segmentation]).decode(slice(0, 1), size).sum())
+    return float(MaskTable([segmentation]).coded(slice(0, 1), size).areas()[0])
 
 
 def _mask_table(segmentations: Sequence[Segmentation | None], order: np.ndarray) -> MaskTable | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
@@ -23,7 +22,8 @@ class ImageSet(Dataset, ABC):
     """A data set on disk by the sample contract: `dataset[i] -> (image, target)`.
 
     `kinds` names the keys that targets have. `faults` are the rows that were left out, `remarks` what was repaired;
-    `left_out` counts the images of this set that are not given for a fault of theirs.
+    `left_out` counts the images of this set that are not given for a fault of theirs. Masks are pixels, or run lengths
+    (`vidi.ops.masks.CodedMasks`) where they are to be moved with their picture first: `coded`.
     """
 
     categories: tuple[str, ...] = ()
@@ -31,6 +31,7 @@ class ImageSet(Dataset, ABC):
     keypoint_names: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset({"image_id"})
     left_out: int = 0
+    coded: bool = False
 
     def __init__(self, root: Path, log: FaultLog) -> None:
         self.root = root
@@ -55,10 +56,12 @@ class ImageSet(Dataset, ABC):
     def giving(self, kinds: Collection[str]) -> "ImageSet":
         """Return the same data set with only these keys in its targets, those that it has, and `image_id`.
 
-        What is not asked for is not decoded.
+        What is not asked for is not decoded, and masks stay coded: those of many objects of a large picture are painted
+        when it has the size of the network.
         """
         narrowed = copy.copy(self)
         narrowed.kinds = self.kinds & {"image_id", *kinds}
+        narrowed.coded = True
         return narrowed
 
     def image(self, index: int) -> tv_tensors.Image:
@@ -87,7 +90,7 @@ class ImageSet(Dataset, ABC):
         return given
 
 
-def _canvas(annotation: torch.Tensor) -> tuple[int, ...]:
+def _canvas(annotation: Any) -> tuple[int, ...]:
     if isinstance(annotation, tv_tensors.BoundingBoxes):
         return tuple(annotation.canvas_size)
     return tuple(annotation.shape[-2:])

@@ -1,24 +1,29 @@
-"""Instance masks as they stand in COCO json, in flat arrays: polygons, and run lengths in both forms.
+"""Instance masks as they stand in COCO json, in flat arrays: polygons, run lengths in all forms, pictures of masks.
 
-Polygons are kept as points and become pixels when their image is asked for. Run lengths are kept in COCO's compressed
-form: column by column, beginning with background; each count is written in base 32, 48 added to make it printable,
-bit 5 says that more digits follow, and from the fourth on it is the difference to the count two before
-(cocoapi, maskApi.c, rleToString).
+Polygons are kept as points and become run lengths when their image is asked for; a picture of masks, whose name stands
+in place of them, becomes run lengths when the set is opened. Run lengths are kept in COCO's compressed form: column by
+column, beginning with background; each count is written in base 32, 48 added to make it printable, bit 5 says that more
+digits follow, and from the fourth on it is the difference to the count two before (cocoapi, maskApi.c, rleToString).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from pycocotools import mask as coco_mask
 
+from vidi import files
 from vidi.data.readers.flat import Ragged, offsets_of
+from vidi.ops.masks import CodedMasks
 
 Segmentation = list[np.ndarray] | bytes  # rings x1 y1 x2 y2 ..., or compressed run lengths
 
 
 class MaskTable:
-    """Segmentations of N things; they become bool masks on request."""
+    """Segmentations of N things; they become masks on request."""
 
     def __init__(self, segmentations: Sequence[Segmentation]) -> None:
         runs = [segmentation if isinstance(segmentation, bytes) else b"" for segmentation in segmentations]
@@ -38,25 +43,28 @@ class MaskTable:
         rings = [self.rings[ring].tolist() for ring in range(self.ring_offsets[row], self.ring_offsets[row + 1])]
         return coco_mask.merge(coco_mask.frPyObjects(rings, *size))
 
-    def decode(self, rows: slice, size: tuple[int, int]) -> np.ndarray:
-        """Return masks as bool N H W."""
-        encoded = [self.encoded(row, size) for row in range(rows.start, rows.stop)]
-        if not encoded:
-            return np.zeros((0, *size), dtype=bool)
-        masks = np.asarray(coco_mask.decode(cast(Any, encoded)))  # H W N
-        return np.ascontiguousarray(masks.transpose(2, 0, 1)).view(bool)
+    def coded(self, rows: slice, size: tuple[int, int]) -> CodedMasks:
+        """Return the masks of some rows in an image of `size` (H, W)."""
+        return CodedMasks([self.encoded(row, size)["counts"] for row in range(rows.start, rows.stop)], size)
 
 
-def parse_segmentation(value: Any, size: tuple[int, int]) -> Segmentation:
+def parse_segmentation(value: Any, size: tuple[int, int], folders: Sequence[Path] = ()) -> Segmentation:
     """Check the `segmentation` of one COCO annotation in an image of `size` (H, W).
 
-    Raises ValueError for polygons with fewer than three points, numbers that are not finite, and run lengths that are
-    malformed or of another size.
+    A text, or an object with `file_name` and maybe `value`, names a picture in one of `folders`: its pixels of that
+    value, or all that are not 0, are the mask.
+
+    Raises ValueError for polygons with fewer than three points, numbers that are not finite, run lengths that are
+    malformed, and run lengths and pictures of another size; FileNotFoundError where there is no such picture.
     """
+    if isinstance(value, str):
+        value = {"file_name": value}
+    if isinstance(value, Mapping) and "file_name" in value:
+        return _parse_picture(value, size, folders)
     if isinstance(value, Mapping):
         return _parse_runs(value, size)
     if not isinstance(value, list) or not value:
-        raise ValueError(f"segmentation is {type(value).__name__}, expected polygons or run lengths")
+        raise ValueError(f"segmentation is {type(value).__name__}, expected polygons, run lengths or a picture's name")
     return [_parse_ring(ring) for ring in value]
 
 
@@ -87,18 +95,41 @@ def _parse_runs(value: Mapping[str, Any], size: tuple[int, int]) -> bytes:
     if value.get("size") != [height, width]:
         raise ValueError(f"mask of size {value.get('size')} in an image of H W {[height, width]}")
     counts = value.get("counts")
-    if isinstance(counts, str):
-        run = counts.encode("ascii", "replace")
+    if isinstance(counts, str | bytes):
+        run = counts if isinstance(counts, bytes) else counts.encode("ascii", "replace")
         lengths = run_lengths(run)
     elif isinstance(counts, list) and all(type(count) is int for count in counts):
         lengths, run = np.array(counts, dtype=np.int64), b""
     else:
-        raise ValueError("run lengths: `counts` is neither a string nor a list of integers")
+        raise ValueError("run lengths: `counts` is neither a string, nor bytes, nor a list of integers")
     if lengths.size and lengths.min() < 0:
         raise ValueError("run lengths: negative count")
     if lengths.sum() != height * width:
         raise ValueError(f"run lengths cover {lengths.sum()} of {height * width} pixels")
     return run or coco_mask.frPyObjects(cast(Any, dict(value)), height, width)["counts"]
+
+
+def _parse_picture(value: Mapping[str, Any], size: tuple[int, int], folders: Sequence[Path]) -> bytes:
+    name, wanted = value["file_name"], value.get("value")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"segmentation: file_name is {name!r}, expected the name of a picture of masks")
+    if wanted is not None and (type(wanted) is not int or not 0 < wanted < 256):
+        raise ValueError(f"segmentation: value is {wanted!r}, expected a whole number of 1..255")
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if path is None:
+        places = ", ".join(map(str, folders)) or "no folder"
+        raise FileNotFoundError(f"segmentation: there is no picture {name} in {places}")
+    labels = _labels(path)
+    if labels.shape != size:
+        (height, width), (high, wide) = size, labels.shape
+        raise ValueError(f"{path}: a mask of {wide} x {high} pixels in an image of {width} x {height}")
+    mask = labels == wanted if wanted is not None else labels != 0
+    return CodedMasks.of(torch.from_numpy(mask[None])).runs[0]
+
+
+@functools.lru_cache(maxsize=4)  # the things of one image often share a picture
+def _labels(path: Path) -> np.ndarray:
+    return files.read_label_map(path).numpy()
 
 
 def run_lengths(run: bytes) -> np.ndarray:

@@ -57,5 +57,5 @@ class Selection(ImageSet):
     def giving(self, kinds: Collection[str]) -> "Selection":
         narrowed = copy.copy(self)
         narrowed.kinds = self.kinds & {"image_id", *kinds}
-        narrowed._dataset = self._dataset.giving(kinds)
+        narrowed.coded, narrowed._dataset = True, self._dataset.giving(kinds)
         return narrowed

@@ -184,6 +184,7 @@ class Samples(NamedTuple):
     images: Int64[Tensor, " R"]
     labels: Int64[Tensor, " R"]  # output of the class, K for background
     truths: Float[Tensor, "R 4"]  # the object's box; of background, the proposal itself
+    objects: Int64[Tensor, " R"]  # row of the object among those of its image that are no crowds; BACKGROUND without
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class RegionCriterion:
             labels = torch.cat((outputs[truth.labels[matches[positive]]], torch.full_like(negative, background)))
             truths = torch.cat((truth.boxes[matches[positive]], boxes[negative]))
             rows = torch.cat((positive, negative))
-            columns.append((boxes[rows], torch.full_like(rows, image), labels, truths))
+            columns.append((boxes[rows], torch.full_like(rows, image), labels, truths, matches[rows]))
         return Samples(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
     def assign(self, boxes: Float[Tensor, "N 4"], objects: Objects) -> Int64[Tensor, " N"]:

@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from vidi.backbones.resnet import ResNet, trunk
+from vidi.backbones.trunk import Backbone
 from vidi.detection.anchors import AnchorStyle, LevelAnchors
 from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.options import frozen_below
@@ -36,6 +37,7 @@ from vidi.detection.regions.fast_rcnn import (
     RegionDecode,
     RegionPooling,
     RegionPredictions,
+    Samples,
     TwoStageOutputs,
     background_of,
     rows_of_batch,
@@ -104,12 +106,18 @@ class TwoStage(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> TwoStageOutputs:
         """Return the proposals of an inference, inside the images, and what the second stage says of them."""
+        return self.both_stages(images, mask)[1]
+
+    def both_stages(
+        self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None
+    ) -> tuple[tuple[Float[Tensor, "B D _ _"], ...], TwoStageOutputs]:
+        """Return what `forward` returns, and before it the features: for heads that run on what was found."""
         first = self.first_stage(images)
         proposals: Proposals = self.selection(first.predictions, image_sizes(images, mask))
         boxes, rows = rows_of_batch(proposals.boxes)
         logits, deltas = self.second_stage(first.features, boxes, rows)
         B, N = proposals.valid.shape
-        return TwoStageOutputs(
+        return first.features, TwoStageOutputs(
             proposals.boxes, proposals.valid, logits.unflatten(0, (B, N)), deltas.unflatten(0, (B, N))
         )
 
@@ -117,7 +125,7 @@ class TwoStage(nn.Module):
 class FasterRCNN(TwoStage):
     """Two stages on a feature pyramid: proposals from every level, regions from the level of their size."""
 
-    def __init__(self, backbone: ResNet, pyramid: FeaturePyramid, *parts: Any):
+    def __init__(self, backbone: Backbone, pyramid: FeaturePyramid, *parts: Any):
         super().__init__(*parts)
         self.backbone, self.pyramid = backbone, pyramid
 
@@ -167,6 +175,14 @@ class NormedPyramid(FeaturePyramid):
 # Criterion
 
 
+class Trained(NamedTuple):
+    """What a training step made of both stages: for the losses of heads that run on the same proposals."""
+
+    losses: Losses
+    features: tuple[Float[Tensor, "B D _ _"], ...]
+    samples: Samples
+
+
 @dataclass(frozen=True)
 class FasterCriterion:
     """The losses of both stages; the second runs on sampled proposals of the first, which get no gradient from it."""
@@ -176,6 +192,10 @@ class FasterCriterion:
     selection: ProposalSelection  # in training: more proposals than at prediction
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.train(network, batch, step).losses
+
+    def train(self, network: nn.Module, batch: Batch, step: Step) -> Trained:
+        """Run both stages as training needs them."""
         detector: Any = network
         first: FirstStage = detector.first_stage(batch.images)
         with torch.autocast(batch.images.device.type, enabled=False):
@@ -189,7 +209,8 @@ class FasterCriterion:
             losses = self.anchors(predictions, objects, sizes, step)
         second = detector.second_stage(first.features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            return losses | self.regions(RegionPredictions(*widened(tuple(second))), samples, step)
+            losses |= self.regions(RegionPredictions(*widened(tuple(second))), samples, step)
+        return Trained(losses, first.features, samples)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -199,7 +220,7 @@ TRAINING_PROPOSALS = 2000  # of an image, before and after suppression
 
 
 def pyramid_network(
-    backbone: ResNet,
+    backbone: Backbone,
     pyramid: FeaturePyramid,
     region_head: nn.Module,
     anchor_sizes: Sequence[float | int],  # one of each level, finest first

@@ -203,7 +203,7 @@ class RCNNCriterion:
             labels[positive] = outputs[truth.labels[matches[positive]]]
             truths = boxes.clone()
             truths[positive] = truth.boxes[matches[positive]]
-            columns.append((boxes, torch.full_like(matches, image), labels, truths))
+            columns.append((boxes, torch.full_like(matches, image), labels, truths, matches))
         whole = Samples(*(torch.cat(column) for column in zip(*columns, strict=True)))
         is_object = (whole.labels >= 0) & (whole.labels != background)
         options = {"count": self.sampled, "positive_share": self.positive_share, "generator": generator}
