@@ -1,8 +1,15 @@
 """Chapter 5: the class of every pixel, and the thing that it belongs to."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import MASK2FORMER, MASK_RCNN, MASKFORMER
-from vidi.catalog.tiny import HANDS, SMALL_KEYPOINTS, SMALL_MASK2FORMER, SMALL_MASKFORMER, SMALL_MASKS
+from vidi.catalog.papers import MASK2FORMER, MASK_RCNN, MASKFORMER, PANOPTIC_FPN
+from vidi.catalog.tiny import (
+    HANDS,
+    SMALL_KEYPOINTS,
+    SMALL_MASK2FORMER,
+    SMALL_MASKFORMER,
+    SMALL_MASKS,
+    SMALL_PANOPTIC_FPN,
+)
 from vidi.recipes.detection import TINY
 from vidi.recipes.segmentation import MASKS_TINY
 from vidi.segmentation.keypoint_rcnn import (
@@ -33,6 +40,7 @@ from vidi.segmentation.maskformer import (
     maskformer_swin_t,
     maskformer_tiny,
 )
+from vidi.segmentation.panoptic_fpn import panoptic_fpn_resnet18, panoptic_fpn_tiny
 from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
@@ -53,6 +61,8 @@ SEGMENTATION: dict[str, Entry] = {
     "keypointrcnn_resnet50_fpn": Entry(
         keypointrcnn_resnet50_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
     ),
+    "panoptic_fpn_tiny": Entry(panoptic_fpn_tiny, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN, recipe=TINY),
+    "panoptic_fpn_resnet18": Entry(panoptic_fpn_resnet18, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN),
     "maskformer_tiny": Entry(
         maskformer_tiny, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER, recipe=MASKS_TINY
     ),
