@@ -131,7 +131,8 @@ class MaskRCNN(SelectingRCNN):
 
     def __init__(self, detector: FasterRCNN, select: RegionDecode, mask_head: MaskHead, *, loss: MaskLoss):
         super().__init__(detector, select)
-        self.mask_head, self.loss = mask_head, loss
+        self.mask_head = mask_head
+        self.loss: MaskLoss = loss
 
     def mask_stage(
         self, features: Sequence[Float[Tensor, "B D _ _"]], boxes: Float[Tensor, "R 4"], images: Int64[Tensor, " R"]

@@ -263,7 +263,7 @@ class PanopticFPNDecode:
         of_things, of_stuff = torch.tensor(self.legend.things), torch.tensor([*self.legend.stuff, -1])
         for logits, own, placement in zip(outputs.stuff_logits, found, placements, strict=True):
             best = placement.map_to_original(logits).argmax(0).cpu()
-            masks = own.masks if own.masks is not None else torch.zeros(0, *placement.original, dtype=torch.bool)
+            masks = own.masks if isinstance(own.masks, Tensor) else torch.zeros(0, *placement.original).bool()
             ids, segments = merge_things_over_stuff(
                 masks,
                 own.scores,
