@@ -14,7 +14,7 @@ Differs from the notes: they give the first rule alone, the semantic one is the 
 of a pixel counts (paper, table 8).
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -103,7 +103,7 @@ class Matched(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskCriterion:
+class MaskCriterion(ABC):
     """The loss of a set of masks (section 3.2 of the paper), of the last decoder layer and the sum of those before it.
 
     Every layer is matched for itself, at the cost -p[c] and the losses of the masks, with the weights of the losses.
