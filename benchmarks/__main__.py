@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "inference": "forward passes, fused inference",
     "transformer": "encoder forward and training step against torch.nn.TransformerEncoder",
     "generation": "generation with and without the cache",
+    "depth_forest": "body parts of depth images against features and scikit-learn",
     "vit": "vision transformers, forward and training step against timm",
 }
 

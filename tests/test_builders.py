@@ -98,6 +98,6 @@ def test_a_builder_with_other_defaults_is_like_the_first_but_for_them() -> None:
     assert net_square(size=None).origin == ("net_square", {"bias": False, "size": None})
     assert net_large().origin == ("net_large", {"bias": False, "size": None})
     with pytest.raises(TypeError, match="unexpected keyword"):
-        net_square(colour=1)
+        net_square(colour=1)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="incorrect arguments"):
         with_defaults(net_large, "net_square", "coloured", colour=1)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from vidi.catalog.names import models
     from vidi.nn.inference import fuse_for_inference
     from vidi.results.anchor_sizes import AnchorSizes
+    from vidi.results.body_pose import BodyPose
     from vidi.results.classification import Classification
     from vidi.results.detections import Detections
     from vidi.results.panoptic_map import PanopticMap
@@ -27,6 +28,7 @@ _HOMES = {
     "sample": "vidi.api",
     "train": "vidi.api",
     "AnchorSizes": "vidi.results.anchor_sizes",
+    "BodyPose": "vidi.results.body_pose",
     "Classification": "vidi.results.classification",
     "Detections": "vidi.results.detections",
     "PanopticMap": "vidi.results.panoptic_map",
@@ -35,6 +37,7 @@ _HOMES = {
 
 __all__ = [
     "AnchorSizes",
+    "BodyPose",
     "Classification",
     "Detections",
     "PanopticMap",

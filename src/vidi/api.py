@@ -355,7 +355,7 @@ def evaluate(
 def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any, Any]]:
     """Yield (path, image, result) in order, reading a few files ahead.
 
-    Images are uint8 of shape 3 H W, to be drawn on; an unreadable file has none, and its result is its error.
+    Images are what the model reads, to be drawn on; an unreadable file has none, and its result is its error.
 
     Raises:
         ValueError: if the model gives no results for pictures.
@@ -367,7 +367,7 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
         images, errors = {}, {}
         for path in paths[start : start + ahead]:
             try:
-                images[path] = files.read_image(path)
+                images[path] = model.picture_of(path)
             except (ValueError, OSError) as error:
                 errors[path] = error
         results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))

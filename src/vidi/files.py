@@ -96,6 +96,23 @@ def read_label_map(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> "torch.Te
     return torch.from_numpy(labels.astype(np.uint8))
 
 
+def read_grey16(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> "torch.Tensor":
+    """Decode a grey picture of 16 bits to int32 of shape H W: what depth sensors write.
+
+    Raises ValueError for any other picture, and wherever `read_image` does.
+    """
+    import torch
+
+    with _open_image(path, read_bytes(path), max_pixels) as image:
+        _load_pixels(path, image)
+        if image.mode not in ("I", "I;16", "I;16B"):
+            raise ValueError(f"{path}: expected a grey picture of 16 bits, got an image of mode {image.mode}")
+        values = np.array(image).astype(np.int32)  # H W
+    if values.size and (values.min() < 0 or values.max() > 65535):
+        raise ValueError(f"{path}: expected values of 16 bits, got {values.min()} to {values.max()}")
+    return torch.from_numpy(values)
+
+
 def image_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Read (H, W) in pixels from the header of an image, as `read_image` would give it."""
     try:

@@ -143,6 +143,13 @@ class Predicts(Saved):
         """Yield what `predict` takes as tensors that `preprocess` can place."""
         return as_images(inputs)
 
+    def picture_of(self, path: Path) -> Tensor:
+        """Read a file as what `read` takes and a result is drawn on: uint8 3 H W, where a model asks for no other.
+
+        Raises FileNotFoundError, or ValueError for a file that cannot be decoded.
+        """
+        return files.read_image(path)
+
     def predict_batch(self, batch: AnyBatch) -> list[Any]:
         """Return one result per image of a batch, in the pixels of the originals."""
         raise NotImplementedError

@@ -125,6 +125,13 @@ class Batch(AnyBatch):
     def inputs(self) -> tuple[Tensor, ...]:
         return (self.images,)
 
+    def maps(self, key: str) -> Tensor:
+        """Return the maps of a key on the canvas, B ... H W; beyond an image they are as `vidi.keys` says."""
+        H, W = self.images.shape[2:]
+        rows = [target[key].as_subclass(Tensor) for target in self.targets]
+        outside = KEYS[key].outside
+        return torch.stack([F.pad(row, (0, W - row.shape[-1], 0, H - row.shape[-2]), value=outside) for row in rows])
+
     def to(self, device: torch.device, *, channels_last: bool = False) -> "Batch":
         layout = torch.channels_last if channels_last else torch.contiguous_format
         return replace(

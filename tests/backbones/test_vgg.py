@@ -51,6 +51,7 @@ def extended(name: str, training: bool) -> object:
     return pytest.param(name, training, marks=pytest.mark.extended)
 
 
+@pytest.mark.system("5.1.3-VGG16")
 @pytest.mark.parametrize(
     ("name", "training"),
     [
@@ -66,6 +67,7 @@ def test_narrow_network_equals_torchvision(name: str, training: bool) -> None:
     assert_same_training(ours, narrow_reference(name), RENAME, scores, training=training)
 
 
+@pytest.mark.system("5.1.3-VGG16")
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_full_width_has_the_tensors_of_torchvision(name: str) -> None:
     with torch.device("meta"):
@@ -75,6 +77,7 @@ def test_full_width_has_the_tensors_of_torchvision(name: str) -> None:
     assert {key: value.shape for key, value in ours.state_dict().items()} == expected
 
 
+@pytest.mark.system("5.1.3-VGG16")
 @pytest.mark.parametrize(("name", "count"), [("vgg16", 138_357_544), ("vgg16_bn", 138_365_992)])
 def test_parameter_counts(name: str, count: int) -> None:
     with torch.device("meta"):

@@ -64,7 +64,7 @@ def samples(name: str, sizes: Sequence[tuple[int, int]] = SIZES) -> Samples:
 
 
 def fitting(key: str, value: Any) -> Any:
-    if key in ("label", "labels"):
+    if key in ("label", "labels", "semantic"):
         return value % 3
     return value[:, :3] if key in ("keypoints", "visibility") else value
 

@@ -91,6 +91,8 @@ PLAIN = layers([USUAL])
 KRIZHEVSKY = [(5, 5e-4, 0.75, 2.0)]  # section 3.3 writes 1e-4 for the sum of n = 5 squares, torch 5e-4 for their mean
 GRADUAL = 0.2  # stochastic depth of EfficientNet: block i of n is left out with 0.2 i / n
 
+FCNS = [name for name in NAMES if name.startswith(("fcn8_", "fcn16_", "fcn32_"))]
+
 LAYERS: dict[str, Layers] = {
     **same(["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"], PLAIN),
     **same(["resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "progressive_resnet18"], PLAIN),
@@ -141,6 +143,7 @@ LAYERS: dict[str, Layers] = {
     "transformer_tiny": layers(norm=[1e-5], heads=4),
     "recurrent_translator": Layers(),
     "viola_jones": Layers(),
+    **same(["body_parts", "body_parts_tiny"], Layers()),
     **same(["localizer_tiny", "localizer_resnet18"], PLAIN),
     "localizer_alexnet": layers(response=KRIZHEVSKY, dropout=[0.5]),
     **same(["sliding_window_tiny", "sliding_window"], PLAIN),
@@ -191,6 +194,17 @@ LAYERS: dict[str, Layers] = {
         layers(group=[(32, 1e-5)], norm=[1e-5], drop_path=0.3, heads=8),
     ),
     "gan": layers([USUAL], dropout=[0.3], slope=0.2),
+    **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
+    **same([name for name in FCNS if "vgg16" not in name], PLAIN),
+    **same(["unet_tiny", "unet_small", "unet_same"], PLAIN),
+    **same(["unet", "patch_segmenter", "patch_segmenter_tiny"], Layers()),
+    **same(["fcn_resnet50", "fcn_resnet101"], layers([USUAL], dropout=[0.1])),  # torchvision
+    "deeplabv2_resnet101": PLAIN,
+    "deeplabv3_resnet18": layers([USUAL], dropout=[0.5]),
+    # torchvision's pyramid, and its head over C4
+    **same(["deeplabv3_resnet50", "deeplabv3_resnet101"], layers([USUAL], dropout=[0.5, 0.1])),
+    "deeplabv3_curriculum_resnet50": layers([USUAL], dropout=[0.5]),
+    **same([name for name in NAMES if name.startswith("deeplabv3plus_")], layers([USUAL], dropout=[0.5])),
 }
 
 
@@ -312,21 +326,24 @@ PICTURES: dict[str, Preprocess] = {
     **same([f"mask2former_resnet{depth}" for depth in (18, 50, 101)], within(800, 1333)),
     **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
     "gan": pictures(exact=(28, 28), **HALF),
+    **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
+    **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
+    **same(["fcn8_tiny", "fcn8_coarse_to_fine_tiny"], within(None, 128)),
+    "unet_tiny": within(None, 128, 16),
+    **same(["unet_small", "unet_same"], pictures(stride=16)),
+    "unet": pictures(),
+    "patch_segmenter": within(None, 256, 1),
+    "patch_segmenter_tiny": within(None, 64, 1),
+    **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
 }
-TOLD_OF_PADDING = (
-    "panoptic_fpn_",
-    "detr_",
-    "rcnn_",
-    "fast_rcnn_",
-    "fasterrcnn_",
-    "maskrcnn_",
-    "keypointrcnn_",
-    "sliding_window",
-)
+NO_PICTURES = ("translation", "body_parts")
+"""Tasks of sentences and of depth images, which are prepared in ways of their own."""
+TWO_STAGES = ("rcnn_", "fast_rcnn_", "fasterrcnn_", "maskrcnn_", "keypointrcnn_", "panoptic_fpn_")
+TOLD_OF_PADDING = (*TWO_STAGES, "detr_", "sliding_window")
 """What looks for objects in the picture alone, or lets no token look at padding; all others see a canvas."""
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name != "translation"])
+@pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name not in NO_PICTURES])
 def test_pictures_are_prepared_as_the_papers_say(name: str) -> None:
     assert built(name).preprocess == replace(PICTURES[name], masked=name.startswith(TOLD_OF_PADDING))
 
@@ -452,6 +469,8 @@ CRITERIA: dict[str, dict[str, Any]] = {
     "centernet_3d_tiny": {**prefixed("objects", CENTER), "depth_weight": 0.1, "orientation_weight": 1.0},
     "centernet_3d_resnet18": {**prefixed("objects", CENTER), "depth_weight": 1.0, "orientation_weight": 1.0},
     **same([name for name in NAMES if name.startswith("detr_")], SETS),
+    # torchvision's training weighs the second head by a half; labels count all of VOC's classes
+    **same([name for name in NAMES if CATALOG[name].task.name == "semantic"], {"auxiliary_weight": 0.5}),
     **same([name for name in NAMES if name.startswith("maskformer_")], MASKS),
     "mask2former_tiny": {**MASKS_AT_POINTS, "points": 1024},
     **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], {"stuff_weight": 0.5}),  # Kirillov et al. 2019, section 4
@@ -519,7 +538,7 @@ def test_decoders_keep_what_the_papers_say(name: str) -> None:
 
 def test_every_entry_has_a_row_in_every_table() -> None:
     assert LAYERS.keys() == CATALOG.keys()
-    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task.name != "translation"}
+    assert PICTURES.keys() == {name for name in NAMES if CATALOG[name].task.name not in NO_PICTURES}
     with_loss = {name for name in NAMES if is_dataclass(getattr(built(name), "criterion", None))}
     assert CRITERIA.keys() == with_loss
     thresholds = {"score_threshold", "lowest_margin", "objects.score_threshold"}

@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from tests.closeness import EXACT, assert_close
 from tests.references.coco_reference import COCO, evaluated, run
 
+from vidi.metrics import coco
 from vidi.metrics.coco import CocoEvaluator, CocoScores, coco_scores
 from vidi.metrics.coco_rows import Kind, Predictions, Truths
 from vidi.ops.masks import CodedMasks, encode_masks
@@ -344,6 +345,18 @@ def test_overlaps_of_masks_are_found_image_by_image(limits: tuple[int, int, int]
     np.testing.assert_array_equal(found.precision, whole.precision)
     np.testing.assert_array_equal(found.scores, whole.scores)
     assert 0 < found.ap < 1
+
+
+def test_two_threads_decode_many_masks(monkeypatch: pytest.MonkeyPatch):
+    found, target = random_image(3)
+    arguments: dict[str, Any] = {"images": 1, "categories": 3, "kind": "masks"}
+    truths = Truths.from_annotations(annotations_of(0, target), [0], CATEGORY_IDS)
+    predictions = Predictions.from_results(found.to_coco(0, CATEGORY_IDS), [0], CATEGORY_IDS)
+    alone = coco_scores(truths, predictions, **arguments)
+    monkeypatch.setattr(coco, "PARALLEL_FROM", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert coco_scores(truths, predictions, **arguments).numbers() == alone.numbers()
+    assert alone.ap > 0
 
 
 def test_nothing_of_masks_but_their_overlaps_is_kept():

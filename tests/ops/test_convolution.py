@@ -147,6 +147,7 @@ def test_separable_gain(channels: int, gain: float) -> None:
 # Holes
 
 
+@pytest.mark.system("5.1.5-DILCONV")
 @pytest.mark.parametrize("dilation", [1, 2, 3])
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_dilated_equals_torch(dilation: int, geometry: dict[str, int]) -> None:
@@ -158,6 +159,7 @@ def test_dilated_equals_torch(dilation: int, geometry: dict[str, int]) -> None:
     )
 
 
+@pytest.mark.system("5.1.5-DILCONV", "5.1.4-FRACSTRIDE", "B5.8")
 def test_zeros_between_pixels() -> None:
     received = ops.insert_zeros(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 3)
     assert received.tolist() == [[1, 0, 0, 2], [0, 0, 0, 0], [0, 0, 0, 0], [3, 0, 0, 4]]
@@ -175,6 +177,7 @@ TRANSPOSED = [
 ]
 
 
+@pytest.mark.system("5.1.4-TCONV", "5.1.4-FRACSTRIDE")
 @pytest.mark.parametrize("form", [ops.transposed_convolve, ops.fractionally_strided_convolve], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("geometry", TRANSPOSED, ids=str)
 @pytest.mark.parametrize("kernel", [(3, 3), (2, 4)], ids=str)
@@ -196,6 +199,7 @@ def test_fractional_stride_crops_where_the_padding_exceeds_the_kernel() -> None:
     assert_close(received, expected)
 
 
+@pytest.mark.system("5.1.4-CONVMAT")
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_matrix_is_the_convolution_and_its_transposed(size: tuple[int, int], geometry: dict[str, int]) -> None:
@@ -213,6 +217,7 @@ def test_the_matrix_is_the_convolution_and_its_transposed(size: tuple[int, int],
     )
 
 
+@pytest.mark.system("5.1.4-CONVMAT", "B5.6")
 def test_the_transposed_is_the_adjoint() -> None:
     x, y, kernels = draw(1, 3, 9, 7), draw(1, 4, 5, 4), draw(4, 3, 3, 3)
     left = (ops.convolve(x, kernels, stride=2, padding=1) * y).sum()
@@ -220,10 +225,19 @@ def test_the_transposed_is_the_adjoint() -> None:
     torch.testing.assert_close(left, right, rtol=1e-12, atol=0)
 
 
+@pytest.mark.system("5.1.4-TCONV", "B5.2")
 @pytest.mark.parametrize(("padding", "side"), [(0, 7), (1, 5)])
 def test_three_pixels_become_five_with_padding_only(padding: int, side: int) -> None:
     result = ops.transposed_convolve(draw(1, 1, 3, 3), draw(1, 1, 3, 3), stride=2, padding=padding)
     assert result.shape == (1, 1, side, side)
+
+
+@pytest.mark.system("5.1.4-TCONV", "B5.5")
+def test_overlaps_of_stamps_make_a_checkerboard() -> None:
+    ones = torch.ones(1, 1, 3, 3)
+    row = [1, 2, 1, 2, 1]
+    result = ops.transposed_convolve(ones, torch.ones(1, 1, 3, 3), stride=2, padding=1)
+    assert result[0, 0].tolist() == [[a * b for a in row] for b in row]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

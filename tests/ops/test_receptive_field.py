@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vidi.ops.receptive_field import Window, factorisation_cost, multiply_adds, receptive_field
+from vidi.ops.receptive_field import (
+    Window,
+    factorisation_cost,
+    multiply_adds,
+    receptive_field,
+    seen_by_gradient,
+    valid_taps,
+)
 
 windows = st.lists(
     st.builds(Window, *[st.sampled_from([1, 3, 5])] * 2, st.integers(1, 2), st.integers(1, 2)), min_size=1, max_size=3
@@ -92,3 +99,64 @@ def test_what_is_refused() -> None:
         multiply_adds([Window(3, 3)] * 2, [1, 2], (4, 4))
     with pytest.raises(ValueError, match="size"):
         multiply_adds([Window(3, 3)], [1, 2], (0, 4))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Dilation
+
+
+@pytest.mark.system("5.1.5-RF", "B5.7", "B5.8")
+def test_stacked_dilated_convolutions_see_twice_as_far_with_each_layer() -> None:
+    """After n layers 2^(n+1) - 1; weights grow with n, and the map keeps its size. Plain ones see 2 n + 1."""
+    assert [(3 - 1) * dilation + 1 for dilation in (1, 2, 4)] == [3, 5, 9]  # pixels that a dilated kernel covers
+    image = torch.rand(1, 1, 65, 67, dtype=torch.float64)
+    for layers in range(1, 5):
+        row = [Window(3, 3, dilation=2**level) for level in range(layers)]
+        stack = convolutions(row, [1] * (layers + 1), padded=True).double()
+        seen = 2 ** (layers + 1) - 1
+        assert receptive_field(row) == seen_by_gradient(stack, image) == (seen, seen)
+        assert sum(p.numel() for p in stack.parameters()) == 9 * layers
+        assert stack(image).shape == image.shape
+        plain = [Window(3, 3)] * layers
+        assert receptive_field(plain) == (2 * layers + 1, 2 * layers + 1)
+        assert (
+            seen_by_gradient(convolutions(plain, [1] * (layers + 1), padded=True).double(), image)[0] == 2 * layers + 1
+        )
+
+
+@pytest.mark.system("5.1.5-RF")
+def test_gradients_see_what_windows_say_of_strides_and_oblong_kernels() -> None:
+    row = [Window(7, 5, 2), Window(3, 3, 2), Window(1, 3, 1, 2)]
+    image = torch.rand(1, 2, 90, 94, dtype=torch.float64)
+    assert seen_by_gradient(convolutions(row, [2, 3, 3, 2], padded=True).double(), image) == receptive_field(row)
+    assert seen_by_gradient(nn.Conv2d(1, 1, 1).requires_grad_(False), torch.rand(1, 1, 5, 5)) == (1, 1)
+    dead = nn.Conv2d(1, 1, 3)
+    nn.init.zeros_(dead.weight)
+    assert seen_by_gradient(dead, torch.rand(1, 1, 5, 5)) == (0, 0)
+
+
+@pytest.mark.system("5.A.1-VALIDW", "B5.11")
+@pytest.mark.parametrize(
+    ("dilation", "shares"),
+    [
+        (6, {9: 0.665, 6: 0.301, 4: 0.034}),
+        (12, {9: 0.398, 6: 0.466, 4: 0.136}),
+        (24, {9: 0.068, 6: 0.386, 4: 0.545}),
+    ],
+)
+def test_weights_of_large_rates_fall_on_padding(dilation: int, shares: dict[int, float]) -> None:
+    found = valid_taps(65, dilation)
+    assert found == pytest.approx(shares, abs=6e-4)
+    assert sum(found.values()) == pytest.approx(1, rel=1e-12)
+    conv = nn.Conv2d(1, 1, 3, padding=dilation, dilation=dilation, bias=False)
+    nn.init.ones_(conv.weight)
+    counted = conv(torch.ones(1, 1, 65, 65)).round().int().flatten().bincount()
+    assert {taps: int(count) / 65**2 for taps, count in enumerate(counted) if count} == pytest.approx(found, rel=1e-6)
+
+
+@pytest.mark.system("5.A.1-VALIDW", "B5.11")
+def test_at_the_size_of_the_map_one_tap_is_left() -> None:
+    assert valid_taps(65, 64)[1] == pytest.approx(0.939, abs=6e-4)
+    assert valid_taps(65, 65) == {1: 1.0}
+    with pytest.raises(ValueError, match="at least 1"):
+        valid_taps(0, 1)

@@ -27,8 +27,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from vidi.backbones.resnet import trunk
+from vidi.detection import candidates
 from vidi.detection.anchors import LevelAnchors
-from vidi.detection.regions import faster_rcnn, region_proposals
+from vidi.detection.regions import faster_rcnn
 from vidi.detection.regions.fast_rcnn import (
     BoxPredictor,
     ConvolutionalHead,
@@ -370,7 +371,7 @@ def test_parameter_counts_of_the_published_weights() -> None:
 @pytest.mark.parametrize("name", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
 def test_multiply_adds_of_the_published_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """For an image of 800 x 800; what suppression keeps depends on numbers, which a count does not have."""
-    monkeypatch.setattr(region_proposals, "suppress", lambda boxes, scores, labels, valid, *, threshold: valid)
+    monkeypatch.setattr(candidates, "suppress", lambda boxes, scores, labels, valid, *, threshold: valid)
     with torch.device("meta"):
         network = getattr(faster_rcnn, name)().network
     theirs = torchvision.models.get_model_weights(name)["COCO_V1"]

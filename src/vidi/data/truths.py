@@ -48,6 +48,11 @@ def object_truth(target: Mapping[str, Any], categories: Categories) -> Detection
     return Detections(boxes, torch.ones(len(boxes)), target["labels"], categories, **more)
 
 
+def semantic_truth(target: Mapping[str, Any], categories: Categories) -> SemanticMap:
+    """Return the class of each pixel as a result."""
+    return SemanticMap(target["semantic"].as_subclass(Tensor), categories)
+
+
 def panoptic_truth(target: Mapping[str, Any], categories: Categories) -> PanopticMap:
     """Return the segments of a picture as sure results, crowds among them."""
     truth = segments_of(target)
@@ -67,4 +72,4 @@ def truths(target: Mapping[str, Any], categories: Categories, semantic_categorie
     if "panoptic" in target and "semantic" in target:
         yield panoptic_truth(target, semantic_categories)
     if "semantic" in target:
-        yield SemanticMap(target["semantic"].as_subclass(Tensor), semantic_categories)
+        yield semantic_truth(target, semantic_categories)

@@ -20,7 +20,7 @@ a crowd are no negatives. `centernet_pose` and `centernet_3d` put further heads 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -38,6 +38,7 @@ from vidi.nn.convolution import ConvNorm
 from vidi.nn.normalization import Norm, NormLayer, norm_layer
 from vidi.ops.boxes import box_area, clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from vidi.ops.heatmaps import gaussian_radius, local_peaks, splat_gaussians
+from vidi.ops.upsampling import bilinear_kernel
 from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
@@ -74,19 +75,21 @@ class DeformableConv2d(nn.Conv2d):
         stride: int,
         *,
         padding: tuple[int, int],
+        dilation: int = 1,
         groups: int = 1,
         bias: bool = True,
     ):
-        super().__init__(in_channels, out_channels, kernel, stride, padding=padding, groups=groups, bias=bias)
+        place: dict[str, Any] = {"padding": padding, "dilation": dilation}
+        super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=bias, **place)
         self.taps = kernel[0] * kernel[1]
-        self.sampling = nn.Conv2d(in_channels, 3 * self.taps, kernel, stride, padding=padding)
+        self.sampling = nn.Conv2d(in_channels, 3 * self.taps, kernel, stride, **place)
         nn.init.zeros_(self.sampling.weight)
         nn.init.zeros_(self.sampling.bias)  # type: ignore[arg-type]
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         shifts, shares = self.sampling(input).split((2 * self.taps, self.taps), 1)
         mask = shares.sigmoid()
-        return deform_conv2d(input, shifts, self.weight, self.bias, self.stride, self.padding, mask=mask)  # type: ignore[arg-type]
+        return deform_conv2d(input, shifts, self.weight, self.bias, self.stride, self.padding, self.dilation, mask)  # type: ignore[arg-type]
 
 
 class UpConvolution(nn.Module):
@@ -99,9 +102,8 @@ class UpConvolution(nn.Module):
         self.up = nn.ConvTranspose2d(out_channels, out_channels, 4, stride=2, padding=1, bias=False)
         self.norm = norm(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
         with torch.no_grad():
-            self.up.weight.copy_(torch.eye(out_channels)[:, :, None, None] * ramp[:, None] * ramp)
+            self.up.weight.copy_(torch.eye(out_channels)[:, :, None, None] * bilinear_kernel(4))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D 2*H 2*W"]:
         return self.relu(self.norm(self.up(self.conv(x))))

@@ -125,13 +125,13 @@ def categories_of(dataset: Any) -> Categories:
 
 
 def semantic_categories_of(dataset: Any) -> Categories:
-    """Return the names of the classes of a data set's pixels; none where it has no such classes."""
+    """Return the names of what the pixels of a data set are; none where it has no label maps."""
     names = getattr(dataset, "semantic_categories", ())
     return category_names(names) if names else ()
 
 
 def categories_for(task: Task, dataset: Any) -> Categories:
-    """Return the names that a task counts by: what it calls the categories of a data set, else the classes."""
+    """Return the names of the classes that a task tells apart in a data set."""
     return task.says.get("categories", categories_of)(dataset)
 
 

@@ -188,6 +188,28 @@ def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names:
     _write(path, figure)
 
 
+def class_scores(path: files.PathLike, scores: Mapping[str, float], label: str) -> None:
+    """Draw a bar from 0 to 1 for each class, and their mean; classes without a score (NaN) have none, and no part."""
+    figure, diagrams = _diagrams(1, size=(6.4, max(2.2, 1.2 + 0.22 * len(scores))))
+    axes = diagrams[0]
+    real = [value for value in scores.values() if math.isfinite(value)]
+    places = range(len(scores))
+    axes.barh(places, [value if math.isfinite(value) else 0.0 for value in scores.values()], color=_shade(0))
+    for place, value in zip(places, scores.values(), strict=True):
+        shown = f"{value:.3f}" if math.isfinite(value) else "does not occur"
+        axes.text(max(value, 0.0) + 0.01 if math.isfinite(value) else 0.01, place, shown, va="center", fontsize=8)
+    axes.set_yticks(places, list(scores), fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1.12), xlabel=label)
+    if real:
+        mean = sum(real) / len(real)
+        axes.axvline(mean, color=_unit(INK), linewidth=1, linestyle="--")
+        axes.set_title(f"mean of {len(real)}: {mean:.3f}")
+    else:
+        _say_nothing(axes)
+    _write(path, figure)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Sheets of pictures
 

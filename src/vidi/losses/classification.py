@@ -8,10 +8,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from vidi.losses.reduction import Reduction, full_precision, reduce_loss
+from vidi.ops.label_maps import VOID
 
 # ----------------------------------------------------------------------------------------------------------------------
 # One class of many: softmax
@@ -45,6 +46,33 @@ def cross_entropy(
     if class_weights is not None and reduction == "mean":
         return losses.sum() / shares.sum()
     return reduce_loss(losses, reduction)
+
+
+def pixel_cross_entropy(
+    logits: Float[Tensor, "B K H W"],
+    labels: UInt8[Tensor, "B H W"],
+    *,
+    smoothing: float | int = 0.0,
+    class_weights: Float[Tensor, " K"] | None = None,
+) -> Float[Tensor, ""]:
+    """Return the sum over pixels of -ln p_y, p the softmax over the classes, y the label; pixels of `VOID` cost 0.
+
+    With `class_weights` w each pixel has the factor w_y; `smoothing` is that of `cross_entropy`.
+
+    Raises:
+        ValueError: if a label is neither in 0..K-1 nor `VOID`.
+    """
+    K, real = logits.shape[1], labels[labels != VOID]
+    if real.numel() and real.max() >= K:
+        raise ValueError(f"received a pixel with the label {real.max()}, expected 0 to {K - 1}, or {VOID} for void")
+    return F.cross_entropy(
+        full_precision(logits),
+        labels.long(),
+        class_weights,
+        ignore_index=VOID,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
 
 
 def _one_hot(labels: Tensor, K: int) -> Tensor:

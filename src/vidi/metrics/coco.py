@@ -13,10 +13,12 @@ unmatched predictions outside the range. A crowd may be matched often, by the sh
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
@@ -27,6 +29,7 @@ from vidi.results.detections import Detections
 if TYPE_CHECKING:
     from vidi.metrics.coco_kernels import Candidates, Outcome
 
+PARALLEL_FROM = 10_000  # masks above which two threads decode them
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALL_LEVELS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {  # square pixels, both limits inside
@@ -260,7 +263,12 @@ def _overlaps(
     from vidi.metrics.coco_kernels import box_candidates, mask_candidates
 
     if kind == "masks":
-        masks, truth_masks = pack_runs(predictions.masks or ()), pack_runs(truths.masks or ())
+        both = predictions.masks or (), truths.masks or ()
+        if torch.get_num_threads() > 1 and sum(map(len, both)) >= PARALLEL_FROM:
+            with ThreadPoolExecutor(2) as pool:
+                masks, truth_masks = pool.map(pack_runs, both)
+        else:
+            masks, truth_masks = map(pack_runs, both)
         candidates = mask_candidates(order, near, masks, truth_masks, truths.crowd, IOU_THRESHOLDS[0])
         areas = masks.areas.astype(np.float64)
     else:
@@ -326,7 +334,7 @@ class CocoEvaluator:
         """Count the images seen."""
         return len(self._images)
 
-    def update(self, predictions: Sequence[Detections], targets: Sequence[Mapping[str, Tensor]]) -> None:
+    def update(self, predictions: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
         """Take the detections of some images and their targets, both in pixels of the original image.
 
         A target has `image_id`, `boxes` (xyxy), `labels`, and `masks` where masks are scored; `crowd` defaults to none,
@@ -362,8 +370,8 @@ class CocoEvaluator:
         predictions = (np.concatenate(column) for column in zip(*(image.predictions for image in seen), strict=True))
         counts = [len(one.truths[0]) for one in seen]
         return coco_scores(
-            Truths(truth_image, *truths),
-            Predictions(image, *predictions),
+            Truths(truth_image, *truths, masks=None),
+            Predictions(image, *predictions, masks=None),
             images=len(seen),
             categories=self.categories,
             kind=self.kind,
@@ -374,8 +382,9 @@ class CocoEvaluator:
         )
 
     def _scored(self, prediction: Detections, target: Mapping[str, Any]) -> _Scored:
-        masks = _coded(target["masks"]) if "masks" in target else None
-        boxes = _float64(target["boxes"])
+        wanted = self.kind == "masks" or ("masks" in target and "areas" not in target)
+        masks = _coded(target["masks"]) if wanted else None
+        labels, boxes = target["labels"].cpu().numpy().astype(np.int64), _float64(target["boxes"])
         if "areas" in target:
             areas = _float64(target["areas"])
         elif masks is not None:
@@ -383,17 +392,16 @@ class CocoEvaluator:
         else:
             areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         crowd = target["crowd"].cpu().numpy().astype(bool) if "crowd" in target else np.zeros(len(boxes), bool)
-        truths = target["labels"].cpu().numpy().astype(np.int64), boxes, areas, crowd
         found = prediction.labels.numpy().copy(), _float64(prediction.boxes), _float64(prediction.scores)
         overlaps = None
         if self.kind == "masks" and masks is not None:
             if prediction.coded_masks is None:
                 image = int(target["image_id"])
                 raise ValueError(f"the prediction of image {image} has no masks, needed for kind 'masks'")
-            first = Truths(np.zeros(len(boxes), np.int64), *truths, masks=masks.rles())
-            second = Predictions(np.zeros(len(found[0]), np.int64), *found, masks=prediction.coded_masks.rles())
-            overlaps = mask_overlaps(first, second, self.categories, self.max_detections[-1])
-        return _Scored(truths, found, overlaps)
+            own = Truths(np.zeros_like(labels), labels, boxes, areas, crowd, masks.rles())
+            others = Predictions(np.zeros_like(found[0]), *found, prediction.coded_masks.rles())
+            overlaps = mask_overlaps(own, others, self.categories, self.max_detections[-1])
+        return _Scored((labels, boxes, areas, crowd), found, overlaps)
 
 
 def mask_overlaps(truths: Truths, predictions: Predictions, categories: int, limit: int) -> Overlaps:

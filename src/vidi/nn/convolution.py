@@ -25,18 +25,20 @@ class ConvNorm(nn.Module):
         norm: NormLayer,
         activation: Activation = nn.ReLU,
         groups: int = 1,
-        padding: int | tuple[int, int] | None = None,  # None: half the kernel
+        dilation: int = 1,
+        padding: int | tuple[int, int] | None = None,  # None: half the kernel, dilated
         conv: Callable[..., nn.Conv2d] = nn.Conv2d,  # another kind, such as one that pads like TensorFlow
     ):
         super().__init__()
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
-        half = (rows // 2, columns // 2)
+        half = (rows // 2 * dilation, columns // 2 * dilation)
         self.conv = conv(
             in_channels,
             out_channels,
             (rows, columns),
             stride,
             padding=half if padding is None else padding,
+            dilation=dilation,
             groups=groups,
             bias=False,
         )
@@ -52,9 +54,10 @@ class ConvNorm(nn.Module):
 class SeparableConv2d(nn.Module):
     """A 3x3 depth-wise convolution without bias and a 1x1 convolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool):
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool, dilation: int = 1):
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        around = {"padding": dilation, "dilation": dilation}
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, groups=in_channels, bias=False, **around)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:

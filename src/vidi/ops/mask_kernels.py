@@ -10,12 +10,12 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 @no_type_check
 def unpack(text, starts, sizes, intervals, offsets, areas, boxes, by_column):
     """Decode compressed strings `text[starts[n]:starts[n + 1]]` of masks of `sizes` H W; give the first bad one or -1.
 
-    Fills `intervals` (at least len(text) rows), `offsets` N+1, `areas` N, pixel `boxes` N 4 (exclusive ends) and
+    Fills `intervals` (a row for two characters), `offsets` N+1, `areas` N, pixel `boxes` N 4 (exclusive ends) and
     `by_column` N, whether each column of the box has exactly one interval, and no interval leaves its column.
     """
     filled = 0
@@ -37,23 +37,31 @@ def unpack(text, starts, sizes, intervals, offsets, areas, boxes, by_column):
 def unpack_one(text, position, end, pixels, intervals, filled):
     """Append the foreground intervals of one string to the `filled` rows; the new count, -1 where it is malformed.
 
-    A character holds 5 bits of a signed number, lowest first, and a sixth that says whether more follow.
+    A character holds 5 bits of a signed number, lowest first, and a sixth that says whether more follow; of most
+    numbers there is one.
     """
     first = filled
-    value = shift = pixel = last_run = earlier_run = index = 0
-    for p in range(position, end):
-        character = np.int64(text[p]) - 48
-        value |= (character & 31) << shift
-        shift += 5
-        if character & ~63 or shift > 40:
+    pixel = last_run = earlier_run = index = 0
+    while position < end:
+        character = np.int64(text[position]) - 48
+        position += 1
+        if character & ~63:
             return -1
-        if character & 32:
-            continue
+        value = character & 31
+        shift = 5
+        while character & 32:
+            if position == end or shift > 35:
+                return -1
+            character = np.int64(text[position]) - 48
+            position += 1
+            if character & ~63:
+                return -1
+            value |= (character & 31) << shift
+            shift += 5
         if character & 16:
             value -= 1 << shift
-        run = (
-            value + earlier_run if index > 2 else value
-        )  # from the fourth on: difference to the last run of its colour
+        # from the fourth on: difference to the last run of its colour
+        run = value + earlier_run if index > 2 else value
         if run < 0 or pixel + run > pixels:
             return -1
         if index & 1 and run > 0:
@@ -66,8 +74,7 @@ def unpack_one(text, position, end, pixels, intervals, filled):
         pixel += run
         earlier_run, last_run = last_run, run
         index += 1
-        value = shift = 0
-    return filled if shift == 0 else -1
+    return filled
 
 
 @njit(cache=True)

@@ -124,16 +124,16 @@ def pack_runs(rles: Sequence[Rle]) -> Runs:
     text = np.frombuffer(b"".join(counts), np.uint8)
     starts = np.zeros(len(rles) + 1, np.int64)
     np.cumsum([len(count) for count in counts], out=starts[1:])
-    sizes = np.array([rle["size"] for rle in rles], np.int64).reshape(-1, 2)
+    sizes = np.fromiter((side for rle in rles for side in rle["size"]), np.int64, 2 * len(rles)).reshape(-1, 2)
     if (sizes.prod(1) >= 2**31).any():
         raise ValueError(f"masks of 2^31 pixels and more cannot be packed, largest received: {sizes.prod(1).max()}")
-    intervals = np.empty((len(text), 2), np.int32)
+    intervals = np.empty(((len(text) + len(rles)) // 2, 2), np.int32)  # of two counts, of one character at least
     offsets, areas = np.zeros(len(rles) + 1, np.int64), np.empty(len(rles), np.int64)
     boxes, by_column = np.empty((len(rles), 4), np.int64), np.empty(len(rles), bool)
     malformed = unpack(text, starts, sizes, intervals, offsets, areas, boxes, by_column)
     if malformed >= 0:
         raise ValueError(f"mask {malformed}: run lengths are malformed or exceed its size {tuple(sizes[malformed])}")
-    return Runs(intervals[: offsets[-1]].copy(), offsets, areas, boxes, sizes, by_column)
+    return Runs(intervals[: offsets[-1]], offsets, areas, boxes, sizes, by_column)
 
 
 def _text(rle: Rle) -> bytes:

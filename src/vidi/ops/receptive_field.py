@@ -2,12 +2,20 @@
 
 Szegedy et al. 2016 (arXiv 1512.00567), section 3; notes 2.2.2. A convolution of k x k can be replaced by several of
 fewer pixels that see as much: two of 3x3 for one of 5x5, one of 1x7 and one of 7x1 for one of 7x7.
+
+Yu & Koltun 2016 (arXiv 1511.07122); notes 5.1.5, 5.A.1. Dilated by 1, 2, 4, ..., n convolutions of 3x3 see 2^(n+1) - 1
+pixels a side with n times the weights of one, at full resolution. Differs from the notes: layer l, counted from 0, with
+dilation 2^l sees 2^(l+2) - 1. Where the dilation nears the size of the map, most weights fall on padding.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
 class Window(NamedTuple):
@@ -35,6 +43,47 @@ def receptive_field(windows: Sequence[Window]) -> tuple[int, int]:
         columns += (window.columns - 1) * window.dilation * spacing
         spacing *= window.stride
     return rows, columns
+
+
+def seen_by_gradient(network: nn.Module, image: Float[Tensor, "1 C H W"]) -> tuple[int, int]:
+    """Return the rows and columns of an image that the central position of a network's output depends on.
+
+    They are those that its gradient reaches: of this image, whatever the layers are.
+
+    Args:
+        network: from an image to a map.
+        image: larger than what is to be found.
+    """
+    image = image.detach().requires_grad_()
+    output = network(image)
+    middle = output[0, :, output.shape[2] // 2, output.shape[3] // 2].sum()
+    (gradient,) = torch.autograd.grad(middle, image)
+    reached = gradient[0].abs().sum(0).nonzero()
+    rows, columns = (reached.amax(0) - reached.amin(0) + 1).tolist() if len(reached) else (0, 0)
+    return rows, columns
+
+
+def valid_taps(size: int, dilation: int) -> dict[int, float]:
+    """Return the share of the positions of a square map at which so many of a 3x3 kernel's taps fall on the map.
+
+    Chen et al. 2017 (arXiv 1706.05587), figure 4; notes 5.A.1.
+
+    Args:
+        size: pixels a side of the map, which is padded by the dilation.
+        dilation: pixels between taps.
+
+    Raises:
+        ValueError: if one of them is below 1.
+    """
+    if size < 1 or dilation < 1:
+        raise ValueError(f"received size={size} and dilation={dilation}, expected at least 1")
+    inside = [sum(0 <= place + step < size for step in (-dilation, 0, dilation)) for place in range(size)]
+    alone = {taps: inside.count(taps) / size for taps in set(inside)}
+    shares: dict[int, float] = {}
+    for rows, of_rows in alone.items():
+        for columns, of_columns in alone.items():
+            shares[rows * columns] = shares.get(rows * columns, 0.0) + of_rows * of_columns
+    return shares
 
 
 def multiply_adds(windows: Sequence[Window], channels: Sequence[int], size: tuple[int, int]) -> int:

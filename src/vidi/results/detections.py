@@ -134,8 +134,9 @@ class Detections:
         scale = picture.width / original.width, picture.height / original.height
         above = self.above(threshold)
         shown = list(above._with(masks=None))
-        for row in reversed(range(len(shown) if above.coded_masks is not None else 0)):
-            mask = above.coded_masks[row]
+        masks = CodedMasks((), (0, 0)) if above.coded_masks is None else above.coded_masks
+        for row in reversed(range(len(masks))):
+            mask = masks[row]
             check_size("masks", mask, original)
             tint(picture, mask_picture(mask, picture.size), class_colour(shown[row].label))
         boxes = [tuple(side * scale[axis % 2] for axis, side in enumerate(found.box)) for found in shown]

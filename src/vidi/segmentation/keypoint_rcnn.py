@@ -38,7 +38,7 @@ from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
-from vidi.segmentation.mask_rcnn import SelectingRCNN, small_criterion, small_detector
+from vidi.segmentation.selecting_rcnn import SelectingRCNN, small_criterion, small_detector, small_preprocess
 
 Bones = tuple[tuple[int, int], ...]
 
@@ -356,7 +356,7 @@ def keypointrcnn_resnet18_fpn(
     """
     names = category_names(categories)
     detector = small_detector(
-        "resnet18",
+        "keypointrcnn_resnet18_fpn",
         len(names),
         width=width,
         norm=norm,
@@ -370,7 +370,7 @@ def keypointrcnn_resnet18_fpn(
         detector,
         names,
         small_criterion(names, proposals=proposals, sampled=sampled),
-        Preprocess(shorter, longest, size, stride=32, masked=True),
+        small_preprocess("keypointrcnn_resnet18_fpn", size, shorter, longest),
         jointed=jointed,
         skeleton=Skeleton(joints, bones),
         keypoint_channels=keypoint_channels,

@@ -21,28 +21,22 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones import efficientnet, resnet
-from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD
-from vidi.backbones.trunk import Backbone
+from vidi.backbones import resnet
 from vidi.detection.anchors import AnchorStyle
 from vidi.detection.candidates import Candidates
 from vidi.detection.coco_outputs import COCO_IDS
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.regions.fast_rcnn import (
-    ConvolutionalHead,
     LinearHead,
     RegionCriterion,
     RegionDecode,
-    RegionPooling,
     Samples,
-    TwoStageOutputs,
     rows_of_batch,
 )
 from vidi.detection.regions.faster_rcnn import (
     TRAINING_PROPOSALS,
     FasterCriterion,
     FasterRCNN,
-    NormedPyramid,
     pyramid_network,
 )
 from vidi.detection.regions.region_proposals import (
@@ -50,18 +44,18 @@ from vidi.detection.regions.region_proposals import (
     ProposalCriterion,
     ProposalSelection,
     Sampling,
-    image_sizes,
 )
 from vidi.detection.targets import named_outputs
 from vidi.losses.classification import binary_cross_entropy, cross_entropy
 from vidi.model import Losses, Step, Supervised, builder, of_family, widened, with_defaults
 from vidi.necks.feature_pyramid import FeaturePyramid
-from vidi.nn.normalization import Norm, norm_layer
+from vidi.nn.normalization import Norm
 from vidi.ops.pasting import paste_masks
 from vidi.ops.roi import roi_align_masks
 from vidi.preprocess import Batch, Placement, Preprocess
 from vidi.results.categories import Categories, category_names
 from vidi.results.detections import Detections
+from vidi.segmentation.selecting_rcnn import SelectingRCNN, small_criterion, small_detector, small_preprocess
 
 MaskLoss = Literal["sigmoid", "softmax"]
 """Whether the masks of the classes are independent of each other, or compete for each pixel with each other and the
@@ -71,8 +65,6 @@ Pasting = Literal["exact", "rounded"]
 """Whether a mask is resized into its box as that lies, or into whole pixels, as torchvision does."""
 
 Features = tuple[Float[Tensor, "B D _ _"], ...]
-
-REGION = (14, 14)  # cells of a region that heads of masks and joints look at
 
 
 class MaskOutputs(NamedTuple):
@@ -87,25 +79,6 @@ class MaskOutputs(NamedTuple):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Network
-
-
-class SelectingRCNN(FasterRCNN):
-    """Faster R-CNN that selects its detections itself, because a further head runs on them."""
-
-    def __init__(self, detector: FasterRCNN, select: RegionDecode):
-        parts = detector.anchors, detector.proposal_head, detector.region_head, detector.pooling, detector.selection
-        super().__init__(detector.backbone, detector.pyramid, *parts)
-        self.select = select
-        self.further_pooling: RegionPooling = replace(detector.pooling, size=REGION)
-
-    def found(
-        self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None
-    ) -> tuple[tuple[Float[Tensor, "B D _ _"], ...], Candidates]:
-        """Return the features and the detections of an inference, in as many slots for each image."""
-        features, outputs = self.both_stages(images, mask)
-        with torch.autocast(images.device.type, enabled=False):
-            found = self.select.find(TwoStageOutputs(*widened(tuple(outputs))), image_sizes(images, mask))
-        return features, found
 
 
 class MaskHead(nn.Module):
@@ -391,50 +364,6 @@ def maskrcnn_resnet50_fpn(
         score_threshold=score_threshold,
         nms_threshold=nms_threshold,
         detections_per_image=detections_per_image,
-    )
-
-
-def small_detector(
-    name: str,
-    classes: int,
-    *,
-    width: float | int,
-    norm: Norm,
-    channels: int,
-    hidden: int,
-    anchor_sizes: Sequence[float | int],
-    canonical_size: float | int,
-    proposals: int,
-) -> FasterRCNN:
-    """Return a Faster R-CNN with norms in pyramid and second stage; the backbone is the middle of the name."""
-    backbone: Backbone
-    if "resnet18" in name:
-        backbone = resnet.trunk("resnet18", norm=norm, width=round(64 * width))
-    else:
-        backbone = efficientnet.trunk("efficientnet_lite0", width=width, tensorflow=True, drop=0.0)
-    return pyramid_network(
-        backbone,
-        NormedPyramid(backbone.channels, channels, norm=norm_layer(norm)),
-        ConvolutionalHead(channels, classes, norm=norm_layer(norm), depth=1, hidden=hidden),
-        anchor_sizes,
-        "paper",
-        proposals=proposals,
-        canonical_size=canonical_size,
-    )
-
-
-def small_preprocess(name: str, size: tuple[int, int] | None, shorter: int, longest: int) -> Preprocess:
-    """Return the preprocessing that the backbone in a name was trained with."""
-    preprocess = Preprocess(shorter, longest, size, stride=32, masked=True)
-    return preprocess if "resnet18" in name else replace(preprocess, mean=LITE_MEAN, std=LITE_STD)
-
-
-def small_criterion(names: Categories, *, proposals: int, sampled: int) -> FasterCriterion:
-    """Return the losses of a small detector: twice as many proposals as at prediction are looked at."""
-    return FasterCriterion(
-        ProposalCriterion(),
-        RegionCriterion(named_outputs(names), sampled),
-        ProposalSelection(2 * proposals, 2 * proposals),
     )
 
 

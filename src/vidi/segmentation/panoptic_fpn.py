@@ -42,10 +42,8 @@ from vidi.segmentation.mask_rcnn import (
     MaskOutputs,
     MaskRCNN,
     mask_rcnn,
-    small_criterion,
-    small_detector,
-    small_preprocess,
 )
+from vidi.segmentation.selecting_rcnn import small_criterion, small_detector, small_preprocess
 
 TO_CANVAS = 4  # pixels of the canvas for each of the summed maps
 LEVELS = 4  # of the pyramid, P2 .. P5

@@ -2,6 +2,7 @@
 
 from vidi.engine.task import Task
 from vidi.tasks.anchors import ANCHORS
+from vidi.tasks.body_parts import BODY_PARTS
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
@@ -9,6 +10,7 @@ from vidi.tasks.generation import GENERATION
 from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
+from vidi.tasks.semantic import SEMANTIC
 from vidi.tasks.translation import TRANSLATION
 from vidi.tasks.windows import WINDOWS
 
@@ -18,7 +20,9 @@ TASKS: dict[str, Task] = {
     "pose": POSE,
     "instance": INSTANCE,
     "detection_3d": DETECTION_3D,
+    "semantic": SEMANTIC,
     "panoptic": PANOPTIC,
+    "body_parts": BODY_PARTS,
     "generation": GENERATION,
     "anchors": ANCHORS,
     "windows": WINDOWS,

@@ -69,6 +69,16 @@ def draw_pose(rng: np.random.Generator) -> Float64[np.ndarray, " 17"]:
     first, second = rng.integers(len(_BANK), size=2)
     share = 0.5 * rng.random() ** 2
     angles = (1.0 - share) * _BANK[first] + share * _BANK[second] + _JITTER * rng.standard_normal(17).clip(-2, 2)
+    return _settled(angles, rng)
+
+
+def vary_pose(angles: Float64[np.ndarray, " 17"], rng: np.random.Generator) -> Float64[np.ndarray, " 17"]:
+    """Draw a pose near another one, in radians: with the jitter of the pose bank, mirrored half the time."""
+    return _settled(np.rad2deg(angles) + _JITTER * rng.standard_normal(17).clip(-2, 2), rng)
+
+
+def _settled(angles: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirror angles in degrees half the time, bend no hinge backwards, and give them in radians."""
     if rng.random() < 0.5:
         angles = angles[[0, 1, 2, 7, 8, 9, 10, 3, 4, 5, 6, 14, 15, 16, 11, 12, 13]] * np.array((1, -1, -1, *(1,) * 14))
     angles[list(_HINGES)] = angles[list(_HINGES)].clip(min=0.0)
