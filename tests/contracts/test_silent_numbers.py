@@ -175,6 +175,7 @@ LAYERS: dict[str, Layers] = {
         ["detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"],
         layers([USUAL], norm=[1e-5], dropout=[0.1], heads=8),  # Carion et al. 2020, appendix A.4
     ),
+    **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], layers([USUAL], group=[(32, 1e-5)])),
     "maskformer_tiny": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
     "maskformer_resnet18": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=8),
     **same(
@@ -319,7 +320,8 @@ PICTURES: dict[str, Preprocess] = {
     "centernet_3d_resnet18": within(None, 1280),  # Kitti's pictures are 1242 wide
     "detr_tiny": within(64, 128, 1),
     **same(["detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"], within(800, 1333, 1)),
-    **same(["maskformer_tiny", "mask2former_tiny"], within(128, 256)),
+    **same(["maskformer_tiny", "mask2former_tiny", "panoptic_fpn_tiny"], within(128, 256)),
+    "panoptic_fpn_resnet18": within(320, 512),
     **same([f"maskformer_{name}" for name in ("resnet18", "resnet50", "resnet101", "swin_t")], within(800, 1333)),
     **same([f"mask2former_resnet{depth}" for depth in (18, 50, 101)], within(800, 1333)),
     **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
@@ -336,7 +338,8 @@ PICTURES: dict[str, Preprocess] = {
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""
-TOLD_OF_PADDING = ("detr_", "rcnn_", "fast_rcnn_", "fasterrcnn_", "maskrcnn_", "keypointrcnn_", "sliding_window")
+TWO_STAGES = ("rcnn_", "fast_rcnn_", "fasterrcnn_", "maskrcnn_", "keypointrcnn_", "panoptic_fpn_")
+TOLD_OF_PADDING = (*TWO_STAGES, "detr_", "sliding_window")
 """What looks for objects in the picture alone, or lets no token look at padding; all others see a canvas."""
 
 
@@ -470,6 +473,7 @@ CRITERIA: dict[str, dict[str, Any]] = {
     **same([name for name in NAMES if CATALOG[name].task.name == "semantic"], {"auxiliary_weight": 0.5}),
     **same([name for name in NAMES if name.startswith("maskformer_")], MASKS),
     "mask2former_tiny": {**MASKS_AT_POINTS, "points": 1024},
+    **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], {"stuff_weight": 0.5}),  # Kirillov et al. 2019, section 4
     "mask2former_resnet18": {**MASKS_AT_POINTS, "points": 4096},
     **same(
         [name for name in NAMES if name.startswith(("mask2former_resnet50", "mask2former_resnet101"))],
@@ -508,6 +512,9 @@ DECODERS: dict[str, dict[str, Any]] = {
     ),
     **same(["centernet_3d_tiny", "centernet_3d_resnet18"], prefixed("objects", PEAKS)),
     **same([name for name in NAMES if name.startswith("detr_")], {"score_threshold": 0.0}),
+    # detectron2's Panoptic FPN: 0.5, 0.5, 4096
+    "panoptic_fpn_resnet18": {"score_threshold": 0.5, "overlap_threshold": 0.5, "least_stuff": 4096},
+    "panoptic_fpn_tiny": {"score_threshold": 0.5, "overlap_threshold": 0.5, "least_stuff": 64},
     # OBJECT_MASK_THRESHOLD and OVERLAP_THRESHOLD of the authors' configurations; small ones are less sure
     **same(["maskformer_tiny", "maskformer_resnet18"], panoptic(0.5, only_inside=False)),
     **same([f"maskformer_{name}" for name in ("resnet50", "resnet101", "swin_t")], panoptic(0.8, only_inside=False)),

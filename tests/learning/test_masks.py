@@ -12,11 +12,15 @@ from vidi.engine.evaluate import evaluate
 from vidi.model import Step
 from vidi.segmentation.mask2former import mask2former_tiny
 from vidi.segmentation.maskformer import maskformer_tiny
+from vidi.segmentation.panoptic_fpn import panoptic_fpn_tiny
 from vidi.tasks.panoptic import PANOPTIC, PanopticScorer
 
+TWO_STAGES = {"width": 0.25, "channels": 32, "proposals": 40, "anchor_sizes": (4, 8, 16, 32, 64), "least_stuff": 16}
 
-def case(build: Callable[..., Any], bar: float, steps: int, *rows: str, **numbers: Any) -> Any:
-    return pytest.param(build, bar, steps, numbers, id=build.__name__, marks=pytest.mark.system(*rows))
+
+def case(build: Callable[..., Any], bar: float, steps: int, *rows: str, extended: bool = False, **numbers: Any) -> Any:
+    marks = [pytest.mark.system(*rows), *([pytest.mark.extended] if extended else [])]
+    return pytest.param(build, bar, steps, numbers, id=build.__name__, marks=marks)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,7 @@ def case(build: Callable[..., Any], bar: float, steps: int, *rows: str, **number
     [
         case(mask2former_tiny, 0.5, 120, "5.3.3-M2F", "5.3.3-MASKATT", "5.3.3-POINTLOSS", points=256),
         case(maskformer_tiny, 0.5, 120, "5.3.2-MASKFORMER", "5.3.2-MFLOSS", "5.3.2-MFINFER"),
+        case(panoptic_fpn_tiny, 0.3, 120, "5.3.1-PANFPN", "5.3.1-MERGE", extended=True, **TWO_STAGES),
     ],
 )
 def test_four_scenes_are_learnt_by_heart(

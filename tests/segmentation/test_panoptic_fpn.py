@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from tests.closeness import EXACT, assert_close
 from tests.parity.networks import randomise
-from vidi.segmentation.panoptic_fpn import StuffBranch, merge_things_over_stuff
+from vidi.data.world.dataset import World
+from vidi.model import Step
+from vidi.preprocess import Placement
+from vidi.segmentation.panoptic_fpn import (
+    Legend,
+    PanopticOutputs,
+    StuffBranch,
+    merge_things_over_stuff,
+    panoptic_fpn_tiny,
+)
 
 
 def pyramid() -> list[Tensor]:
@@ -134,3 +143,74 @@ def test_thresholds_are_the_authors() -> None:
     assert len(merge_things_over_stuff(*nothing, stuff)[1]) == 1
     stuff[0, 0] = -1
     assert not merge_things_over_stuff(*nothing, stuff)[1]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The whole system
+
+
+def small() -> Any:
+    shape = {"channels": 32, "hidden": 32, "mask_channels": 16, "stuff_channels": 32, "width": 0.25}
+    return panoptic_fpn_tiny(size=(64, 64), **shape)
+
+
+def test_labels_are_sorted_into_things_and_stuff() -> None:
+    legend = Legend.of(frozenset({1, 3}), 5)
+    assert (legend.things, legend.stuff) == ((1, 3), (0, 2, 4))
+    assert legend.rows(legend.things, -1)[:6].tolist() == [-1, 0, -1, 1, -1, -1]
+    assert legend.rows(legend.stuff, 3)[:6].tolist() == [0, 3, 1, 3, 2, 3]
+
+
+@pytest.mark.system("5.3.1-PANFPN")
+def test_things_of_a_target_are_what_the_world_says() -> None:
+    keys = ("panoptic", "semantic", "crowd", "boxes", "labels", "masks")
+    world = World("train", count=4, size=(64, 64), targets=keys)
+    for _, target in (world[k] for k in range(4)):
+        found = small().criterion.objects({key: target[key] for key in ("panoptic", "semantic", "crowd")})
+        assert torch.equal(found["boxes"], target["boxes"].as_subclass(Tensor))
+        assert torch.equal(found["labels"], target["labels"])
+        assert torch.equal(found["masks"], target["masks"].as_subclass(Tensor))
+        assert not found["crowd"].any()
+
+
+@pytest.mark.system("5.3.1-PANFPN")
+def test_stuff_has_the_mean_cross_entropy_of_the_pixels_with_a_class() -> None:
+    """Ground and sky are 0 and 1, all things are 2; void and padding count nowhere; half the weight."""
+    model = small()
+    world = World("train", count=2, size=(64, 64), targets=("panoptic", "semantic", "crowd"))
+    placed = [model.preprocess.place(*world[k]) for k in range(2)]
+    batch = model.preprocess.collate(placed)
+    batch.targets[0]["semantic"][:9] = 255
+    logits = torch.randn(2, 3, 64, 64)
+    classes = torch.stack([target["semantic"].as_subclass(Tensor).long() for target in batch.targets])
+    wanted = torch.where(classes == 255, -100, torch.where(classes >= 5, classes - 5, 2))
+    expected = F.cross_entropy(logits.double(), wanted, ignore_index=-100)
+    assert_close(model.criterion.of_pixels(logits, batch, Step()).double(), expected, 1e-6)
+    assert model.criterion.stuff_weight == 0.5
+    losses = model.losses("network", batch, Step(generator=torch.Generator().manual_seed(0)))
+    assert set(losses) == {"objectness", "proposal", "classification", "box", "mask", "stuff"}
+
+
+@pytest.mark.system("5.3.1-PANFPN", "5.3.1-MERGE")
+def test_detections_lie_over_the_best_stuff_of_each_pixel() -> None:
+    """One sphere over ground (row 0 of stuff) and sky (row 1), in the pixels of an original twice as small."""
+    model = small()
+    stuff = torch.full((1, 3, 64, 64), -5.0)
+    stuff[0, 0, 32:] = 5
+    stuff[0, 1, :32] = 5
+    stuff[0, 2, :, 60:] = 20  # "other", where no thing was found
+    outputs = PanopticOutputs(
+        torch.tensor([[[16.0, 16.0, 48.0, 48.0]]]),
+        torch.tensor([[0.9]]),
+        torch.tensor([[0]]),
+        torch.tensor([[True]]),
+        torch.full((1, 1, 28, 28), 9.0),
+        stuff,
+    )
+    (found,) = model.decode(outputs, [Placement((32, 32), (64, 64))])
+    assert [(s.label, s.is_thing, round(s.score, 3)) for s in found] == [(0, True, 0.9), (5, False, 1), (6, False, 1)]
+    expected = torch.full((32, 32), 3)
+    expected[16:] = 2
+    expected[:, 30:] = 0
+    expected[8:24, 8:24] = 1
+    assert torch.equal(found.ids.long(), expected)

@@ -10,6 +10,7 @@ from vidi.catalog.papers import (
     MASK2FORMER,
     MASK_RCNN,
     MASKFORMER,
+    PANOPTIC_FPN,
     PATCHES,
     UNET,
 )
@@ -24,6 +25,7 @@ from vidi.catalog.tiny import (
     SMALL_MASK2FORMER,
     SMALL_MASKFORMER,
     SMALL_MASKS,
+    SMALL_PANOPTIC_FPN,
     SMALL_PATCHES,
     SMALL_UNET,
 )
@@ -76,6 +78,7 @@ from vidi.segmentation.maskformer import (
     maskformer_swin_t,
     maskformer_tiny,
 )
+from vidi.segmentation.panoptic_fpn import panoptic_fpn_resnet18, panoptic_fpn_tiny
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
 from vidi.tasks.body_parts import BODY_PARTS
@@ -147,6 +150,8 @@ SEGMENTATION: dict[str, Entry] = {
     "keypointrcnn_resnet50_fpn": Entry(
         keypointrcnn_resnet50_fpn, POSE, "5.2.1", MASK_RCNN, "torchvision", {**SMALL_KEYPOINTS, **HANDS}
     ),
+    "panoptic_fpn_tiny": Entry(panoptic_fpn_tiny, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN, recipe=TINY),
+    "panoptic_fpn_resnet18": Entry(panoptic_fpn_resnet18, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN),
     "maskformer_tiny": Entry(
         maskformer_tiny, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER, recipe=MASKS_TINY
     ),

@@ -72,6 +72,19 @@ SMALL_DETR = {
     "decoder_layers": 2,
     "dropout": 0.0,
 }
+SMALL_PANOPTIC_FPN = {
+    "categories": 7,
+    "things": 5,
+    "size": (64, 64),
+    "channels": 32,
+    "hidden": 32,
+    "mask_channels": 16,
+    "mask_depth": 1,
+    "stuff_channels": 32,
+    "proposals": 30,
+    "sampled": 32,
+    "detections_per_image": 20,
+}
 SMALL_MASKFORMER = {
     "categories": 7,
     "things": 5,

@@ -64,6 +64,8 @@ background (the paper's ablation, table 2b)."""
 Pasting = Literal["exact", "rounded"]
 """Whether a mask is resized into its box as that lies, or into whole pixels, as torchvision does."""
 
+Features = tuple[Float[Tensor, "B D _ _"], ...]
+
 
 class MaskOutputs(NamedTuple):
     """What was found, the surest first, and its masks; slots that are not valid mean nothing."""
@@ -113,7 +115,10 @@ class MaskRCNN(SelectingRCNN):
 
     def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> MaskOutputs:
         """Return the detections of an inference, with the masks of their classes."""
-        features, found = self.found(images, mask)
+        return self.masked(*self.found(images, mask))
+
+    def masked(self, features: Features, found: Candidates) -> MaskOutputs:
+        """Return detections with the masks of their classes."""
         logits = self.mask_stage(features, *rows_of_batch(found.boxes))
         outputs = torch.tensor(named_outputs(self.select.categories), device=logits.device)[found.labels]  # B N
         own = mask_log_odds(logits, outputs.flatten(), self.loss)
@@ -166,6 +171,10 @@ class MaskCriterion:
         check_choice("mask_loss", self.loss, MaskLoss)
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.train(network, batch, step)[0]
+
+    def train(self, network: nn.Module, batch: Batch, step: Step) -> tuple[Losses, Features]:
+        """Return the losses, and the features that they were computed from, for further heads."""
         masks: Any = network
         losses, features, samples = self.detector.train(network, batch, step)
         with torch.no_grad():
@@ -173,7 +182,7 @@ class MaskCriterion:
             samples = with_pixels(samples, objects)
         logits = masks.mask_stage(features, samples.boxes, samples.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            return losses | self.of_samples(widened(logits), samples, objects, step)
+            return losses | self.of_samples(widened(logits), samples, objects, step), features
 
     def of_samples(
         self, logits: Float[Tensor, "R C h w"], samples: Samples, objects: Sequence[Bool[Tensor, "_ _ _"]], step: Step

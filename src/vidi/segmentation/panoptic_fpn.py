@@ -7,24 +7,61 @@ the merging of Kirillov, He, Girshick, Rother, Dollar 2019, "Panoptic Segmentati
     stages    3x3 convolution, group norm, ReLU, twice as large: three times from P5, twice from P4, once from P3; P2
               has one without the enlargement: four maps B 128 H/4 W/4
     stuff     their sum, 1x1 to the stuff classes and "other" (all things are one class), four times as large
+    criterion the losses of Mask R-CNN on the things of the maps; cross entropy of stuff and "other", half as much
     merging   instances, the surest first, on pixels that are still free, if enough of them are; then stuff on the rest,
-              if there is enough of it
+              if there is enough of it: PanopticMap
 
 Differs from the notes: stuff is not predicted by a network over merged maps, its stages are what brings the maps to one
 size; the enlargement is bilinear.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor, nn
 
-from vidi.nn.normalization import norm_layer
-from vidi.results.panoptic_map import Segment
+from vidi.detection.targets import named_categories
+from vidi.losses.classification import cross_entropy
+from vidi.model import Losses, Step, Supervised, builder, with_defaults
+from vidi.nn.normalization import Norm, norm_layer
+from vidi.ops.label_maps import VOID
+from vidi.ops.masks import boxes_of_masks
+from vidi.ops.segments import segments_of
+from vidi.preprocess import Batch, Placement
+from vidi.results.categories import Categories, category_names
+from vidi.results.panoptic_map import PanopticMap, Segment
+from vidi.segmentation.mask_classification import thing_labels
+from vidi.segmentation.mask_rcnn import (
+    Features,
+    MaskCriterion,
+    MaskDecode,
+    MaskOutputs,
+    MaskRCNN,
+    mask_rcnn,
+)
+from vidi.segmentation.selecting_rcnn import small_criterion, small_detector, small_preprocess
 
 TO_CANVAS = 4  # pixels of the canvas for each of the summed maps
+LEVELS = 4  # of the pyramid, P2 .. P5
+
+
+class PanopticOutputs(NamedTuple):
+    """What Mask R-CNN found, and the scores of stuff at every pixel of the canvas; "other" comes last."""
+
+    boxes: Float[Tensor, "B N 4"]
+    scores: Float[Tensor, "B N"]
+    labels: Int64[Tensor, "B N"]  # count the things
+    valid: Bool[Tensor, "B N"]
+    mask_logits: Float[Tensor, "B N h w"]
+    stuff_logits: Float[Tensor, "B S H W"]
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network
 
 
 class Stage(nn.Sequential):
@@ -78,6 +115,93 @@ class StuffBranch(nn.Module):
         return F.interpolate(scores, scale_factor=TO_CANVAS, mode="bilinear", align_corners=False)
 
 
+class PanopticFPN(nn.Module):
+    """Mask R-CNN, and a branch for stuff on its pyramid."""
+
+    def __init__(self, things: MaskRCNN, stuff: StuffBranch):
+        super().__init__()
+        self.things, self.stuff = things, stuff
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The network under both."""
+        return self.things.backbone
+
+    def stuff_stage(self, features: Features) -> Float[Tensor, "B S H W"]:
+        """Return the scores of stuff, given the pyramid."""
+        return self.stuff(features[:LEVELS])
+
+    def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> PanopticOutputs:
+        """Return the detections of an inference with their masks, and the scores of stuff."""
+        features, found = self.things.found(images, mask)
+        return PanopticOutputs(*self.things.masked(features, found), self.stuff_stage(features))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Criterion
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Which labels are things, which stuff: the rows of the detector's classes, and of the branch's."""
+
+    things: tuple[int, ...]
+    stuff: tuple[int, ...]
+
+    @classmethod
+    def of(cls, things: frozenset[int], count: int) -> "Legend":
+        """Sort `count` labels."""
+        return cls(tuple(sorted(things)), tuple(k for k in range(count) if k not in things))
+
+    def rows(self, labels: tuple[int, ...], other: int) -> Int64[Tensor, " 256"]:
+        """Return the row of each of 256 labels among `labels`, and `other` for all else."""
+        table = torch.full((VOID + 1,), other)
+        table[list(labels)] = torch.arange(len(labels))
+        return table
+
+
+@dataclass(frozen=True)
+class PanopticFPNCriterion:
+    """The losses of Mask R-CNN, and "stuff": the cross entropy of every pixel that has a class (section 4)."""
+
+    things: MaskCriterion
+    legend: Legend
+    stuff_weight: float = 0.5
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        both: Any = network
+        objects = replace(batch, targets=[self.objects(target) for target in batch.targets])
+        losses, features = self.things.train(both.things, objects, step)
+        logits = both.stuff_stage(features)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return losses | {"stuff": self.stuff_weight * self.of_pixels(logits.float(), batch, step)}
+
+    def objects(self, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return boxes, labels, masks and crowds of the things on a target's maps."""
+        segments = segments_of(target)
+        rows = self.legend.rows(self.legend.things, -1).to(segments.labels.device)[segments.labels]
+        panoptic = target["panoptic"].as_subclass(Tensor)
+        masks = segments.masks(panoptic)[rows >= 0]
+        crowd = segments.crowd[rows >= 0]
+        return {"boxes": boxes_of_masks(masks), "labels": rows[rows >= 0], "masks": masks, "crowd": crowd}
+
+    def of_pixels(self, logits: Float[Tensor, "B S H W"], batch: Batch, step: Step) -> Float[Tensor, ""]:
+        """Return the mean cross entropy of the pixels that have a class; things are all "other"."""
+        other = logits.shape[1] - 1
+        table = self.legend.rows(self.legend.stuff, other).to(logits.device)
+        wanted = torch.full((len(logits), *logits.shape[2:]), VOID, device=logits.device)
+        for row, target in enumerate(batch.targets):
+            semantic = target["semantic"].as_subclass(Tensor)
+            wanted[row, : semantic.shape[0], : semantic.shape[1]] = semantic.long()
+        known = wanted != VOID
+        losses = cross_entropy(logits.movedim(1, -1)[known], table[wanted[known]], reduction="sum")
+        return losses / step.normaliser(known.sum().to(losses.dtype))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Decoder
+
+
 def merge_things_over_stuff(
     masks: Bool[Tensor, "N H W"],
     scores: Float[Tensor, " N"],
@@ -118,3 +242,149 @@ def merge_things_over_stuff(
             segments.append(Segment(len(segments) + 1, label, 1.0, False))
             ids[rest] = len(segments)
     return ids, segments
+
+
+@dataclass(frozen=True)
+class PanopticFPNDecode:
+    """Detections with masks, and the best stuff of each pixel, merged in the pixels of the original."""
+
+    categories: Categories  # all of them
+    things: MaskDecode
+    legend: Legend
+    score_threshold: float = 0.5
+    overlap_threshold: float = 0.5
+    least_stuff: int = 4096
+
+    def __call__(self, outputs: PanopticOutputs, placements: Sequence[Placement]) -> list[PanopticMap]:
+        results = []
+        found = self.things(MaskOutputs(*outputs[:5]), placements)
+        of_things, of_stuff = torch.tensor(self.legend.things), torch.tensor([*self.legend.stuff, -1])
+        for logits, own, placement in zip(outputs.stuff_logits, found, placements, strict=True):
+            best = placement.map_to_original(logits).argmax(0).cpu()
+            masks = own.masks if isinstance(own.masks, Tensor) else torch.zeros(0, *placement.original).bool()
+            ids, segments = merge_things_over_stuff(
+                masks,
+                own.scores,
+                of_things[own.labels],
+                of_stuff[best],
+                score_threshold=self.score_threshold,
+                overlap_threshold=self.overlap_threshold,
+                least_stuff=self.least_stuff,
+            )
+            results.append(PanopticMap(ids, tuple(segments), self.categories))
+        return results
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+@builder
+def panoptic_fpn_resnet18(
+    *,
+    categories: int | tuple[str | None, ...] = 133,
+    things: int | tuple[str, ...] = 80,
+    width: float | int = 1.0,
+    norm: Norm = "batch",
+    channels: int = 128,
+    hidden: int = 512,
+    mask_channels: int = 128,
+    mask_depth: int = 4,
+    stuff_channels: int = 128,
+    stuff_weight: float | int = 0.5,
+    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
+    canonical_size: float | int = 224,
+    proposals: int = 300,
+    sampled: int = 256,
+    size: tuple[int, int] | None = None,
+    shorter: int = 320,
+    longest: int = 512,
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    least_stuff: int = 4096,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build a Panoptic FPN with ResNet-18, and norms in pyramid and second stage.
+
+    Args:
+        categories: the number of classes, or their names.
+        things: which of them are things: their names, or the number of the first ones that are.
+        width: multiplies all channels of the backbone.
+        norm: of backbone, pyramid and second stage: "batch", "frozen" or "group".
+        channels: of the pyramid.
+        hidden: units of the linear layer of the second stage.
+        mask_channels: of the convolutions of the mask head.
+        mask_depth: 3x3 convolutions of the mask head.
+        stuff_channels: of the stages of the stuff branch, a multiple of 32.
+        stuff_weight: of the loss of stuff.
+        anchor_sizes: of each level, finest first.
+        canonical_size: side of a box that is pooled from the level of stride 16.
+        proposals: of an image at prediction; twice as many in training.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least score of a thing.
+        overlap_threshold: the largest share of a thing that surer ones may hide.
+        least_stuff: pixels of the original that a class of stuff needs.
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
+    names = named_categories(category_names(categories))
+    legend = Legend.of(thing_labels(things, names), len(names))
+    detector = small_detector(
+        "resnet18",
+        len(legend.things),
+        width=width,
+        norm=norm,
+        channels=channels,
+        hidden=hidden,
+        anchor_sizes=anchor_sizes,
+        canonical_size=canonical_size,
+        proposals=proposals,
+    )
+    of_things = tuple(names[label] for label in legend.things)
+    model = mask_rcnn(
+        detector,
+        of_things,
+        small_criterion(of_things, proposals=proposals, sampled=sampled),
+        small_preprocess("resnet18", size, shorter, longest),
+        mask_channels=mask_channels,
+        mask_depth=mask_depth,
+        mask_loss="sigmoid",
+        pasting="exact",
+        score_threshold=min(0.05, score_threshold),
+        nms_threshold=nms_threshold,
+        detections_per_image=detections_per_image,
+    )
+    parts: Any = model
+    network = PanopticFPN(parts.network, StuffBranch(channels, len(legend.stuff), channels=stuff_channels))
+    thresholds = score_threshold, overlap_threshold, least_stuff
+    return Supervised(
+        network,
+        PanopticFPNCriterion(parts.criterion, legend, stuff_weight),
+        PanopticFPNDecode(names, parts.decode, legend, *thresholds),
+        model.preprocess,
+    )
+
+
+panoptic_fpn_tiny = with_defaults(
+    panoptic_fpn_resnet18,
+    "panoptic_fpn_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    categories=7,
+    things=5,
+    width=0.5,
+    channels=64,
+    hidden=128,
+    mask_channels=64,
+    mask_depth=2,
+    stuff_channels=64,
+    anchor_sizes=(8, 16, 32, 64, 128),
+    canonical_size=112,
+    proposals=100,
+    sampled=64,
+    shorter=128,
+    longest=256,
+    least_stuff=64,
+)
