@@ -27,7 +27,7 @@ def case(build: Callable[..., Any], bar: float, steps: int, *rows: str, extended
     ("build", "bar", "steps", "numbers"),
     [
         case(mask2former_tiny, 0.5, 120, "5.3.3-M2F", "5.3.3-MASKATT", "5.3.3-POINTLOSS", points=256),
-        case(maskformer_tiny, 0.5, 120, "5.3.2-MASKFORMER", "5.3.2-MFLOSS", "5.3.2-MFINFER"),
+        case(maskformer_tiny, 0.5, 120, "5.3.2-MASKFORMER", "5.3.2-MFLOSS", "5.3.2-MFINFER", extended=True),
         case(panoptic_fpn_tiny, 0.3, 120, "5.3.1-PANFPN", "5.3.1-MERGE", extended=True, **TWO_STAGES),
     ],
 )

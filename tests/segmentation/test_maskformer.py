@@ -85,3 +85,11 @@ def test_dice_of_an_empty_mask_that_is_found_empty_is_zero() -> None:
     assert float(dice_loss(everything, truth)) == pytest.approx(1 - 1 / 11, rel=1e-6)
     half = torch.zeros(1, 10)  # p = 1/2 everywhere: 1 - (2 x 5 + 1) / (5 + 10 + 1)
     assert float(dice_loss(half, ~truth)) == pytest.approx(1 - 11 / 16, rel=1e-6)
+
+
+@pytest.mark.system("5.3.2-MFLOSS")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_every_layer_before_the_last_is_judged_too(layers: int) -> None:
+    losses = maskformer_tiny(layers=layers).loss([torch.rand(3, 64, 64)], [panoptic_target((64, 64), 0)])
+    terms = {"classification", "mask", "dice"}
+    assert set(losses) == (terms if layers == 1 else terms | {f"auxiliary_{term}" for term in terms})
