@@ -56,6 +56,7 @@ def test_without_an_empty_room_reach_and_jumps_decide():
     depth = torch.full((40, 40), 6.0)
     depth[5:35, 15:25] = 2.5
     depth[10:14, 2:6] = 2.0  # a thing beside
+    depth[12:14, 27:30] = 2.3  # another, which nearly touches: two pixels lie between
     depth[20:25, 18:22] = 2.0  # a hand before the body
     depth[28:33, 24] = 3.0  # a leg behind
     depth[0:3] = 0.0
