@@ -210,7 +210,7 @@ class TestDetections:
         result = detections(masks=True)
         assert result.scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
         assert result.labels.tolist() == [3, 0, 0]
-        assert result.masks is not None
+        assert isinstance(result.masks, Tensor)
         assert torch.equal(result.masks, rectangles(result.boxes))
 
     def test_equal_scores_keep_their_order(self) -> None:
@@ -256,7 +256,7 @@ class TestDetections:
 
     def test_masks_survive_json(self) -> None:
         result = detections(masks=True)
-        assert result.masks is not None
+        assert isinstance(result.masks, Tensor)
         records = json.loads(json.dumps(result.to_coco(7, [1, 5, 6, 18])))
         assert torch.equal(decode_masks([r["segmentation"] for r in records], (100, 120)), result.masks)
         objects = json.loads(json.dumps(result.to_dict()))["objects"]

@@ -260,6 +260,12 @@ def write_text(path: PathLike, text: str) -> None:
     write_atomic(path, lambda handle: _write_all(handle, text.encode()))
 
 
+def copy(source: PathLike, path: PathLike) -> None:
+    """Write the bytes of a file to another, atomically."""
+    content = read_bytes(source)
+    write_atomic(path, lambda handle: _write_all(handle, content))
+
+
 def write_json(path: PathLike, value: Any) -> None:
     """Write a value as indented JSON, atomically; ValueError for NaN and infinities, which JSON does not have."""
     try:

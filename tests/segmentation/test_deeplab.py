@@ -59,7 +59,7 @@ def test_rates_look_equally_far_at_both_strides() -> None:
     assert (rates_at(16), rates_at(8)) == ((6, 12, 18), (12, 24, 36))
     with torch.device("meta"):
         for stride, rates in ((16, (6, 12, 18)), (8, (12, 24, 36))):
-            model: Any = deeplab.deeplabv3_resnet50(stride=stride)
+            model: Any = deeplab.deeplabv3_resnet50(stride=stride)  # type: ignore[arg-type]
             pyramid = model.network.head[0]
             assert tuple(branch.conv.dilation[0] for branch in pyramid.dilated) == rates
             assert model.network.backbone.strides[-1] == stride
@@ -74,33 +74,30 @@ def test_rates_look_equally_far_at_both_strides() -> None:
 
 @pytest.mark.system("5.A.2-ASPP3")
 def test_a_single_picture_trains_though_its_mean_has_no_variance() -> None:
-    pyramid = Pyramid(6, 4, rates=(1, 2, 3), norm=norm_layer("batch"), dropout=0.0)
+    pyramid: Any = Pyramid(6, 4, rates=(1, 2, 3), norm=norm_layer("batch"), dropout=0.0)
     x = torch.randn(3, 6, 9, 9)
-    before = pyramid.whole.norm.running_mean.clone()  # type: ignore[union-attr,operator]
+    before = pyramid.whole.norm.running_mean.clone()
     pyramid.train()(x[:1]).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in pyramid.parameters())
-    assert torch.equal(pyramid.whole.norm.running_mean, before)  # type: ignore[arg-type]
+    assert torch.equal(pyramid.whole.norm.running_mean, before)
     pyramid(x)
-    assert not torch.equal(pyramid.whole.norm.running_mean, before)  # type: ignore[arg-type]
+    assert not torch.equal(pyramid.whole.norm.running_mean, before)
     alone = pyramid.eval()(x[:1])
     assert_close(alone, pyramid(x)[:1], 1e-5)
+
+
+def last_stage(backbone: Any) -> list[nn.Conv2d]:
+    """Return the 3x3 convolutions of the last stage's blocks."""
+    return [block.conv2 for block in backbone.stage4]
 
 
 @pytest.mark.system("5.1.5-DILSTAGE", "5.1.5-DILRESNET")
 def test_multi_grid_dilates_the_blocks_of_the_last_stage_one_by_one() -> None:
     backbone = dilated_trunk("resnet50", 16, norm="batch", width=16, multi_grid=(1, 2, 4))
-    assert [block.conv2.dilation for block in backbone.stage4] == [(1, 1), (4, 4), (8, 8)]
-    assert [block.conv2.padding for block in backbone.stage4] == [(1, 1), (4, 4), (8, 8)]
-    assert [block.conv2.dilation for block in dilated_trunk("resnet50", 16, norm="batch", width=16).stage4] == [
-        (1, 1),
-        (2, 2),
-        (2, 2),
-    ]
-    assert [block.conv2.dilation for block in dilated_trunk("resnet50", 8, norm="batch", width=16).stage4] == [
-        (2, 2),
-        (4, 4),
-        (4, 4),
-    ]
+    assert [(layer.dilation, layer.padding) for layer in last_stage(backbone)] == [((d, d), (d, d)) for d in (1, 4, 8)]
+    for stride, dilations in ((16, (1, 2, 2)), (8, (2, 4, 4))):
+        plain = dilated_trunk("resnet50", stride, norm="batch", width=16)  # type: ignore[arg-type]
+        assert tuple(layer.dilation[0] for layer in last_stage(plain)) == dilations
     images = torch.randn(1, 3, 64, 64)
     assert backbone(images)[-1].shape[2:] == (4, 4)
     with pytest.raises(ValueError, match="expected 3 factors"):
@@ -151,7 +148,7 @@ def test_the_second_phase_has_the_weights_of_the_first_at_half_the_stride() -> N
 def test_statistics_are_fixed_in_the_second_phase_alone() -> None:
     model: Any = deeplab.deeplabv3_curriculum_resnet50(**SMALL)
     first, second = (stage.model for stage in model.stages())
-    norms = [layer for layer in model.parts.modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms: list[Any] = [layer for layer in model.parts.modules() if isinstance(layer, nn.BatchNorm2d)]
     before = [norm.running_mean.clone() for norm in norms]
     second.train().losses("network", batch_of(3), Step())["pixels"].backward()
     assert all(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before, strict=True))

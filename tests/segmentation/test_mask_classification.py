@@ -233,7 +233,7 @@ def test_one_predictor_gives_all_three() -> None:
     assert instances.scores.tolist() == pytest.approx([row[0] for row in expected], rel=1e-12)
     assert instances.labels.tolist() == [row[1] for row in expected]
     found = instances.masks
-    assert found is not None
+    assert isinstance(found, Tensor)
     assert torch.equal(found, torch.stack([row[2] for row in expected]))
     assert torch.equal(instances.boxes, boxes_of_masks(found))
     assert instances.labels.max() <= 1
@@ -251,7 +251,7 @@ def test_instances_equal_those_of_transformers(monkeypatch: pytest.MonkeyPatch) 
     rows = sorted(enumerate(expected["segments_info"]), key=lambda row: -row[1]["score"])
     assert found.scores.tolist() == pytest.approx([row["score"] for _, row in rows], abs=1e-6)
     assert found.labels.tolist() == [row["label_id"] for _, row in rows]
-    assert found.masks is not None
+    assert isinstance(found.masks, Tensor)
     assert torch.equal(found.masks, torch.stack([expected["segmentation"][place] for place, _ in rows]).bool())
     assert len(rows) > 3
 

@@ -16,13 +16,15 @@ from vidi.segmentation.unet import UNet, unet, unet_same, unet_small, unet_tiny
 def written_out(network: UNet, x: Tensor) -> Tensor:
     """Figure 1 of the paper, by functions on the same weights."""
     maps = []
-    for level, pair in enumerate(network.down):
+    pairs: Any = network.down
+    for level, pair in enumerate(pairs):
         x = F.max_pool2d(x, 2) if level else x
         for layer in pair:
             x = F.conv2d(x, layer.weight, layer.bias).relu() if isinstance(layer, nn.Conv2d) else x
         maps.append(x)
-    for number, (up, pair) in enumerate(zip(network.up, network.merge, strict=True)):
-        x = F.conv_transpose2d(x, up.weight, up.bias, stride=2)  # type: ignore[arg-type]
+    steps: Any = zip(network.up, network.merge, strict=True)
+    for number, (up, pair) in enumerate(steps):
+        x = F.conv_transpose2d(x, up.weight, up.bias, stride=2)
         own = maps[3 - number]
         cut = (own.shape[2] - x.shape[2]) // 2
         x = torch.cat((own[:, :, cut : cut + x.shape[2], cut : cut + x.shape[3]], x), 1)

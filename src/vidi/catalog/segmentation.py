@@ -29,6 +29,7 @@ from vidi.catalog.tiny import (
     SMALL_PATCHES,
     SMALL_UNET,
 )
+from vidi.engine.recipe import Recipe
 from vidi.recipes.body_parts import BODIES_TINY
 from vidi.recipes.detection import TINY
 from vidi.recipes.segmentation import MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
@@ -87,9 +88,9 @@ from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
 
-STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
-TINY_STAGES = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_TINY)
-PHASES = dict.fromkeys(("stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
+STAGES: dict[str, Recipe] = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
+TINY_STAGES: dict[str, Recipe] = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_TINY)
+PHASES: dict[str, Recipe] = dict.fromkeys(("stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
 
 
 SEGMENTATION: dict[str, Entry] = {

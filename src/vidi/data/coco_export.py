@@ -36,7 +36,7 @@ def write_coco(dataset: Samples, folder: str | os.PathLike[str], split: str = "t
         name = f"{identity:08d}.png"
         files.write_image(Path(folder, "images", split, name), torch.as_tensor(image))
         images[identity] = {"id": identity, "file_name": name, "height": image.shape[-2], "width": image.shape[-1]}
-        things = annotations_of(target)
+        things = _annotations(target)
         annotations += [
             {"id": len(annotations) + row, "image_id": identity, **thing} for row, thing in enumerate(things, 1)
         ]
@@ -54,7 +54,7 @@ def write_coco(dataset: Samples, folder: str | os.PathLike[str], split: str = "t
     return path
 
 
-def annotations_of(target: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _annotations(target: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the things of one image, without ids."""
     boxes = torch.as_tensor(target["boxes"]).double()
     sides = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)  # xyxy -> x y w h

@@ -12,12 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import PIL.Image
-import torch
 
 from vidi import files
-from vidi.data.coco_export import annotations_of
 from vidi.ops.label_maps import VOID
 from vidi.ops.palette import class_colour
 from vidi.results.categories import Categories
@@ -64,8 +61,7 @@ class Saver:
         self._name_categories(result.categories)
         number = len(self.images) + 1
         copy = Path(f"{name}{path.suffix}")
-        content = files.read_bytes(path)
-        files.write_atomic(self.folder / "images" / copy, lambda handle: handle.write(content))
+        files.copy(path, self.folder / "images" / copy)
         self.images.append({"id": number, "file_name": copy.as_posix(), "height": size[0], "width": size[1]})
         way(number, name, result)
 
@@ -87,51 +83,30 @@ class Saver:
                 self.categories.setdefault(label + 1, {"id": label + 1, "name": name})
 
     def _add_objects(self, image: int, name: str, found: Detections) -> None:
-        masks, joints = found.coded_masks, found.keypoints
-        sides = found.boxes[:, 2:] - found.boxes[:, :2]
-        areas = sides.prod(1) if masks is None else torch.from_numpy(masks.areas()).double()
-        target: dict[str, Any] = {
-            "boxes": found.boxes,
-            "labels": found.labels,
-            "crowd": torch.zeros(len(found), dtype=torch.bool),
-            "areas": areas,
-        }
-        target |= {} if masks is None else {"masks": masks}
-        if joints is not None:
-            target |= {"keypoints": joints[..., :2], "visibility": 2 * (joints[..., 2] > 0)}
-            names = found.skeleton.joints if found.skeleton else tuple(map(str, range(joints.shape[1])))
-            bones = found.skeleton.bones if found.skeleton else ()
+        masks, sides = found.coded_masks, found.boxes[:, 2:] - found.boxes[:, :2]
+        areas = sides.prod(1).tolist() if masks is None else masks.areas().tolist()
+        if found.skeleton is not None:
+            wiring = {
+                "keypoints": list(found.skeleton.joints),
+                "skeleton": [[a + 1, b + 1] for a, b in found.skeleton.bones],
+            }
             for category in self.categories.values():
-                category |= {"keypoints": list(names), "skeleton": [[a + 1, b + 1] for a, b in bones]}
-        for thing, score in zip(annotations_of(target), found.scores.tolist(), strict=True):
-            self.annotations.append({"id": len(self.annotations) + 1, "image_id": image, "score": score, **thing})
+                category |= wiring
+        rows = found.to_coco(image, range(1, len(found.categories) + 1))
+        for row, area in zip(rows, areas, strict=True):
+            if "keypoints" in row:  # a truth says whether a joint is seen, not how surely
+                row["keypoints"][2::3] = [2 if score > 0 else 0 for score in row["keypoints"][2::3]]
+                row["num_keypoints"] = sum(map(bool, row["keypoints"][2::3]))
+            self.annotations.append({"id": len(self.annotations) + 1, **row, "area": area, "iscrowd": 0})
 
     def _add_segments(self, image: int, name: str, found: PanopticMap) -> None:
-        ids = found.ids.numpy()
         file = f"{name}.png"
-        colours = np.stack([ids & 255, ids >> 8 & 255, ids >> 16 & 255], 2).astype(np.uint8)
-        files.write_image(self.folder / "panoptic" / file, PIL.Image.fromarray(colours))
-        rows = []
-        for segment in found:
-            ys, xs = (ids == segment.id).nonzero()
-            if not len(ys):
-                continue
-            box = [int(xs.min()), int(ys.min()), int(xs.max() - xs.min() + 1), int(ys.max() - ys.min() + 1)]
-            rows.append(
-                {
-                    "id": segment.id,
-                    "category_id": segment.label + 1,
-                    "area": len(ys),
-                    "bbox": box,
-                    "iscrowd": 0,
-                    "score": segment.score,
-                }
-            )
+        files.write_image(self.folder / "panoptic" / file, PIL.Image.fromarray(found.coloured_ids()))
+        self.annotations.append(found.to_coco(image, file, range(1, len(found.categories) + 1)))
         for category in self.categories.values():
             category.setdefault("isthing", 0)
         for segment in found:
             self.categories[segment.label + 1]["isthing"] = int(segment.is_thing)
-        self.annotations.append({"image_id": image, "file_name": file, "segments_info": rows})
 
     def _add_classes(self, image: int, name: str, found: SemanticMap) -> None:
         picture = PIL.Image.fromarray(found.classes.numpy()).convert("P")

@@ -56,8 +56,9 @@ class SeparableConv2d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool, dilation: int = 1):
         super().__init__()
-        around = {"padding": dilation, "dilation": dilation}
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, groups=in_channels, bias=False, **around)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, padding=dilation, dilation=dilation, groups=in_channels, bias=False
+        )
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=bias)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:

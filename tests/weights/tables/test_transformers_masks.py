@@ -33,7 +33,7 @@ def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def maskformer_of(backbone: Any) -> Any:
-    config = MaskFormerConfig(backbone_config=backbone.to_dict(), num_labels=171)
+    config = MaskFormerConfig(backbone_config=backbone.to_dict(), num_labels=171)  # type: ignore[call-arg]
     return MaskFormerForInstanceSegmentation(config)
 
 

@@ -32,12 +32,12 @@ VOC = (
 )
 
 
-def unit(old: str, new: str) -> Names:
+def unit(old: str, new: str) -> dict[str, str | None]:
     """Return the rows of a convolution and its norm, which lie in a row with a ReLU."""
     return {f"{old}0.weight": f"{new}conv.weight", f"{old}1.*": f"{new}norm.*"}
 
 
-def plain(old: str, new: str) -> Names:
+def plain(old: str, new: str) -> dict[str, str | None]:
     """Return the rows of a head of two convolutions."""
     return unit(old, f"{new}0.") | {f"{old}4.*": f"{new}2.*"}
 
