@@ -66,5 +66,7 @@ def test_joints_are_of_categories_that_there_are() -> None:
     with pytest.raises(ValueError, match=r"jointed=\('cat',\), expected names among the categories sphere, box"):
         keypointrcnn_tiny(jointed=("cat",))
     with torch.device("meta"):
-        assert keypointrcnn_tiny(jointed=()).decode.jointed == (0, 1, 2, 3, 4)
-        assert len(keypointrcnn_tiny().decode.jointed) == 1
+        every: Any = keypointrcnn_tiny(jointed=())
+        persons: Any = keypointrcnn_tiny()
+    assert every.decode.jointed == (0, 1, 2, 3, 4)
+    assert len(persons.decode.jointed) == 1
