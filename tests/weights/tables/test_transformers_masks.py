@@ -15,6 +15,7 @@ from transformers import (
     SwinConfig,
 )
 
+from tests.closeness import FLOAT32, assert_close
 from vidi import files
 from vidi.segmentation.mask2former import mask2former_resnet18, mask2former_swin_l, mask2former_swin_t
 from vidi.segmentation.maskformer import maskformer_resnet50, maskformer_swin_t
@@ -144,5 +145,5 @@ def test_a_file_on_this_machine_is_loaded(tmp_path: Path) -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         expected, found = theirs(images), model.eval()(images)
-    torch.testing.assert_close(found.class_logits, expected.class_queries_logits, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found.mask_logits, expected.masks_queries_logits, rtol=0, atol=1e-3)
+    assert_close(found.class_logits, expected.class_queries_logits, FLOAT32)
+    assert_close(found.mask_logits, expected.masks_queries_logits, FLOAT32)
