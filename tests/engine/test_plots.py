@@ -153,6 +153,26 @@ class TestConfusionMatrix:
             plots.confusion_matrix(tmp_path / "matrix.png", torch.zeros(3, 3), ["a"])
 
 
+class TestClassScores:
+    @pytest.mark.parametrize("count", [1, 7, 150])
+    def test_any_number_of_classes(self, tmp_path: Path, count: int) -> None:
+        scores = {f"class {k}": k / count for k in range(count)}
+        plots.class_scores(tmp_path / "scores.png", scores, "IoU")
+        assert ink(tmp_path / "scores.png") > 0.01
+
+    def test_classes_that_do_not_occur_have_no_bar(self, tmp_path: Path) -> None:
+        shown = []
+        for name, value in (("full", 1.0), ("absent", math.nan)):
+            plots.class_scores(tmp_path / f"{name}.png", {"a": 0.5, "b": value}, "IoU")
+            shown.append(int((read(tmp_path / f"{name}.png").std(-1) > 40).sum()))  # coloured pixels
+        assert shown[0] > 2.5 * shown[1] > 0
+
+    def test_nothing_to_show(self, tmp_path: Path) -> None:
+        plots.class_scores(tmp_path / "none.png", {"a": math.nan}, "IoU")
+        plots.class_scores(tmp_path / "empty.png", {}, "IoU")
+        assert (tmp_path / "empty.png").is_file()
+
+
 class TestMosaic:
     red, blue = (PIL.Image.new("RGB", (100, 50), colour) for colour in ("red", "blue"))
 

@@ -203,7 +203,7 @@ def class_scores(path: files.PathLike, scores: Mapping[str, float], label: str) 
     axes.set(xlim=(0, 1.12), xlabel=label)
     if real:
         mean = sum(real) / len(real)
-        axes.axvline(mean, color=_unit(INK), linewidth=1, linestyle="--")
+        axes.axvline(mean, color=_unit(INK), linewidth=1, linestyle="--", zorder=0)
         axes.set_title(f"mean of {len(real)}: {mean:.3f}")
     else:
         _say_nothing(axes)
