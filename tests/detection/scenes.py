@@ -61,6 +61,7 @@ def targets_of_every_kind(sizes: Sequence[tuple[int, int]]) -> list[Target]:
                 "crowd": torch.tensor([False, True])[:count],
                 "keypoints": tv_tensors.KeyPoints(joints, canvas_size=size),  # type: ignore[call-arg]
                 "visibility": torch.full(joints.shape[:2], 2, dtype=torch.uint8),
+                "masks": tv_tensors.Mask(segments[None] == torch.arange(1, count + 1)[:, None, None]),
                 "panoptic": tv_tensors.Mask(segments),
                 "semantic": tv_tensors.Mask(classes),
                 "boxes_3d": torch.tensor([[0.3, 0.2, 5.0, 1, 2, 0.5, 0.4]]).repeat(count, 1),
