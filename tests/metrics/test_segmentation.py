@@ -184,5 +184,17 @@ def test_nothing_to_score() -> None:
     void = torch.full((3, 3), VOID, dtype=torch.uint8)
     with pytest.raises(ValueError, match="void"):
         evaluated([(void, void)]).compute()
-    with pytest.raises(ValueError, match=r"1\.\.255"):
-        SegmentationEvaluator(0)
+    for classes in (0, 256):
+        with pytest.raises(ValueError, match=r"1\.\.255"):
+            SegmentationEvaluator(classes)
+
+
+def test_a_class_that_is_only_predicted_or_has_one_pixel_counts() -> None:
+    truth = torch.zeros(6, 9, dtype=torch.uint8)
+    truth[0, 0] = 1
+    predicted = torch.zeros(6, 9, dtype=torch.uint8)
+    predicted[:, 6:] = 2
+    scores = evaluated([(predicted, truth)], 3).compute()
+    assert scores.iou.tolist() == [35 / 54, 0.0, 0.0]
+    assert scores.boundary_f.tolist() == [0.0, 0.0, 0.0]
+    assert scores.numbers()["class_accuracy"] == pytest.approx((35 / 53 + 0) / 2, rel=EXACT)

@@ -49,3 +49,6 @@ def test_tiles_give_what_the_mirrored_whole_gives(size: tuple[int, int]) -> None
 def test_a_network_that_loses_more_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(8, 8\)"):
         in_tiles(three_convolutions, torch.rand(1, 1, 20, 20, dtype=torch.float64), size=(8, 8), margin=(2, 2))
+    for lost in ((slice(None), slice(1)), (slice(1), slice(None))):
+        with pytest.raises(ValueError, match=r"expected \(8, 8\)"):
+            in_tiles(lambda x, lost=lost: x[:, :, *lost], torch.rand(1, 1, 20, 20), size=(8, 8), margin=(0, 0))
