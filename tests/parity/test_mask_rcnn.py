@@ -26,7 +26,7 @@ from vidi.detection.regions.faster_rcnn import FasterCriterion
 from vidi.detection.regions.region_proposals import ProposalCriterion, ProposalSelection
 from vidi.model import Step, Supervised
 from vidi.preprocess import MaskedBatch, Placement, Preprocess
-from vidi.segmentation.mask_rcnn import MaskCriterion, MaskDecode, MaskHead, MaskRCNN, maskrcnn_resnet50_fpn
+from vidi.segmentation.mask_rcnn import MaskHead, MaskRCNN, MaskRCNNCriterion, MaskRCNNDecode, maskrcnn_resnet50_fpn
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.torchvision_mask_rcnn import MASK_RCNN, without_background
@@ -65,7 +65,7 @@ def pair() -> SimpleNamespace:
     criterion = FasterCriterion(*CRITERION)
     preprocess = Preprocess(*SIZE, stride=32, antialias=False, masked=True)
     ours = Supervised(
-        network, MaskCriterion(criterion, aligned=False), MaskDecode(NAMES, pasting="rounded"), preprocess
+        network, MaskRCNNCriterion(criterion, aligned=False), MaskRCNNDecode(NAMES, pasting="rounded"), preprocess
     )
     return SimpleNamespace(reference=reference, ours=ours, images=images, rename=rename)
 
@@ -149,7 +149,7 @@ def test_the_loss_of_the_same_samples(aligned: bool, monkeypatch: pytest.MonkeyP
     )
     images = torch.tensor([0] * 9 + [2] * 4)
     samples = Samples(boxes, images, labels, boxes, rows)
-    criterion = MaskCriterion(FasterCriterion(*CRITERION), aligned=aligned)
+    criterion = MaskRCNNCriterion(FasterCriterion(*CRITERION), aligned=aligned)
     loss = criterion.of_samples(logits, samples, [truth["masks"] for truth in truths], Step())["mask"]
     assert_close(loss.detach(), expected.detach(), NUMBERS)
     wanted, grown = (torch.autograd.grad(value, logits)[0] for value in (expected, loss))

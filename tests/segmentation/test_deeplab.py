@@ -1,5 +1,6 @@
 """DeepLab beyond its parity: both forms of v2's pyramid, rates, multi-grid, single pictures, the two-phase training."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import vidi
 from tests.closeness import OUTPUTS, assert_close
+from vidi import files
+from vidi.catalog.table import CATALOG
 from vidi.model import Step
 from vidi.nn.normalization import norm_layer
 from vidi.preprocess import Batch, Placement
@@ -155,6 +159,59 @@ def test_statistics_are_fixed_in_the_second_phase_alone() -> None:
     assert all(norm.weight.grad is not None for norm in norms)
     first.train().losses("network", batch_of(3), Step())["pixels"].backward()
     assert not any(torch.equal(norm.running_mean, old) for norm, old in zip(norms, before, strict=True))
+
+
+@pytest.mark.system("5.1.5-CURRICULUM")
+def test_the_command_trains_both_phases_on_one_set_of_weights(tmp_path: Path) -> None:
+    """The first in larger batches; what the second learnt is what is saved, loaded and predicts."""
+    recipes = CATALOG["deeplabv3_curriculum_resnet50"].recipes
+    assert [*recipes] == ["stride16", "stride8"]
+    assert recipes["stride16"].batch_size == 2 * recipes["stride8"].batch_size
+    assert recipes["stride16"].learning_rate == 7 * recipes["stride8"].learning_rate
+    numbers = {"steps": 3, "batch_size": 4, "world_scenes": 8, "world_size": (64, 64), "ema": 0.5, "warmup": 0}
+    keys = {f"{phase}.{key}": value for phase in recipes for key, value in numbers.items()}
+    small = {"width": 16, "channels": 16, "shorter": 64}
+    run = vidi.train("deeplabv3_curriculum_resnet50", out=tmp_path / "run", **small, **keys)
+    weights = {phase: files.read_tensors(run.folder / phase / "weights.safetensors") for phase in recipes}
+    ended = files.read_tensors(run.weights_path("best"))
+    first, second = weights["stride16"], weights["stride8"]
+    assert all(torch.equal(value, ended[key]) for key, value in second.items())
+    means = [key for key in first if key.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(first[key], second[key]) for key in means)
+    assert any(not torch.equal(value, second[key]) for key, value in first.items() if key.endswith("conv.weight"))
+    model = vidi.load(run.folder)
+    picture = torch.rand(3, 64, 64)
+    (found,) = model.predict(picture)
+    reference: Any = deeplab.deeplabv3_resnet50(
+        categories=model.decode.categories, auxiliary=False, multi_grid=(1, 2, 4), **small
+    )
+    reference.network.load_state_dict(model.parts["network"].state_dict())
+    assert torch.equal(found.classes, reference.predict(picture)[0].classes)
+
+
+@pytest.mark.system("5.1.5-DEEPLAB3P")
+def test_the_decoder_of_the_paper_written_out() -> None:
+    """The pyramid four times as large, beside 48 channels of C2; two 3x3; the scores four times as large."""
+    network: Any = deeplab_plus.deeplabv3plus_resnet18(**SMALL).double().eval().network
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    c2, *_, c5 = network.backbone.features(images)
+    assert (c5.shape[2:], c2.shape[2:]) == ((4, 6), (16, 24))
+    x = F.interpolate(network.pyramid(c5), scale_factor=4, mode="bilinear", align_corners=False)
+    x = torch.cat((x, unit_of(network.fine, c2, padding=0)), 1)
+    assert x.shape[1] == 16 + 48
+    for unit in network.refine:
+        x = unit_of(unit, x, padding=1)
+    x = F.conv2d(x, network.score.weight, network.score.bias)
+    expected = F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
+    assert_close(network(images).logits, expected, OUTPUTS)
+
+
+def unit_of(unit: Any, x: torch.Tensor, *, padding: int) -> torch.Tensor:
+    """A convolution without bias, a norm in evaluation and a ReLU, by functions."""
+    norm = unit.norm
+    x = F.conv2d(x, unit.conv.weight, padding=padding)
+    return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=1e-5).relu()
 
 
 def test_networks_of_other_layers_share_no_weights() -> None:

@@ -119,13 +119,13 @@ def test_parameters_of_the_published_network() -> None:
     fully = 512 * 49 * 4096 + 4096 + 4096 * 4096 + 4096
     scores = sum(channels * 21 + 21 for channels in (4096, 512, 256))
     assert count == 14_714_688 + fully + scores + 2 * 21 * 21 * 16
-    assert count == 134_489_927 + 2 * 21 * 21 * 16 - 14_112 + (14_714_688 + fully + scores - 134_475_815)
+    assert round(count / 1e6, 1) == 134.4
 
 
 @pytest.mark.parametrize("border", [1, 100])
 @pytest.mark.parametrize("size", SIZES)
 def test_every_pixel_has_a_score_in_its_place(border: int, size: tuple[int, int]) -> None:
-    """A picture that is bright on one side is told apart at its middle, by scores of brightness alone."""
+    """The first and the last pixel of each map lie within half a stride of the picture's border."""
     H, W = size
     backbone = vgg.trunk("vgg16", width=1)
     encoder = VggEncoder(backbone, hidden=1, dropout=0.0, border=border)
@@ -250,11 +250,6 @@ def test_stages_refine_one_network() -> None:
             doubling.weight.copy_(torch.eye(3)[:, :, None, None] * bilinear_kernel(3).float())
     coarse, fine = (stages[name].eval()(images).logits[..., 24:40, 24:40] for name in ("stride32", "stride8"))
     assert_close(coarse, fine, 1e-5)
-
-
-def test_skips_beyond_those_of_the_paper_are_refused() -> None:
-    with pytest.raises(TypeError, match="unexpected"):
-        fcn.fcn8_vgg16(skips=3)  # type: ignore[call-arg]
 
 
 def test_stamping_moves_the_grid_by_half_the_kernel() -> None:

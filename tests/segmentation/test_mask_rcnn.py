@@ -15,8 +15,8 @@ from vidi.detection.regions.region_proposals import ProposalCriterion, ProposalS
 from vidi.model import Step
 from vidi.preprocess import Batch, Placement
 from vidi.segmentation.mask_rcnn import (
-    MaskCriterion,
     MaskHead,
+    MaskRCNNCriterion,
     mask_log_odds,
     maskrcnn_efficientnet_lite0_fpn,
     maskrcnn_resnet18_fpn,
@@ -41,7 +41,7 @@ def test_the_mask_loss_at_a_probability_of_one_half(loss: Any, classes: int) -> 
     masks = torch.rand(2, 64, 96) < 0.5
     found = samples(boxes_of(4), [0, 2, 1, 1], [0, 1, 1, 0])
     logits = torch.zeros(4, classes, 28, 28, dtype=torch.float64)
-    value = MaskCriterion(DETECTOR, loss).of_samples(logits, found, [masks], Step())["mask"]
+    value = MaskRCNNCriterion(DETECTOR, loss).of_samples(logits, found, [masks], Step())["mask"]
     assert_close(value, math.log(2) if loss == "sigmoid" else math.log(4))
 
 
@@ -53,7 +53,7 @@ def test_the_loss_by_slow_loops(loss: Any) -> None:
     masks[0, 2:6, 3:8] = True
     boxes = torch.tensor([[2.0, 2, 6, 6]], dtype=torch.float64)
     logits = torch.randn(1, K + (loss == "softmax"), 4, 4, dtype=torch.float64, requires_grad=True)
-    value = MaskCriterion(DETECTOR, loss).of_samples(logits, samples(boxes, [1], [0]), [masks], Step())["mask"]
+    value = MaskRCNNCriterion(DETECTOR, loss).of_samples(logits, samples(boxes, [1], [0]), [masks], Step())["mask"]
     total = 0.0
     for y in range(4):
         for x in range(4):
@@ -84,7 +84,7 @@ def test_an_object_without_a_pixel_at_this_size_trains_no_mask() -> None:
     kept = with_pixels(found, masks)
     assert kept.labels.tolist() == [1, 2]
     assert kept.images.tolist() == [0, 1]
-    none = MaskCriterion(DETECTOR).of_samples(
+    none = MaskRCNNCriterion(DETECTOR).of_samples(
         torch.zeros(0, K, 28, 28, requires_grad=True), with_pixels(found, [m & False for m in masks]), masks, Step()
     )
     assert none["mask"] == 0

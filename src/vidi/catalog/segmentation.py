@@ -32,7 +32,7 @@ from vidi.catalog.tiny import (
 from vidi.engine.recipe import Recipe
 from vidi.recipes.body_parts import BODIES_TINY
 from vidi.recipes.detection import TINY
-from vidi.recipes.segmentation import MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
+from vidi.recipes.segmentation import COARSE_PHASE, FINE_PHASE, MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
 from vidi.segmentation.body_parts.classifier import body_parts, body_parts_tiny
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
@@ -90,7 +90,7 @@ from vidi.tasks.semantic import SEMANTIC
 
 STAGES: dict[str, Recipe] = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
 TINY_STAGES: dict[str, Recipe] = dict.fromkeys(("stride32", "stride16", "stride8"), SEMANTIC_TINY)
-PHASES: dict[str, Recipe] = dict.fromkeys(("stride16", "stride8"), SEMANTIC_FROM_SCRATCH)
+PHASES = {"stride16": COARSE_PHASE, "stride8": FINE_PHASE}
 
 
 SEGMENTATION: dict[str, Entry] = {

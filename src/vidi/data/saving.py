@@ -4,7 +4,8 @@
     segments   panoptic.json, panoptic/  a PNG for each picture whose colours R + 256 G + 65536 B are ids (0: none)
     classes    labels/, classes.txt      a PNG with a palette for each picture: class 0, 1, ..., 255 where there is none
 
-Category ids count from 1. The pictures are copied to images/, so that the folder is a data set.
+Category ids count from 1; a category that no segment has is called stuff. The pictures are copied to images/, so that
+the folder is a data set.
 """
 
 import os

@@ -48,16 +48,8 @@ def cross_entropy(
     return reduce_loss(losses, reduction)
 
 
-def pixel_cross_entropy(
-    logits: Float[Tensor, "B K H W"],
-    labels: UInt8[Tensor, "B H W"],
-    *,
-    smoothing: float | int = 0.0,
-    class_weights: Float[Tensor, " K"] | None = None,
-) -> Float[Tensor, ""]:
+def pixel_cross_entropy(logits: Float[Tensor, "B K H W"], labels: UInt8[Tensor, "B H W"]) -> Float[Tensor, ""]:
     """Return the sum over pixels of -ln p_y, p the softmax over the classes, y the label; pixels of `VOID` cost 0.
-
-    With `class_weights` w each pixel has the factor w_y; `smoothing` is that of `cross_entropy`.
 
     Raises:
         ValueError: if a label is neither in 0..K-1 nor `VOID`.
@@ -65,14 +57,7 @@ def pixel_cross_entropy(
     K, real = logits.shape[1], labels[labels != VOID]
     if real.numel() and real.max() >= K:
         raise ValueError(f"received a pixel with the label {real.max()}, expected 0 to {K - 1}, or {VOID} for void")
-    return F.cross_entropy(
-        full_precision(logits),
-        labels.long(),
-        class_weights,
-        ignore_index=VOID,
-        label_smoothing=smoothing,
-        reduction="sum",
-    )
+    return F.cross_entropy(full_precision(logits), labels.long(), ignore_index=VOID, reduction="sum")
 
 
 def _one_hot(labels: Tensor, K: int) -> Tensor:

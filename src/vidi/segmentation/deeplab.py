@@ -200,7 +200,10 @@ def deeplabv2_resnet101(
     size: tuple[int, int] | None = None,
     shorter: int = 520,
 ) -> Supervised:
-    """Build DeepLab v2 with ResNet-101 at stride 8, without the random field: VOC 2012 mIoU 76.3 (paper, table 4).
+    """Build DeepLab v2 with ResNet-101 at stride 8, without the random field.
+
+    The paper's has a VOC 2012 mIoU of 76.35 after COCO, at several scales (table 4).
+
 
     Args:
         categories: the number of classes, or their names.

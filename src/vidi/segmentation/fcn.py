@@ -134,8 +134,6 @@ class VggEncoder(nn.Module):
     Its pools lie between the pixels of the map before: upsampling by f has a kernel of 2 f.
     """
 
-    odd = False
-
     def __init__(self, backbone: vgg.Vgg, *, hidden: int, dropout: float, border: int):
         super().__init__()
         convolutions = [layer for layer in backbone.layers if isinstance(layer, nn.Conv2d)]
@@ -164,14 +162,16 @@ class VggEncoder(nn.Module):
         pool3, pool4 = (F.max_pool2d(maps[stage], 2, ceil_mode=True) for stage in (2, 3))
         return pool3, pool4, self.head(maps[-1])
 
+    def tent(self, factor: int) -> int:
+        """Return the side of the kernel that upsamples by a factor."""
+        return 2 * factor
+
 
 class ResNetEncoder(nn.Module):
     """C3, C4, C5 of a ResNet.
 
     Its strides keep every second pixel in its place: upsampling by f has a kernel of 2 f - 1.
     """
-
-    odd = True
 
     def __init__(self, backbone: resnet.ResNet):
         super().__init__()
@@ -181,6 +181,10 @@ class ResNetEncoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         return self.backbone.features(images)[1:]
+
+    def tent(self, factor: int) -> int:
+        """Return the side of the kernel that upsamples by a factor."""
+        return 2 * factor - 1
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -212,10 +216,10 @@ class FCN(nn.Module):
         maps, grids = self.encoder(images)[::-1], self.encoder.grids[::-1]  # coarsest first
         x, grid = self.scores[0](maps[0]), grids[0]
         for level, doubling in enumerate(self.doublings, 1):
-            place = grid.stamped(4 - self.encoder.odd, 2)
+            place = grid.stamped(self.encoder.tent(2), 2)
             x, finer, grid = laid_upon(doubling(x), place, self.scores[level](maps[level]), grids[level])
             x = x + finer
-        whole, kernel = images[:, :1].expand(-1, x.shape[1], -1, -1), 2 * grid.stride - self.encoder.odd
+        whole, kernel = images[:, :1].expand(-1, x.shape[1], -1, -1), self.encoder.tent(grid.stride)
         x = stamped_bilinear(x, grid.stride, kernel=kernel)
         x, _, _ = laid_upon(x, grid.stamped(kernel, grid.stride), whole, Grid(1, 0.0))
         return SemanticOutputs(x)
@@ -226,7 +230,7 @@ def fcn_network(encoder: VggEncoder | ResNetEncoder, outputs: int, *, skips: int
     scores = nn.ModuleList(nn.Conv2d(channels, outputs, 1) for channels in encoder.channels[::-1][: skips + 1])
     for parameter in scores.parameters():
         nn.init.zeros_(parameter)
-    kernel = 4 - encoder.odd
+    kernel = encoder.tent(2)
     doublings = nn.ModuleList(Doubling(outputs, kernel) if learned else FixedDoubling(kernel) for _ in range(skips))
     return FCN(encoder, scores, doublings)
 
@@ -310,7 +314,7 @@ def fcn_model(
 
 fcn32_vgg16 = of_family(fcn_vgg, "fcn32_vgg16", "FCN-32s, VOC 2011 mIoU 59.4 (paper, table 2)")
 fcn16_vgg16 = of_family(fcn_vgg, "fcn16_vgg16", "FCN-16s, VOC 2011 mIoU 62.4 (paper, table 2)")
-fcn8_vgg16 = of_family(fcn_vgg, "fcn8_vgg16", "FCN-8s, 134.5 M parameters, VOC 2011 mIoU 62.7 (paper, table 2)")
+fcn8_vgg16 = of_family(fcn_vgg, "fcn8_vgg16", "FCN-8s, 134.4 M parameters, VOC 2011 mIoU 62.7 (paper, table 2)")
 
 
 def fcn_resnet(

@@ -67,7 +67,7 @@ Pasting = Literal["exact", "rounded"]
 Features = tuple[Float[Tensor, "B D _ _"], ...]
 
 
-class MaskOutputs(NamedTuple):
+class MaskRCNNOutputs(NamedTuple):
     """What was found, the surest first, and its masks; slots that are not valid mean nothing."""
 
     boxes: Float[Tensor, "B N 4"]  # xyxy, pixels of the canvas, inside the image
@@ -113,16 +113,16 @@ class MaskRCNN(SelectingRCNN):
         """Return the mask logits of all classes, and of the background last if they compete."""
         return self.mask_head(self.further_pooling(features, boxes, images))
 
-    def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> MaskOutputs:
+    def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> MaskRCNNOutputs:
         """Return the detections of an inference, with the masks of their classes."""
         return self.masked(*self.found(images, mask))
 
-    def masked(self, features: Features, found: Candidates) -> MaskOutputs:
+    def masked(self, features: Features, found: Candidates) -> MaskRCNNOutputs:
         """Return detections with the masks of their classes."""
         logits = self.mask_stage(features, *rows_of_batch(found.boxes))
         outputs = torch.tensor(named_outputs(self.select.categories), device=logits.device)[found.labels]  # B N
         own = mask_log_odds(logits, outputs.flatten(), self.loss)
-        return MaskOutputs(*found, own.unflatten(0, (-1, found.valid.shape[1])))
+        return MaskRCNNOutputs(*found, own.unflatten(0, (-1, found.valid.shape[1])))
 
 
 def mask_log_odds(
@@ -156,7 +156,7 @@ def object_masks(batch: Batch, row: int) -> Bool[Tensor, "M h w"]:
 
 
 @dataclass(frozen=True)
-class MaskCriterion:
+class MaskRCNNCriterion:
     """Faster R-CNN's losses, and "mask": the mean cross entropy over the pixels of all positive proposals' masks.
 
     The mask of the true class alone has a loss (section 3), or all of them where they compete. The number of proposals
@@ -227,7 +227,7 @@ def with_pixels(samples: Samples, objects: Sequence[Bool[Tensor, "_ _ _"]]) -> S
 
 
 @dataclass(frozen=True)
-class MaskDecode:
+class MaskRCNNDecode:
     """Detections, each with its mask resized into its box of the original image and cut at a threshold."""
 
     categories: Categories  # of all outputs but the background
@@ -237,7 +237,7 @@ class MaskDecode:
     def __post_init__(self) -> None:
         check_choice("pasting", self.pasting, Pasting)
 
-    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[Detections]:
+    def __call__(self, outputs: MaskRCNNOutputs, placements: Sequence[Placement]) -> list[Detections]:
         found = Candidates(*outputs[:4]).detections(placements, self.categories)
         options = {"threshold": self.mask_threshold, "rounded": self.pasting == "rounded"}
         return [
@@ -272,8 +272,8 @@ def mask_rcnn(
     network = MaskRCNN(detector, select, head, loss=mask_loss)
     return Supervised(
         network,
-        MaskCriterion(criterion, mask_loss, detector.pooling.aligned),
-        MaskDecode(names, pasting),
+        MaskRCNNCriterion(criterion, mask_loss, detector.pooling.aligned),
+        MaskRCNNDecode(names, pasting),
         preprocess,
     )
 

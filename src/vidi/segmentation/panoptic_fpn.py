@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor, nn
 
 from vidi.detection.targets import named_categories
-from vidi.losses.classification import cross_entropy
+from vidi.losses.classification import pixel_cross_entropy
 from vidi.model import Losses, Step, Supervised, builder, with_defaults
 from vidi.nn.normalization import Norm, norm_layer
 from vidi.ops.label_maps import VOID
@@ -37,10 +37,10 @@ from vidi.results.panoptic_map import PanopticMap, Segment
 from vidi.segmentation.mask_classification import thing_labels
 from vidi.segmentation.mask_rcnn import (
     Features,
-    MaskCriterion,
-    MaskDecode,
-    MaskOutputs,
     MaskRCNN,
+    MaskRCNNCriterion,
+    MaskRCNNDecode,
+    MaskRCNNOutputs,
     mask_rcnn,
 )
 from vidi.segmentation.selecting_rcnn import small_criterion, small_detector, small_preprocess
@@ -164,7 +164,7 @@ class Legend:
 class PanopticFPNCriterion:
     """The losses of Mask R-CNN, and "stuff": the cross entropy of every pixel that has a class (section 4)."""
 
-    things: MaskCriterion
+    things: MaskRCNNCriterion
     legend: Legend
     stuff_weight: float = 0.5
 
@@ -187,15 +187,10 @@ class PanopticFPNCriterion:
 
     def of_pixels(self, logits: Float[Tensor, "B S H W"], batch: Batch, step: Step) -> Float[Tensor, ""]:
         """Return the mean cross entropy of the pixels that have a class; things are all "other"."""
-        other = logits.shape[1] - 1
-        table = self.legend.rows(self.legend.stuff, other).to(logits.device)
-        wanted = torch.full((len(logits), *logits.shape[2:]), VOID, device=logits.device)
-        for row, target in enumerate(batch.targets):
-            semantic = target["semantic"].as_subclass(Tensor)
-            wanted[row, : semantic.shape[0], : semantic.shape[1]] = semantic.long()
-        known = wanted != VOID
-        losses = cross_entropy(logits.movedim(1, -1)[known], table[wanted[known]], reduction="sum")
-        return losses / step.normaliser(known.sum().to(losses.dtype))
+        table = self.legend.rows(self.legend.stuff, logits.shape[1] - 1)
+        table[VOID] = VOID
+        wanted = table.to(logits.device, torch.uint8)[batch.maps("semantic").long()]  # B H W
+        return pixel_cross_entropy(logits, wanted) / step.normaliser((wanted != VOID).sum())
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -249,7 +244,7 @@ class PanopticFPNDecode:
     """Detections with masks, and the best stuff of each pixel, merged in the pixels of the original."""
 
     categories: Categories  # all of them
-    things: MaskDecode
+    things: MaskRCNNDecode
     legend: Legend
     score_threshold: float = 0.5
     overlap_threshold: float = 0.5
@@ -257,7 +252,7 @@ class PanopticFPNDecode:
 
     def __call__(self, outputs: PanopticOutputs, placements: Sequence[Placement]) -> list[PanopticMap]:
         results = []
-        found = self.things(MaskOutputs(*outputs[:5]), placements)
+        found = self.things(MaskRCNNOutputs(*outputs[:5]), placements)
         of_things, of_stuff = torch.tensor(self.legend.things), torch.tensor([*self.legend.stuff, -1])
         for logits, own, placement in zip(outputs.stuff_logits, found, placements, strict=True):
             best = placement.map_to_original(logits).argmax(0).cpu()
