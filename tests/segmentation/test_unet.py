@@ -95,6 +95,6 @@ def test_narrow_variants_say_their_numbers() -> None:
         small: Any = unet_small(categories=11)
         tiny: Any = unet_tiny()
     assert small.network.score.in_channels == 16
-    assert (tiny.network.score.in_channels, tiny.network.score.out_channels, tiny.preprocess.longest) == (8, 7, 128)
+    assert (tiny.network.score.in_channels, tiny.network.score.out_channels, tiny.preprocess.longest) == (16, 7, 128)
     with pytest.raises(ValueError, match="at least 1 channel"):
         UNet(2, width=0)

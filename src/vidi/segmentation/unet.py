@@ -161,5 +161,5 @@ def unet_same(
 
 unet_small = with_defaults(unet_same, "unet_small", "a quarter as wide, trains from random weights on a CPU", width=16)
 unet_tiny = with_defaults(
-    unet_same, "unet_tiny", "trains in minutes on a CPU on images of 128 pixels", categories=7, width=8, longest=128
+    unet_same, "unet_tiny", "trains in minutes on a CPU on images of 128 pixels", categories=7, width=16, longest=128
 )
