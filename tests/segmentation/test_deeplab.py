@@ -170,7 +170,7 @@ def test_the_command_trains_both_phases_on_one_set_of_weights(tmp_path: Path) ->
     assert recipes["stride16"].learning_rate == 7 * recipes["stride8"].learning_rate
     numbers = {"steps": 3, "batch_size": 4, "world_scenes": 8, "world_size": (64, 64), "ema": 0.5, "warmup": 0}
     keys = {f"{phase}.{key}": value for phase in recipes for key, value in numbers.items()}
-    small = {"width": 16, "channels": 16, "shorter": 64}
+    small: dict[str, Any] = {"width": 16, "channels": 16, "shorter": 64}
     run = vidi.train("deeplabv3_curriculum_resnet50", out=tmp_path / "run", **small, **keys)
     weights = {phase: files.read_tensors(run.folder / phase / "weights.safetensors") for phase in recipes}
     ended = files.read_tensors(run.weights_path("best"))
