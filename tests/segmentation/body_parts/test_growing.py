@@ -217,6 +217,17 @@ def test_thresholds_that_are_tried_are_values_of_the_feature_and_the_best_of_the
     assert ((column <= many.threshold[0]) == (column <= exact.threshold[0])).all()
 
 
+@pytest.mark.system("5.1.1-TREE")
+def test_the_smallest_tried_threshold_is_found_in_whichever_order_they_are_drawn():
+    labels = np.arange(10) % 2
+    table = labels[:, None].astype(np.float32) - 2
+    growth = Growth(depth=1, thresholds=2)
+    grown = [decision_tree(table, labels, classes=2, growth=growth, seed=seed).trees for seed in range(256)]
+    found = [float(trees.threshold[0]) for trees in grown if trees.feature[0] == 0]
+    assert len(found) > 160  # about 192: where -1 is drawn twice there is nothing to split
+    assert set(found) == {-2}
+
+
 @pytest.mark.system("B5.14", "5.1.1-BAGGING")
 def test_the_variance_of_a_mean_and_the_samples_of_a_replica():
     assert variance_of_mean(0.3, 50) == pytest.approx(0.314, rel=EXACT)
