@@ -1,0 +1,130 @@
+"""Monodepth: depth from one picture, learnt from stereo pairs without depth, with and without left-right consistency.
+
+Godard, Mac Aodha, Brostow 2017, arXiv 1609.03677; notes 6.1.1.
+
+    left       B 3 H W, alone -> disparities of the left view and the right view at four scales, shares of the width
+    rebuilt    the left picture from the right one and the left disparity, and the other way round
+    losses     at each scale: appearance of the rebuilt pictures, 0.1 / stride times the smoothness of the disparities,
+               and how well these agree
+    depth      of the left disparity: focal length times baseline / disparity
+
+Without left-right there is one disparity, and one picture to rebuild; `rebuilds="right"` is the naive flow of the
+notes, which rebuilds the right picture by a disparity that is then not the left view's.
+
+Differs from the notes: signs are those of `vidi.ops.warp`. Differs from the published code: the smoothness has its
+vertical term, which that code computes and leaves out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidi.depth.disparity_network import Disparities
+from vidi.losses.depth import appearance_loss, edge_aware_smoothness_loss, left_right_loss
+from vidi.model import Losses, Step, in_float32
+from vidi.ops.warp import Beyond, Warped, left_from_right, right_from_left
+from vidi.preprocess import Batch
+
+Rebuilds = Literal["left", "right"]
+BEYOND: Beyond = "zero"  # what the other picture is outside of itself
+
+
+class Pair(NamedTuple):
+    """Both pictures of a stereo pair at one scale, in [0, 1], and the disparities there in pixels."""
+
+    left: Float[Tensor, "B 3 h w"]
+    right: Float[Tensor, "B 3 h w"]
+    disparities: Float[Tensor, "B V h w"]
+    stride: int
+
+
+@dataclass(frozen=True)
+class StereoCriterion:
+    """What rebuilt pictures lack, how rough disparities are and how they contradict each other.
+
+    Attributes:
+        alpha: share of the structural similarity in the appearance.
+        appearance, smoothness, consistency: weights (section 3.3 of the paper).
+        rebuilds: the picture that one disparity rebuilds.
+    """
+
+    alpha: float = 0.85
+    appearance: float = 1.0
+    smoothness: float = 0.1
+    consistency: float = 1.0
+    rebuilds: Rebuilds = "left"
+
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        return self.compare(network(*batch.inputs), batch, step)
+
+    @in_float32
+    def compare(self, outputs: Disparities, batch: Batch, step: Step) -> Losses:
+        """Return "appearance" and "smoothness", and "consistency" of two views.
+
+        Raises:
+            ValueError: if a target has no right picture.
+        """
+        losses: dict[str, Tensor] = {}
+        for pair, share in pairs_at_scales(outputs, batch):
+            for name, value in self._at_one_scale(pair).items():
+                losses[name] = losses.get(name, 0) + share * value
+        return losses
+
+    def _unlike(self, rebuilt: Warped, picture: Tensor) -> Tensor:
+        return appearance_loss(rebuilt.image, picture, alpha=self.alpha)
+
+    def _at_one_scale(self, pair: Pair) -> Losses:
+        left, right = pair.disparities[:, :1], pair.disparities[:, -1:]
+        width, smooth = pair.disparities.shape[3], self.smoothness / pair.stride
+        if pair.disparities.shape[1] == 1:
+            to_left = self.rebuilds == "left"
+            picture, other = (pair.left, pair.right) if to_left else (pair.right, pair.left)
+            rebuild = left_from_right if to_left else right_from_left
+            return {
+                "appearance": self.appearance * self._unlike(rebuild(other, left, beyond=BEYOND), picture),
+                "smoothness": smooth * edge_aware_smoothness_loss(left / width, pair.left),
+            }
+        return {
+            "appearance": self.appearance
+            * (
+                self._unlike(left_from_right(pair.right, left, beyond=BEYOND), pair.left)
+                + self._unlike(right_from_left(pair.left, right, beyond=BEYOND), pair.right)
+            ),
+            "smoothness": smooth
+            * (
+                edge_aware_smoothness_loss(left / width, pair.left)
+                + edge_aware_smoothness_loss(right / width, pair.right)
+            ),
+            "consistency": self.consistency * left_right_loss(left, right, beyond=BEYOND) / width,
+        }
+
+
+def pairs_at_scales(outputs: Disparities, batch: Batch) -> Iterator[tuple[Pair, float]]:
+    """Yield pairs at each scale and the share of the batch's pictures that they are.
+
+    They are all pictures at once, but where sizes differ, each without its padding.
+    """
+    missing = [row for row, target in enumerate(batch.targets) if "right" not in target]
+    if missing:
+        raise ValueError(f"the targets of images {missing} have no 'right', expected the right picture of the pair")
+    canvas, right = batch.images.shape[2:], unit_range(batch.maps("right"))
+    count = len(batch.images)
+    sizes = {canvas} if batch.mask.all() else [placement.resized for placement in batch.placements]
+    for row, (h, w) in enumerate(sizes):
+        rows = slice(None) if len(sizes) == 1 else slice(row, row + 1)
+        pictures = batch.images[rows, :, :h, :w], right[rows, :, :h, :w]
+        for number, shares in enumerate(outputs):
+            size = [-(-side // 2**number) for side in (h, w)]
+            left_small, right_small = (F.interpolate(maps, size=size, mode="area") for maps in pictures)
+            disparities = shares[rows, :, : size[0], : size[1]] * shares.shape[3]
+            yield Pair(left_small, right_small, disparities, 2**number), len(left_small) / count
+
+
+def unit_range(pictures: Tensor) -> Tensor:
+    """Return pictures as floats in [0, 1]."""
+    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures

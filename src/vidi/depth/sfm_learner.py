@@ -1,0 +1,103 @@
+"""SfMLearner: depth and the camera's motion, learnt together from videos without either.
+
+Zhou, Brown, Snavely, Lowe 2017, arXiv 1704.07813; notes 6.1.2.
+
+    target       B 3 H W -> inverse depth at four scales
+    frames       target and neighbours -> poses T_neighbour_target, and which pixels the neighbours explain
+    rebuilt      the target from each neighbour: p_neighbour ~ K T z K^-1 p_target
+    losses       at each scale, summed over the neighbours: how far the rebuilt picture is off where it is explained,
+                 0.2 of the cross-entropy with "explained"; 0.5 / stride of how much the inverse depth bends
+    depth        of the finest scale, in an unknown unit: scaled by the medians where a truth is known
+
+Differs from the notes: there, the pose is used "to project" only; the mask of what is explained, the smoothness and the
+unknown unit are the paper's. Pictures are in [-1, 1], as in the published code.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vidi.depth.frame_networks import DepthNetwork, InverseDepths, Motion, MotionNetwork
+from vidi.depth.monodepth import unit_range
+from vidi.keys import resizing
+from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
+from vidi.model import Losses, Step, in_float32
+from vidi.ops.rigid import euler_to_pose
+from vidi.ops.warp import inverse_warp
+from vidi.preprocess import Batch
+
+MEAN, STD = 0.5, 0.5
+
+
+class FrameNetwork(nn.Module):
+    """Both networks; alone, a picture goes through that of depth."""
+
+    def __init__(self, depth: DepthNetwork, motion: MotionNetwork):
+        super().__init__()
+        self.depth, self.motion = depth, motion
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> InverseDepths:
+        return self.depth(images)
+
+
+@dataclass(frozen=True)
+class VideoCriterion:
+    """What a neighbour fails to explain of the target.
+
+    Attributes:
+        smoothness, explained: weights (section 4).
+    """
+
+    smoothness: float = 0.5
+    explained: float = 0.2
+
+    def __call__(self, network: FrameNetwork, batch: Batch, step: Step) -> Losses:
+        neighbours = frames_of(batch)
+        return self.compare(network.depth(batch.images), network.motion(batch.images, neighbours), batch)
+
+    @in_float32
+    def compare(self, depths: InverseDepths, motion: Motion, batch: Batch) -> Losses:
+        """Return "appearance" and "smoothness", and "explained" of a network that says what is.
+
+        Raises:
+            ValueError: if a target has no neighbours or no intrinsics.
+        """
+        neighbours, cameras = frames_of(batch), torch.stack([target["intrinsics"] for target in batch.targets])
+        poses = euler_to_pose(motion.vectors)
+        losses: dict[str, Tensor] = {
+            "appearance": depths.scale1.new_zeros(()),
+            "smoothness": depths.scale1.new_zeros(()),
+        }
+        for number, inverse in enumerate(depths):
+            size = inverse.shape[2:]
+            target, *others = (scaled(maps, size) for maps in (batch.images, *neighbours.unbind(1)))
+            seen = scaled(batch.mask[:, None].to(inverse), size)  # padding is not
+            camera = resizing(batch.images.shape[2:], size).to(cameras) @ cameras
+            losses["smoothness"] = losses["smoothness"] + self.smoothness / 2**number * second_order_smoothness_loss(
+                inverse
+            )
+            logits = motion.explained[number] if motion.explained else None
+            for row, other in enumerate(others):
+                off = (inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond="zero").image - target).abs()
+                if logits is not None:
+                    off = off * logits[:, row].softmax(1)[:, 1:]
+                    loss = self.explained * explainability_loss(logits[:, row])
+                    losses["explained"] = losses.get("explained", 0) + loss
+                losses["appearance"] = losses["appearance"] + (off * seen).mean() / seen.mean()
+        return losses
+
+
+def frames_of(batch: Batch) -> Float[Tensor, "B S 3 H W"]:
+    """Return the neighbours of a batch, normalised as its pictures are."""
+    missing = [row for row, target in enumerate(batch.targets) if not {"neighbours", "intrinsics"} <= set(target)]
+    if missing:
+        raise ValueError(f"the targets of images {missing} have no 'neighbours' or no 'intrinsics', expected both")
+    return (unit_range(batch.maps("neighbours")) - MEAN) / STD
+
+
+def scaled(maps: Float[Tensor, "B C H W"], size: torch.Size) -> Float[Tensor, "B C h w"]:
+    """Resize maps by bilinear interpolation."""
+    return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
