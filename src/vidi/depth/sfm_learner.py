@@ -14,13 +14,14 @@ unknown unit are the paper's. Pictures are in [-1, 1], as in the published code.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.depth.frame_networks import DepthNetwork, InverseDepths, Motion, MotionNetwork
+from vidi.depth.frame_networks import DepthNetwork, InverseDepths, MotionNetwork
 from vidi.depth.monodepth import unit_range
 from vidi.keys import resizing
 from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
@@ -43,6 +44,14 @@ class FrameNetwork(nn.Module):
         return self.depth(images)
 
 
+class VideoOutputs(NamedTuple):
+    """What training looks at, of both networks."""
+
+    depths: tuple[Float[Tensor, "B 1 _ _"], ...]  # at four scales
+    vectors: Float[Tensor, "B S 6"]
+    explained: tuple[Float[Tensor, "B S 2 _ _"], ...]
+
+
 @dataclass(frozen=True)
 class VideoCriterion:
     """What a neighbour fails to explain of the target.
@@ -55,23 +64,23 @@ class VideoCriterion:
     explained: float = 0.2
 
     def __call__(self, network: FrameNetwork, batch: Batch, step: Step) -> Losses:
-        neighbours = frames_of(batch)
-        return self.compare(network.depth(batch.images), network.motion(batch.images, neighbours), batch)
+        motion = network.motion(batch.images, frames_of(batch))
+        return self.compare_views(VideoOutputs(tuple(network.depth(batch.images)), *motion), batch, step)
 
     @in_float32
-    def compare(self, depths: InverseDepths, motion: Motion, batch: Batch) -> Losses:
+    def compare_views(self, outputs: VideoOutputs, batch: Batch, step: Step) -> Losses:
         """Return "appearance" and "smoothness", and "explained" of a network that says what is.
 
         Raises:
             ValueError: if a target has no neighbours or no intrinsics.
         """
         neighbours, cameras = frames_of(batch), torch.stack([target["intrinsics"] for target in batch.targets])
-        poses = euler_to_pose(motion.vectors)
+        poses = euler_to_pose(outputs.vectors)
         losses: dict[str, Tensor] = {
-            "appearance": depths.scale1.new_zeros(()),
-            "smoothness": depths.scale1.new_zeros(()),
+            "appearance": poses.new_zeros(()),
+            "smoothness": poses.new_zeros(()),
         }
-        for number, inverse in enumerate(depths):
+        for number, inverse in enumerate(outputs.depths):
             size = inverse.shape[2:]
             target, *others = (scaled(maps, size) for maps in (batch.images, *neighbours.unbind(1)))
             seen = scaled(batch.mask[:, None].to(inverse), size)  # padding is not
@@ -79,7 +88,7 @@ class VideoCriterion:
             losses["smoothness"] = losses["smoothness"] + self.smoothness / 2**number * second_order_smoothness_loss(
                 inverse
             )
-            logits = motion.explained[number] if motion.explained else None
+            logits = outputs.explained[number] if outputs.explained else None
             for row, other in enumerate(others):
                 off = (inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond="zero").image - target).abs()
                 if logits is not None:
