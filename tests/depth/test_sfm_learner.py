@@ -94,7 +94,7 @@ def test_a_mask_at_each_scale() -> None:
 # Losses
 
 
-def video(size: tuple[int, int] = (16, 24)) -> Batch:
+def video(size: tuple[int, int] = (24, 32)) -> Batch:
     generator = torch.Generator().manual_seed(1)
     frames = torch.rand(3, 3, *size, generator=generator)
     camera = torch.tensor([[20.0, 0, 12.2], [0, 21.0, 7.9], [0, 0, 1]])
@@ -126,7 +126,7 @@ def sampled(picture: Tensor, x: float, y: float) -> Tensor:
 @pytest.mark.system("6.1.2-SFM", "6.1.2-WARP")
 @pytest.mark.parametrize("masked", [True, False])
 def test_the_losses_by_slow_loops(masked: bool) -> None:
-    size, batch = (16, 24), video()
+    size, batch = (24, 32), video()
     generator = torch.Generator().manual_seed(2)
     sizes = [(size[0] // 2**k, size[1] // 2**k) for k in range(4)]
     inverse = InverseDepths(*(0.2 + torch.rand(1, 1, *s, generator=generator, dtype=torch.float64) for s in sizes))
