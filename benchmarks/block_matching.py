@@ -2,7 +2,7 @@
 
 A grey pair of 640 x 480, 64 disparities: a random texture, its near half shifted by 20 pixels, the rest by 5. Ours is
 the sum of absolute differences, with uniqueness asked as StereoBM does; OpenCV's prefilter stays on. The check from the
-other side is no part of the bar: ours matches the right picture to the left one, all disparities of it; OpenCV's, off by
+other side is no part of the bar: ours matches the right picture to the left one over all disparities; OpenCV's, off by
 default, looks only at the best ones of the left picture.
 """
 

@@ -91,7 +91,7 @@ def test_the_border_may_be_mirrored():
         assert_close(whole, ssim(*wider), NUMBERS)
 
 
-@pytest.mark.system("6.1.1-SSIM")
+@pytest.mark.system("6.1.1-SSIM", "B6.4")
 def test_two_constant_pictures_differ_in_shade_only():
     """B6.4."""
     dark, bright = (torch.full((1, 1, 11, 11), value, dtype=torch.float64) for value in (0.2, 0.6))
@@ -151,7 +151,7 @@ def scene() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return left_from_right(right, left_disparity).image, right, left_disparity, left_disparity.clone()
 
 
-@pytest.mark.system("6.1.1-LAP", "6.1.1-LLR")
+@pytest.mark.system("6.1.1-LAP", "6.1.1-LLR", "B6.3")
 def test_a_perfect_disparity_costs_nothing():
     """B6.3, for a wall that both views show whole."""
     left, right, disparity, other = scene()
@@ -192,7 +192,7 @@ def test_steps_of_disparity_cost_less_where_the_picture_has_one(channels):
     assert float(received) == pytest.approx(expected, rel=NUMBERS)
 
 
-@pytest.mark.system("6.1.1-LDS")
+@pytest.mark.system("6.1.1-LDS", "B6.5")
 def test_a_constant_disparity_is_smooth_and_a_step_on_an_edge_weighs_one_by_e():
     """B6.5."""
     picture = torch.zeros(1, 3, 1, 4, dtype=torch.float64)

@@ -9,7 +9,7 @@ from tests.closeness import assert_close
 from vidi.ops.stereo import depth_to_disparity, disparity_to_depth, splat_left, splat_right
 
 
-@pytest.mark.system("6.0-TRIANG")
+@pytest.mark.system("6.0-TRIANG", "B6.1")
 def test_thirty_pixels_of_a_car_camera_are_thirteen_metres():
     """B6.1."""
     z = disparity_to_depth(torch.full((1, 1, 1, 1), 30.0, dtype=torch.float64), focal=721, baseline=0.54)
@@ -90,7 +90,7 @@ def test_forward_mapping_is_that_of_slow_loops(splat, sign):
     assert received.holes.any()
 
 
-@pytest.mark.system("6.1.1-FWDWARP")
+@pytest.mark.system("6.1.1-FWDWARP", "B6.3")
 def test_a_near_square_hides_what_is_behind_it_and_uncovers_a_hole():
     """B6.3: forward mapping leaves holes, even with a perfect disparity."""
     left = torch.arange(8.0).reshape(1, 1, 1, 8)

@@ -73,7 +73,7 @@ def test_the_gradients_of_the_warp_are_finite_differences(beyond):
         assert torch.autograd.gradcheck(lambda s, d, w=warp: w(s, d, beyond=beyond).image, (source, disparity))
 
 
-@pytest.mark.system("6.1.1-BWDWARP")
+@pytest.mark.system("6.1.1-BWDWARP", "B6.2")
 def test_the_left_picture_is_found_to_the_left_in_the_right_one():
     """B6.2, with the sign of C6.1: the point at u_L = 100 with d = 20 is at u_R = 80; u + d would read 120."""
     right = torch.arange(200.0).expand(1, 1, 1, 200)
@@ -138,7 +138,7 @@ def test_points_are_projected_to_the_pixels_that_they_come_from():
     assert_close(moved, torch.einsum("bij,bjhw->bihw", pose, homogeneous)[:, :3])
 
 
-@pytest.mark.system("6.1.2-WARP")
+@pytest.mark.system("6.1.2-WARP", "B6.6")
 def test_no_motion_samples_every_pixel_where_it_is():
     """B6.6, first half."""
     source = draw(2, 3, 6, 9)
@@ -147,7 +147,7 @@ def test_no_motion_samples_every_pixel_where_it_is():
     assert warped.inside.all()
 
 
-@pytest.mark.system("6.1.2-WARP")
+@pytest.mark.system("6.1.2-WARP", "B6.6")
 def test_a_shift_along_x_is_a_disparity():
     """B6.6, second half: x_source - x_target = f t / z."""
     source, depth = draw(1, 3, 6, 9), 2 + draw(1, 1, 6, 9, seed=1)
