@@ -23,6 +23,8 @@ BENCHMARKS: dict[str, str] = {
     "transformer": "encoder forward and training step against torch.nn.TransformerEncoder",
     "generation": "generation with and without the cache",
     "depth_forest": "body parts of depth images against features and scikit-learn",
+    "block_matching": "block matching against OpenCV's StereoBM",
+    "warp": "warping by disparity with its backward against kornia",
     "vit": "vision transformers, forward and training step against timm",
 }
 

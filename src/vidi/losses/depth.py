@@ -79,7 +79,12 @@ def ssim_gaussian(
 
 
 def _ssim(
-    first: Tensor, second: Tensor, side: int, border: Border, value_range: float, blur: Callable[[Tensor], Tensor]
+    first: Tensor,
+    second: Tensor,
+    side: int,
+    border: Border,
+    value_range: float | int,
+    blur: Callable[[Tensor], Tensor],
 ) -> Tensor:
     if first.shape != second.shape or min(first.shape[2:]) < side:
         given = f"pictures of {tuple(first.shape)} and {tuple(second.shape)}"
@@ -142,13 +147,11 @@ def edge_aware_smoothness_loss(
         given = f"maps of {tuple(disparity.shape[2:])} and a picture of {tuple(picture.shape[2:])}"
         raise ValueError(f"received {given}, expected one size")
     maps, colours = full_precision(disparity), full_precision(picture)
-    return sum(
-        (
-            (maps.diff(dim=axis).abs() * torch.exp(-_over_channels(colours.diff(dim=axis).abs(), channels))).mean()
-            for axis in (3, 2)
-        ),
-        maps.new_zeros(()),
-    )
+    steps = []
+    for axis in (3, 2):
+        weights = torch.exp(-_over_channels(colours.diff(dim=axis).abs(), channels))
+        steps.append((maps.diff(dim=axis).abs() * weights).mean())
+    return torch.stack(steps).sum()
 
 
 def left_right_loss(
@@ -176,7 +179,7 @@ def second_order_smoothness_loss(maps: Float[Tensor, "B 1 H W"]) -> Float[Tensor
     The four are along x twice, x then y, y then x, and y twice; the picture must have 3 x 3 pixels.
     """
     slopes = [full_precision(maps).diff(dim=axis) for axis in (3, 2)]
-    return sum((slope.diff(dim=axis).abs().mean() for slope in slopes for axis in (3, 2)), maps.new_zeros(()).float())
+    return torch.stack([slope.diff(dim=axis).abs().mean() for slope in slopes for axis in (3, 2)]).sum()
 
 
 def explainability_loss(logits: Float[Tensor, "*B 2 H W"]) -> Float[Tensor, ""]:

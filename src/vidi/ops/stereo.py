@@ -57,7 +57,7 @@ def depth_to_disparity(
     return _triangulate(depth, focal, baseline)
 
 
-def _triangulate(values: Tensor, focal: Tensor | float, baseline: float) -> Triangulated:
+def _triangulate(values: Tensor, focal: Tensor | float | int, baseline: float | int) -> Triangulated:
     focals = torch.as_tensor(focal, dtype=values.dtype, device=values.device)
     product = focals.reshape(-1, 1, 1, 1) * baseline
     if not bool((product.isfinite() & (focals.reshape(-1, 1, 1, 1) > 0) & (product > 0)).all()):

@@ -141,7 +141,7 @@ def _centres(count: int, like: Tensor) -> Tensor:
 
 def _inverse(intrinsics: Tensor) -> Tensor:
     inverse, fault = torch.linalg.inv_ex(intrinsics.to(torch.promote_types(intrinsics.dtype, torch.float32)))
-    if bool(fault.any()) or not bool(inverse.isfinite().all()):
+    if bool(fault.any()) or not bool((inverse.isfinite() & intrinsics.isfinite()).all()):
         raise ValueError(f"received camera matrices {intrinsics.tolist()}, expected finite ones that have an inverse")
     return inverse
 
