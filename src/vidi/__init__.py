@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vidi.results.anchor_sizes import AnchorSizes
     from vidi.results.body_pose import BodyPose
     from vidi.results.classification import Classification
+    from vidi.results.depth_map import DepthMap
     from vidi.results.detections import Detections
     from vidi.results.panoptic_map import PanopticMap
     from vidi.results.semantic_map import SemanticMap
@@ -30,6 +31,7 @@ _HOMES = {
     "AnchorSizes": "vidi.results.anchor_sizes",
     "BodyPose": "vidi.results.body_pose",
     "Classification": "vidi.results.classification",
+    "DepthMap": "vidi.results.depth_map",
     "Detections": "vidi.results.detections",
     "PanopticMap": "vidi.results.panoptic_map",
     "SemanticMap": "vidi.results.semantic_map",
@@ -39,6 +41,7 @@ __all__ = [
     "AnchorSizes",
     "BodyPose",
     "Classification",
+    "DepthMap",
     "Detections",
     "PanopticMap",
     "SemanticMap",

@@ -1,5 +1,6 @@
 """The verbs: load, train, resume, evaluate, predict, sample. They join catalogue, weights, tasks, data and engine."""
 
+import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -352,27 +353,39 @@ def evaluate(
     return scored_on(split, dataset, weights, source) | scores
 
 
-def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any, Any]]:
-    """Yield (path, image, result) in order, reading a few files ahead.
+def predict_files(
+    model: Saved, sources: Sequence[Any], *, ahead: int = 16, known: Mapping[str, Any] | None = None
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield (source, image, result) in order, reading a few files ahead.
 
     Images are what the model reads, to be drawn on; an unreadable file has none, and its result is its error.
 
+    Args:
+        model: that predicts.
+        sources: a path for each, or whatever the model's `predict` takes an image from.
+        ahead: how many.
+        known: what the model's own `samples` takes besides, such as the focal length.
+
     Raises:
-        ValueError: if the model gives no results for pictures.
+        ValueError: if the model gives no results for pictures, or takes no such thing besides.
     """
     if not isinstance(model, Predicts):
         raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
+    taken = {key for key in inspect.signature(model.samples).parameters if key != "images"}
+    if unknown := sorted(set(known or {}) - taken):
+        raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
     model = fuse_for_inference(model) if model.by_one_network else model
-    for start in range(0, len(paths), ahead):
-        images, errors = {}, {}
-        for path in paths[start : start + ahead]:
+    for start in range(0, len(sources), ahead):
+        samples, errors = {}, {}
+        for source in sources[start : start + ahead]:
             try:
-                images[path] = model.picture_of(path)
+                (samples[source],) = model.samples([source], **(known or {}))
             except (ValueError, OSError) as error:
-                errors[path] = error
-        results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))
-        for path in paths[start : start + ahead]:
-            yield path, images.get(path), errors.get(path) or results[path]
+                errors[source] = error
+        results = dict(zip(samples, model.predict_samples(samples.values(), batch_size=ahead), strict=True))
+        for source in sources[start : start + ahead]:
+            image, _ = samples.get(source, (None, {}))
+            yield source, image, errors.get(source) or results[source]
 
 
 def sample(

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
+import PIL.PngImagePlugin
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +128,24 @@ def image_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
+def read_exif(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[dict[int, Any], tuple[int, int]]:
+    """Read the EXIF tags of an image file and its size (H, W) as it is stored, before it is turned upright.
+
+    Raises FileNotFoundError, or ValueError for a file that is no image.
+    """
+    with _open_image(path, read_bytes(path), max_pixels) as image:
+        return exif_of(image), (image.height, image.width)
+
+
+def exif_of(image: PIL.Image.Image) -> dict[int, Any]:
+    """Return the EXIF tags of a Pillow image, those about the photograph among them; none that cannot be read."""
+    try:
+        tags = PIL.Image.Image.getexif(image)
+        return {**tags, **tags.get_ifd(PIL.ExifTags.IFD.Exif)}
+    except Exception:  # as in _exif_orientation: an unreadable block says nothing
+        return {}
+
+
 def _has_late_chunks(png: BinaryIO) -> bool:
     """Tell whether a PNG file has chunks behind its pixels that may say how it is turned; the position is kept."""
     position, kinds = png.tell(), []
@@ -138,17 +158,26 @@ def _has_late_chunks(png: BinaryIO) -> bool:
     return b"eXIf" in late or b"iTXt" in late
 
 
-def write_image(path: PathLike, image: "torch.Tensor | PIL.Image.Image", *, quality: int = 95) -> None:
+def write_image(
+    path: PathLike,
+    image: "torch.Tensor | PIL.Image.Image",
+    *,
+    quality: int = 95,
+    text: Mapping[str, str] | None = None,
+) -> None:
     """Write an image atomically, in the format of the path's suffix.
 
-    A tensor is uint8 of shape 3 H W, 1 H W or H W; `quality` is that of JPEG and WebP.
+    A tensor is uint8 of shape 3 H W, 1 H W or H W; `quality` is that of JPEG and WebP, `text` goes into chunks of PNG.
     """
     picture = image if isinstance(image, PIL.Image.Image) else _picture_of(image)
     PIL.Image.init()
     name = PIL.Image.registered_extensions().get(Path(path).suffix.lower())
     if name not in IMAGE_FORMATS:
         raise ValueError(f"{path}: cannot write this suffix; choose from {', '.join(IMAGE_SUFFIXES)}")
-    write_atomic(path, lambda handle: picture.save(handle, format=name, quality=quality))
+    chunks = PIL.PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_text(key, value)
+    write_atomic(path, lambda handle: picture.save(handle, format=name, quality=quality, pnginfo=chunks))
 
 
 def _picture_of(image: "torch.Tensor") -> PIL.Image.Image:
@@ -257,13 +286,17 @@ def remove_temporaries(folder: PathLike) -> int:
 
 def write_text(path: PathLike, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomic(path, lambda handle: _write_all(handle, text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: PathLike, content: bytes) -> None:
+    """Write bytes atomically."""
+    write_atomic(path, lambda handle: _write_all(handle, content))
 
 
 def copy(source: PathLike, path: PathLike) -> None:
     """Write the bytes of a file to another, atomically."""
-    content = read_bytes(source)
-    write_atomic(path, lambda handle: _write_all(handle, content))
+    write_bytes(path, read_bytes(source))
 
 
 def write_json(path: PathLike, value: Any) -> None:
@@ -430,7 +463,7 @@ def write_tensors(
         data = safetensors.torch.save(plain, metadata=dict(metadata) if metadata else None)
     except RuntimeError as error:
         raise ValueError(f"{path}: these tensors cannot be stored: {' '.join(str(error).split())}") from None
-    write_atomic(path, lambda handle: _write_all(handle, data))
+    write_bytes(path, data)
 
 
 def read_state(path: PathLike) -> Any:

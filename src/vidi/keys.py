@@ -147,6 +147,8 @@ KEYS: dict[str, Key] = {
     "disparity_right_valid": Key("pixel", "map", other="disparity_valid", match=("disparity_right", 1)),
     # of the camera
     "intrinsics": Key("camera", moved=seen_through),
+    "baseline": Key("camera"),  # metres between the cameras of a stereo pair
+    "focal_source": Key("camera"),  # where the intrinsics come from, see vidi.depth.estimator
     "poses": Key("camera", mirrored=mirrored_poses),
 }
 MEASURED = frozenset({"boxes_3d", "joints", "intrinsics", "poses"})

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.keys import typed
-from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, equal_canvases
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, equal_canvases
 
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""
@@ -130,7 +130,11 @@ class Predicts(Saved):
 
         Several threads may call it at once; those of a model in training mode take turns.
         """
-        placed = [self.preprocess.place(image, {}) for image in self.read(images)]
+        return self.predict_samples(self.samples(images), batch_size=batch_size)
+
+    def predict_samples(self, samples: Iterable[Sample], *, batch_size: int = 16) -> list[Any]:
+        """Return one result per sample: an image as `read` yields it, and a target with what is known of it besides."""
+        placed = [self.preprocess.place(image, typed(known, image.shape[-2:])) for image, known in samples]
         results: list[Any] = [None] * len(placed)
         with evaluating(self), torch.no_grad():
             for rows in equal_canvases(placed, batch_size):
@@ -143,12 +147,13 @@ class Predicts(Saved):
         """Yield what `predict` takes as tensors that `preprocess` can place."""
         return as_images(inputs)
 
-    def picture_of(self, path: Path) -> Tensor:
-        """Read a file as what `read` takes and a result is drawn on: uint8 3 H W, where a model asks for no other.
+    def samples(self, images: Any) -> Iterator[Sample]:
+        """Yield what `predict` takes as samples.
 
-        Raises FileNotFoundError, or ValueError for a file that cannot be decoded.
+        A model that makes use of more than pictures, such as their focal length, takes it here by a name of its own;
+        `vidi predict` has an option of that name.
         """
-        return files.read_image(path)
+        return ((image, {}) for image in self.read(images))
 
     def predict_batch(self, batch: AnyBatch) -> list[Any]:
         """Return one result per image of a batch, in the pixels of the originals."""
@@ -260,14 +265,19 @@ class Supervised(OneLoss, Predicts):
         return self.losses("network", batch.to(self.device), Step())
 
     def predict_batch(self, batch: AnyBatch) -> list[Any]:
-        return self.decode(self(*batch.to(self.device).inputs), batch.placements)
+        batch = batch.to(self.device)
+        return self.results_of(self(*batch.inputs), batch)
+
+    def results_of(self, outputs: Any, batch: AnyBatch) -> list[Any]:
+        """Return what outputs say of the images of a batch."""
+        return self.decode(outputs, batch.placements)
 
     def judge_batch(
         self, batch: AnyBatch, steps: Sequence[Step], note: Callable[[Sequence[Losses]], None]
     ) -> list[Any]:
         outputs = self(*batch.inputs)
         note([self._losses_alone(outputs, batch, row, step) for row, step in enumerate(steps)])
-        return self.decode(outputs, batch.placements)
+        return self.results_of(outputs, batch)
 
     def _losses_alone(self, outputs: Any, batch: AnyBatch, row: int, step: Step) -> Losses:
         """Return the losses of one image of a batch, as if it were alone.

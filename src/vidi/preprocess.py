@@ -152,6 +152,22 @@ class MaskedBatch(Batch):
 
 
 @dataclass(frozen=True)
+class PairBatch(Batch):
+    """Rectified stereo pairs; `images` are the left pictures."""
+
+    right: Float[Tensor, "B C H W"]  # normalised and padded as the left ones
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        return (self.images, self.right)
+
+    def to(self, device: torch.device, *, channels_last: bool = False) -> "PairBatch":
+        moved = cast(PairBatch, super().to(device, channels_last=channels_last))
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return replace(moved, right=self.right.to(device, non_blocking=True, memory_format=layout))
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """The numbers that turn an image into network input; saved with the weights.
 
@@ -170,6 +186,7 @@ class Preprocess:
     antialias: bool = True
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     masked: bool = False  # whether the network is told what is padding
+    paired: bool = False  # whether the network sees the right picture of a stereo pair too
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
@@ -215,20 +232,34 @@ class Preprocess:
         return plain.pop(PICTURE), plain, Placement(original, resized, offset)
 
     def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> Batch:
-        """Normalise placed images and pad them to one canvas."""
-        images = [image for image, _, _ in placed]
+        """Normalise placed images and pad them to one canvas.
+
+        Raises:
+            ValueError: if the network sees pairs, and an image has no `right` in its target.
+        """
+        images, targets = [image for image, _, _ in placed], [target for _, target, _ in placed]
         H, W = (max(image.shape[axis] for image in images) for axis in (1, 2))
         H, W = (-(-side // self.stride) * self.stride for side in (H, W))
-        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
-        canvas = torch.zeros(len(images), images[0].shape[0], H, W)
         mask = torch.zeros(len(images), H, W, dtype=torch.bool)
+        for row, image in enumerate(images):
+            mask[row, : image.shape[1], : image.shape[2]] = True
+        parts = (self._canvas(images, (H, W)), mask, [placement for _, _, placement in placed], targets)
+        if not self.paired:
+            return (MaskedBatch if self.masked else Batch)(*parts)
+        missing = [row for row, target in enumerate(targets) if "right" not in target]
+        if missing:
+            raise ValueError(f"the images {missing} have no 'right', expected the right picture of each pair")
+        return PairBatch(*parts, self._canvas([target["right"] for target in targets], (H, W)))
+
+    def _canvas(self, images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
+        """Return placed images normalised, 0 where they are padded to one size."""
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in (self.mean, self.std))
+        canvas = torch.zeros(len(images), images[0].shape[0], *size)
         for row, image in enumerate(images):
             h, w = image.shape[1:]
             pixels = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
             torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
-            mask[row, :h, :w] = True
-        kind = MaskedBatch if self.masked else Batch
-        return kind(canvas, mask, [p for _, _, p in placed], [target for _, target, _ in placed])
+        return canvas
 
 
 def _check_image(image: Tensor, *, channels: int) -> None:
@@ -290,9 +321,7 @@ def as_images(images: Any) -> Iterator[Tensor]:
         TypeError: for anything else.
         ValueError: for files that cannot be decoded, and arrays and tensors of another shape or type.
     """
-    if isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3):
-        images = [images]
-    for image in images:
+    for image in several(images):
         if isinstance(image, str | Path):
             yield files.read_image(image)
         elif isinstance(image, PIL.Image.Image):
@@ -306,6 +335,12 @@ def as_images(images: Any) -> Iterator[Tensor]:
         else:
             expected = "a path, PIL image, array H W 3 or tensor C H W"
             raise TypeError(f"received a {type(image).__name__}, expected {expected}")
+
+
+def several(images: Any) -> Any:
+    """Return what `as_images` takes as something to go through: a sequence as it is, a single image as one of one."""
+    single = isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3)
+    return [images] if single else images
 
 
 def _array_pixels(array: np.ndarray) -> Tensor:

@@ -120,7 +120,7 @@ def known_categories(source: Source, dataset: Any, config: Mapping[str, Any]) ->
     """Return the categories of a run, none for a system without; refuse a data set that has others, or other words."""
     known = config["arguments"]
     for key, fact in source.task.says.items():
-        if key in known:
+        if isinstance(known.get(key), list | tuple):
             _check_vocabulary(source.name, key.replace("_", " "), fact(dataset), category_names(known[key]))
     return category_names(known["categories"]) if "categories" in known else ()
 

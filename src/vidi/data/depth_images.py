@@ -17,6 +17,7 @@ from torch import Tensor
 from vidi import files
 from vidi.data.world.bodies import KINECT
 from vidi.keys import row_of
+from vidi.ops.camera import straight_camera
 from vidi.preprocess import AnyBatch, Placement
 
 MILLIMETRES = 1000.0
@@ -74,8 +75,7 @@ class DepthPreprocess:
 
     def camera(self, size: tuple[int, int]) -> Float32[Tensor, "3 3"]:
         """Return the intrinsics of a picture of size (H, W) that looks straight ahead."""
-        focal = self.focal * min(size)
-        return torch.tensor([[focal, 0, size[1] / 2], [0, focal, size[0] / 2], [0, 0, 1]])
+        return straight_camera(self.focal * min(size), size)
 
     def collate(self, placed: Sequence[tuple[Tensor, Mapping[str, Tensor], Placement]]) -> DepthBatch:
         """Put depth images of one size together.

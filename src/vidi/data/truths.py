@@ -9,8 +9,10 @@ from torch import Tensor
 from vidi.data.world.names import JOINTS, SKELETON
 from vidi.ops.segments import segments_of
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
+from vidi.ops.stereo import disparity_to_depth
 from vidi.results.categories import Categories
 from vidi.results.classification import Classification
+from vidi.results.depth_map import DepthMap
 from vidi.results.detections import Detections
 from vidi.results.panoptic_map import PanopticMap, Segment
 from vidi.results.result import Result
@@ -63,6 +65,27 @@ def panoptic_truth(target: Mapping[str, Any], categories: Categories) -> Panopti
     return PanopticMap(torch.where(known, ids, 0).int(), found, categories)
 
 
+def depth_truth(target: Mapping[str, Any], categories: Categories = ()) -> DepthMap:
+    """Return the depth of each pixel as a result: what was measured, or what the disparity of a pair says.
+
+    The disparities of cameras that are not known give depth in an unknown unit, and without any of them none is valid.
+    """
+    disparity = target["disparity"].as_subclass(Tensor) if "disparity" in target else None
+    focal = float(target["intrinsics"][0, 0]) if "intrinsics" in target else None
+    known: dict[str, Any] = {"focal": focal, "focal_source": None if focal is None else "data set"}
+    if "depth" in target:
+        depth, valid = (target[name].as_subclass(Tensor) for name in ("depth", "depth_valid"))
+        return DepthMap(depth, valid.bool() & depth.isfinite() & (depth > 0), "metres", **known, disparity=disparity)
+    if disparity is None:
+        H, W = next(target[name] for name in ("right", "neighbours") if name in target).shape[-2:]
+        return DepthMap(torch.zeros(H, W), torch.zeros(H, W, dtype=torch.bool), "relative", **known)
+    calibrated = focal is not None and "baseline" in target
+    rig = {"focal": focal or 1.0, "baseline": float(target["baseline"])} if calibrated else {"focal": 1, "baseline": 1}
+    depth, positive = (maps[0, 0] for maps in disparity_to_depth(disparity[None, None], **rig))
+    valid = positive & target["disparity_valid"].as_subclass(Tensor).bool()
+    return DepthMap(depth, valid, "metres" if calibrated else "relative", **known, disparity=disparity)
+
+
 def truths(target: Mapping[str, Any], categories: Categories, semantic_categories: Categories) -> Iterator[Result]:
     """Yield all that can be drawn of what a target says: a picture's class, its objects, the class of each pixel."""
     if "label" in target:
@@ -73,3 +96,5 @@ def truths(target: Mapping[str, Any], categories: Categories, semantic_categorie
         yield panoptic_truth(target, semantic_categories)
     if "semantic" in target:
         yield semantic_truth(target, semantic_categories)
+    if "depth" in target or "disparity" in target:
+        yield depth_truth(target)

@@ -49,8 +49,10 @@ class Source:
         found = recognise(Path(self.name))
         return f"{self.name}: {found.format} ({found.reason})"
 
-    def open(self, split: str, recipe: Recipe) -> Any:
+    def open(self, split: str, recipe: Recipe, *, to_train: bool = False) -> Any:
         """Return one split as a data set that gives the task's targets; every image of it has been decoded once.
+
+        One to train on is without what only scores are taken of.
 
         Raises:
             DataFaults: with all faults, of annotations and of images, if they are not to be dropped.
@@ -59,9 +61,10 @@ class Source:
             OverrideError: if the world does not come in the recipe's size.
         """
         task = self.task
+        keys = task.keys if to_train else (*task.keys, *task.judges)
         if self.is_built_in:
             count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
-            return task.built_in[self.name].opens(split, count, recipe, task.keys)
+            return task.built_in[self.name].opens(split, count, recipe, keys)
         dataset = open_dataset(Path(self.name), split, on_fault="drop")
         missing = sorted(set(task.needs) - set(dataset.kinds))
         if missing:
@@ -69,7 +72,7 @@ class Source:
             raise ValueError(f"{self.name} has {has}; this task needs {', '.join(missing)}")
         if len(dataset) == 0:
             raise ValueError(f"{self.name}: the split {split!r} holds no images")
-        dataset, boxes = inspected(dataset.giving(task.keys))
+        dataset, boxes = inspected(dataset.giving(keys))
         if dataset.faults and self.faults == "raise":
             raise DataFaults(self.name, dataset.faults)
         if split == "train" and "boxes" in task.needs and boxes.objects == 0:
@@ -86,7 +89,7 @@ class Source:
         opened, faults = {}, []
         for split in ("train", "val") if self.task.scorer is not None else ("train",):
             try:
-                opened[split] = self.open(split, recipe)
+                opened[split] = self.open(split, recipe, to_train=split == "train")
             except DataFaults as error:
                 faults += error.faults
         if faults:

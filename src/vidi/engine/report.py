@@ -24,7 +24,7 @@ def write_mosaic(
         return
     count = min(count, len(dataset))
     samples = [dataset[row * len(dataset) // count] for row in range(count)]
-    results = model.predict([image for image, _ in samples])
+    results = model.predict_samples(samples)
     tiles = [
         (result.draw(image, threshold=SHOWN_FROM), task.truth(target, categories).draw(image))
         for (image, target), result in zip(samples, results, strict=True)

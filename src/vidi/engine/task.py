@@ -13,6 +13,7 @@ class Scorer(Protocol):
     """Collects one evaluation. `headline` names the number by which weights are best; larger is better.
 
     `keys` of a target are all that an evaluation decodes: what the scorer reads, and the losses of systems of its task.
+    One with a method `remarks() -> list[str]` says by it what a reader of the scores should know.
     """
 
     headline: str
@@ -50,6 +51,7 @@ class Task:
         name: as in `vidi models --task`.
         needs: keys of a target without which it cannot be trained.
         uses: keys that are used where a data set has them.
+        judges: keys that scores are taken of where a data set has them, and that a training never sees.
         says: by argument of a builder, the fact of a data set that it is.
         asks: what a command hands over to predict on.
         result: the type that `predict` gives for one of them; None: it predicts nothing.
@@ -65,8 +67,9 @@ class Task:
     name: str
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    judges: tuple[str, ...] = ()
     says: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
-    asks: Literal["pictures", "sentences", "nothing"] = "pictures"
+    asks: Literal["pictures", "pairs", "sentences", "nothing"] = "pictures"
     result: type | None = None
     scorer: Callable[[Categories], Scorer] | None = None
     truth: Callable[[Mapping[str, Any], Categories], Any] | None = None
@@ -78,7 +81,7 @@ class Task:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All keys of a target that it asks for."""
+        """All keys of a target that a training asks for."""
         return (*self.needs, *self.uses)
 
     def fine_tuned(self, usual: Recipe) -> Recipe:

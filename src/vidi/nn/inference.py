@@ -27,7 +27,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from vidi.model import Predicts
 from vidi.nn.convolution import SamePaddedConv2d
 from vidi.nn.normalization import FrozenBatchNorm2d
-from vidi.preprocess import Batch
+from vidi.preprocess import Batch, Sample
 
 FOLDABLE = (nn.Conv2d, nn.ConvTranspose2d, SamePaddedConv2d)  # these and no subclass: it may change its weights
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -52,8 +52,15 @@ class FusedModel(Predicts):
         """Return the network's raw outputs for normalised images, as the model it was made from does."""
         return self.model(images.contiguous(memory_format=torch.channels_last), *others)
 
+    def predict(self, images: Any, *, batch_size: int = 16, **known: Any) -> list[Any]:
+        return self.predict_samples(self.samples(images, **known), batch_size=batch_size)
+
+    def samples(self, images: Any, **known: Any) -> Iterator[Sample]:
+        return self.model.samples(images, **known)
+
     def predict_batch(self, batch: Batch) -> list[Any]:
-        return self.model.decode(self(*batch.to(self.device).inputs), batch.placements)
+        batch = batch.to(self.device)
+        return self.model.results_of(self(*batch.inputs), batch)
 
     def train(self, mode: bool = True) -> "FusedModel":
         """Stay in evaluation.

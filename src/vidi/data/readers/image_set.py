@@ -29,6 +29,7 @@ class ImageSet(Dataset, ABC):
     categories: tuple[str, ...] = ()
     semantic_categories: tuple[str, ...] = ()
     keypoint_names: tuple[str, ...] = ()
+    baseline: float | None = None  # metres between the cameras of its stereo pairs, where it is one and known
     kinds: frozenset[str] = frozenset({"image_id"})
     left_out: int = 0
     coded: bool = False

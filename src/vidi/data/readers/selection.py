@@ -32,6 +32,7 @@ class Selection(ImageSet):
         self.categories = dataset.categories if categories is None else categories
         self.semantic_categories = dataset.semantic_categories
         self.keypoint_names = dataset.keypoint_names
+        self.baseline = dataset.baseline
         self.kinds = dataset.kinds
         self._dataset, self._rows = dataset, rows
         self._labels = None if labels is None else torch.from_numpy(labels)

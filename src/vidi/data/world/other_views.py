@@ -64,6 +64,7 @@ def _occluded_frames(seen: Observation) -> tv_tensors.Mask:
 # One entry per key of the target that needs another view.
 OTHER_VIEW_TRUTHS: Mapping[str, Callable[[Observation], object]] = {
     "right": lambda seen: image(_picture(seen, right_pose())),
+    "baseline": lambda seen: torch.tensor(BASELINE),
     "disparity": lambda seen: _disparity(seen, seen.view.depth),
     "disparity_valid": _disparity_valid,
     "disparity_right": lambda seen: _disparity(seen, _right_depth(seen)),

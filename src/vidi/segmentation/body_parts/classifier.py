@@ -13,7 +13,6 @@ found by mean shift, are not centres of mass, which a few wrong pixels would mov
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from vidi.data.depth_images import DepthBatch, DepthPreprocess, as_depth_images, read_depth_image
+from vidi.data.depth_images import DepthBatch, DepthPreprocess, as_depth_images
 from vidi.data.loading import size_of
 from vidi.data.world.names import JOINTS, PARTS, SKELETON
 from vidi.model import Fitted, Predicts, builder, with_defaults
@@ -224,10 +223,6 @@ class BodyParts(Fitted, Predicts):
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield depth images, see `vidi.data.depth_images`."""
         return as_depth_images(inputs)
-
-    def picture_of(self, path: Path) -> Tensor:
-        """Read a depth image."""
-        return read_depth_image(path)
 
     def predict_batch(self, batch: DepthBatch) -> list[BodyPose]:
         """Return the pose of the person in each depth image.
