@@ -104,4 +104,5 @@ SMALL_FCN_VGG = {"categories": 3, "width": 4, "hidden": 16, "longest": 64}
 SMALL_UNET = {"categories": 3, "width": 4, "longest": 64}
 SMALL_DILATED = {"categories": 3, "width": 16, "shorter": 64}
 SMALL_DEEPLAB = {**SMALL_DILATED, "channels": 16}
+SMALL_DEPTH = {"width": 0.1, "shorter": 32, "longest": 64}
 SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "thresholds": 8, "pixels": 60}

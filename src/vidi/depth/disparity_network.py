@@ -182,6 +182,9 @@ class Level(nn.Module):
 class DisparityNetwork(nn.Module):
     """Encoder and decoder with `views` disparities at four scales.
 
+    With `averaged` the left disparity of an evaluation is a mean with that of the mirrored picture (section 4.2: post-
+    processing), but at the borders, where the one of the two counts whose view is not cut off.
+
     Raises:
         ValueError: for another encoder or upsampling.
     """
@@ -195,8 +198,10 @@ class DisparityNetwork(nn.Module):
         width: float | int = 1.0,
         upsampling: Upsampling = "nearest",
         norm: Norm = "batch",
+        averaged: bool = False,
     ):
         super().__init__()
+        self.averaged = averaged
         if upsampling not in ("nearest", "bilinear"):
             raise ValueError(f"received upsampling={upsampling!r}, expected 'nearest' or 'bilinear'")
         self.backbone = encoder_of(encoder, in_channels, width=width, norm=norm)
@@ -220,6 +225,15 @@ class DisparityNetwork(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Disparities:
+        found = self.scales(images)
+        if not self.averaged or self.training:
+            return found
+        mirrored = self.scales(images.flip(3)).scale1[:, :1].flip(3)
+        left = mean_with_mirrored(found.scale1[:, :1], mirrored)
+        return found._replace(scale1=torch.cat((left, found.scale1[:, 1:]), 1))
+
+    def scales(self, images: Float[Tensor, "B C H W"]) -> Disparities:
+        """Return the disparities of one look at the images."""
         *skips, x = half_resolution_on(self.backbone, images)
         sizes = [images.shape[2:], *(skip.shape[2:] for skip in skips)]
         scales: list[Tensor] = []  # coarsest first
@@ -238,3 +252,19 @@ def _half_and_coarser(backbone: Backbone) -> tuple[int, ...]:
     if not isinstance(backbone, ResNet):
         return backbone.channels
     return (backbone.stem.conv.out_channels, *backbone.channels)
+
+
+BORDER, RAMP = 0.05, 0.05  # shares of the width: where one disparity counts alone, and until where it fades out
+
+
+def mean_with_mirrored(
+    straight: Float[Tensor, "B 1 H W"], mirrored: Float[Tensor, "B 1 H W"]
+) -> Float[Tensor, "B 1 H W"]:
+    """Return the mean of two disparities; at the left border the mirrored one counts, at the right the straight one.
+
+    What stands at the left border of the left picture is beyond that of the right one, so that no match taught it.
+    """
+    place = torch.linspace(0, 1, straight.shape[3], dtype=straight.dtype, device=straight.device)
+    at_left = 1 - ((place - BORDER) / RAMP).clamp(0, 1)
+    at_right = at_left.flip(0)
+    return at_right * straight + at_left * mirrored + (1 - at_left - at_right) * (straight + mirrored) / 2

@@ -15,8 +15,9 @@ Differs from the notes: signs are those of `vidi.ops.warp`. Differs from the pub
 vertical term, which that code computes and leaves out.
 """
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -24,14 +25,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.depth.disparity_network import Disparities
+from vidi.depth.disparity_network import Disparities, DisparityNetwork, Encoder, Upsampling
+from vidi.depth.estimator import Cameras, DepthEstimator, Estimate, estimate_of_disparity
 from vidi.losses.depth import appearance_loss, edge_aware_smoothness_loss, left_right_loss
-from vidi.model import Losses, Step, in_float32
+from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.warp import Beyond, Warped, left_from_right, right_from_left
-from vidi.preprocess import Batch
+from vidi.preprocess import Batch, Preprocess
 
 Rebuilds = Literal["left", "right"]
 BEYOND: Beyond = "zero"  # what the other picture is outside of itself
+AS_THEY_ARE = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3)  # pictures in [0, 1]
 
 
 class Pair(NamedTuple):
@@ -128,3 +131,82 @@ def pairs_at_scales(outputs: Disparities, batch: Batch) -> Iterator[tuple[Pair, 
 def unit_range(pictures: Tensor) -> Tensor:
     """Return pictures as floats in [0, 1]."""
     return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
+
+
+@dataclass(frozen=True)
+class LeftDisparity:
+    """Depth by the left disparity.
+
+    Attributes:
+        baseline: metres between the cameras that the network was trained with; None: not known.
+    """
+
+    baseline: float | None = None
+
+    def __call__(self, outputs: Disparities, cameras: Cameras) -> Estimate:
+        left = outputs.scale1[:, 0]
+        baseline = math.nan if self.baseline is None else self.baseline
+        known = cameras._replace(baselines=torch.full_like(cameras.focals, baseline))
+        return estimate_of_disparity(left * left.shape[2], known)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+def monodepth(
+    name: str,
+    *,
+    baseline: float | None = None,
+    encoder: Encoder = "vgg",
+    width: float | int = 1.0,
+    left_right: bool = True,
+    rebuilds: Rebuilds = "left",
+    upsampling: Upsampling = "nearest",
+    averaged: bool = False,
+    alpha: float = 0.85,
+    appearance_weight: float = 1.0,
+    smoothness_weight: float = 0.1,
+    consistency_weight: float = 1.0,
+    size: tuple[int, int] | None = None,
+    shorter: int = 256,
+    longest: int = 512,
+) -> DepthEstimator:
+    """Build a Monodepth by its name.
+
+    Args:
+        baseline: metres between the cameras of the pairs that it is trained with; None: depth has no known unit.
+        encoder: "vgg" or "resnet50" of the paper, or "resnet18" as for ImageNet.
+        width: multiplies all channels.
+        left_right: whether both disparities are found, and compared.
+        rebuilds: without `left_right`, the picture that is rebuilt.
+        upsampling: "nearest", or "bilinear" as in the notes.
+        averaged: whether a prediction is averaged with that for the mirrored picture.
+        alpha: share of the structural similarity in the appearance.
+        appearance_weight, smoothness_weight, consistency_weight: of the losses.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+
+    Raises:
+        ValueError: for another encoder, picture or upsampling.
+    """
+    if rebuilds not in ("left", "right"):
+        raise ValueError(f"received rebuilds={rebuilds!r}, expected 'left' or 'right'")
+    network = DisparityNetwork(
+        encoder, views=2 if left_right else 1, width=width, upsampling=upsampling, averaged=averaged
+    )
+    criterion = StereoCriterion(alpha, appearance_weight, smoothness_weight, consistency_weight, rebuilds)
+    preprocess = replace(AS_THEY_ARE, shorter=shorter, longest=longest, exact=size)
+    return DepthEstimator(network, criterion, LeftDisparity(baseline), preprocess)
+
+
+monodepth_vgg = of_family(monodepth, "monodepth_vgg", "31.6 M parameters, KITTI AbsRel 0.148 (paper, table 1)")
+monodepth_resnet50 = of_family(
+    monodepth, "monodepth_resnet50", "58.5 M parameters; the paper's ResNet without norms", encoder="resnet50"
+)
+monodepth_resnet18 = of_family(
+    monodepth, "monodepth_resnet18", "14.3 M parameters; can begin with weights for ImageNet", encoder="resnet18"
+)
+monodepth_tiny = of_family(
+    monodepth, "monodepth_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+)

@@ -21,14 +21,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vidi.depth.estimator import Cameras, DepthEstimator, Estimate
 from vidi.depth.frame_networks import DepthNetwork, InverseDepths, MotionNetwork
 from vidi.depth.monodepth import unit_range
 from vidi.keys import resizing
 from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
-from vidi.model import Losses, Step, in_float32
+from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.rigid import euler_to_pose
 from vidi.ops.warp import inverse_warp
-from vidi.preprocess import Batch
+from vidi.preprocess import Batch, Preprocess
 
 MEAN, STD = 0.5, 0.5
 
@@ -110,3 +111,46 @@ def frames_of(batch: Batch) -> Float[Tensor, "B S 3 H W"]:
 def scaled(maps: Float[Tensor, "B C H W"], size: torch.Size) -> Float[Tensor, "B C h w"]:
     """Resize maps by bilinear interpolation."""
     return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+def inverse_depth(outputs: InverseDepths, cameras: Cameras) -> Estimate:
+    """Return the finest inverse depth, whose unit is not known."""
+    inverse = outputs.scale1[:, 0]
+    return Estimate(inverse, torch.zeros(len(inverse), dtype=torch.bool, device=inverse.device), cameras.focals)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+
+def sfm(
+    name: str,
+    *,
+    neighbours: int = 2,
+    masked: bool = True,
+    width: float | int = 1.0,
+    smoothness_weight: float = 0.5,
+    explained_weight: float = 0.2,
+    size: tuple[int, int] | None = None,
+    shorter: int = 128,
+    longest: int = 416,
+) -> DepthEstimator:
+    """Build a SfMLearner by its name.
+
+    Args:
+        neighbours: frames that the target is rebuilt from.
+        masked: whether it says which pixels these explain.
+        width: multiplies all channels.
+        smoothness_weight, explained_weight: of the losses.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+    """
+    network = FrameNetwork(DepthNetwork(width=width), MotionNetwork(neighbours=neighbours, masked=masked, width=width))
+    preprocess = Preprocess(shorter, longest, size, mean=(MEAN,) * 3, std=(STD,) * 3)
+    return DepthEstimator(network, VideoCriterion(smoothness_weight, explained_weight), inverse_depth, preprocess)
+
+
+sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.208 (paper, table 1)")
+sfm_learner_tiny = of_family(
+    sfm, "sfm_learner_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+)

@@ -18,7 +18,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vidi.losses.reduction import full_precision
@@ -189,6 +189,24 @@ def explainability_loss(logits: Float[Tensor, "*B 2 H W"]) -> Float[Tensor, ""]:
     softmax(logits)[1].
     """
     return -full_precision(logits).log_softmax(-3).select(-3, 1).mean()
+
+
+def scale_invariant_log_loss(
+    difference: Float[Tensor, "B H W"], valid: Bool[Tensor, "B H W"], *, forgiven: float | int = 0.5
+) -> Float[Tensor, ""]:
+    """Return mean d^2 - forgiven (mean d)^2 over the valid pixels of each picture, averaged over the pictures.
+
+    Eigen et al. 2014, equation 4. Pictures without a valid pixel count nothing.
+
+    Args:
+        difference: d = log(prediction) - log(truth).
+        valid: where there is a truth.
+        forgiven: the paper's lambda; 0: the squared error, 1: what is left when every picture is scaled at its best.
+    """
+    own = full_precision(difference).where(valid, 0)
+    count = valid.sum((1, 2)).clamp(min=1)
+    losses = (own**2).sum((1, 2)) / count - forgiven * (own.sum((1, 2)) / count) ** 2
+    return losses.sum() / valid.any(2).any(1).sum().clamp(min=1)
 
 
 def _over_channels(differences: Tensor, channels: Channels) -> Tensor:
