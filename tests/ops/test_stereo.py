@@ -15,6 +15,9 @@ def test_thirty_pixels_of_a_car_camera_are_thirteen_metres():
     z = disparity_to_depth(torch.full((1, 1, 1, 1), 30.0, dtype=torch.float64), focal=721, baseline=0.54)
     assert float(z.values) == pytest.approx(12.978, abs=5e-4)
     assert bool(z.valid)
+    assert (
+        float(disparity_to_depth(torch.ones(1, 1, 1, 1), focal=0.5, baseline=0.5).values) == 0.25
+    )  # shares, not pixels
 
 
 @pytest.mark.system("6.0-TRIANG")

@@ -107,7 +107,7 @@ def _splat(image: Tensor, disparity: Tensor, valid: Tensor | None, sign: int) ->
     wins = moved & (nearness == nearest.gather(2, goals))
     sources = columns.expand(B, H, W).where(wins, W)
     chosen = sources.new_full((B, H, W + 1), W).scatter_reduce(2, goals, sources, "amin")[..., :W]  # B H W
-    arrived = torch.zeros_like(chosen).new_zeros(B, H, W + 1).scatter_add(2, goals, torch.ones_like(goals))[..., :W]
+    arrived = goals.new_zeros(B, H, W + 1).scatter_add(2, goals, torch.ones_like(goals))[..., :W]
     holes = arrived == 0
     taken = image.gather(3, chosen.where(~holes, 0)[:, None].expand(-1, C, -1, -1))
     return Splatted(taken.where(~holes[:, None], 0), holes[:, None], (arrived > 1)[:, None])
