@@ -23,6 +23,7 @@ from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
+from vidi.engine.report import remarks_of
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
@@ -348,6 +349,8 @@ def evaluate(
     model = load(folder, weights=weights)
     scorer = task.scorer(known_categories(source, dataset, config))
     scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
+    for remark in remarks_of(scorer):
+        (progress or Silent()).say(f"warning: {remark}")
     if out is not None:
         scorer.write_plots(Path(out))
     return scored_on(split, dataset, weights, source) | scores

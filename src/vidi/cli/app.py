@@ -228,8 +228,8 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="PHOTOS...",
-            help="Pictures, or folders of them. A model of sentences takes sentences, and how it chooses its words: "
-            "beams=4, or temperature=1 top_k=5 seed=0.",
+            help="Pictures, or folders of them; for a model of stereo pairs LEFT RIGHT, or folders of pairs. A model "
+            "of sentences takes sentences, and how it chooses its words: beams=4, or temperature=1 top_k=5 seed=0.",
         ),
     ],
     out_folder: Annotated[
@@ -251,40 +251,61 @@ def predict(
             "palette, and copies of the pictures; in a folder of that name beside the drawn ones."
         ),
     ] = None,
+    focal_px: Annotated[
+        float | None, typer.Option(help="Depth: the focal length in pixels of the pictures, instead of EXIF's.")
+    ] = None,
+    fov: Annotated[
+        float | None,
+        typer.Option(help="Depth: instead of --focal-px, the angle that a picture's width shows, degrees."),
+    ] = None,
+    baseline: Annotated[float | None, typer.Option(help="Stereo: metres between the two cameras.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict on pictures: a line for each, and the picture with its result drawn.
+
+    Depth is written besides as 16-bit PNG, npy, json and a PLY cloud of points, beside the drawn pictures.
 
     [dim]vidi predict runs/cells photos/ --out drawn[/dim]
 
     [dim]vidi predict resnet50 --weights torchvision/imagenet1k_v2 --download photos/cat.jpg[/dim]
 
+    [dim]vidi predict runs/stereo left.png right.png --focal-px 721 --baseline 0.54[/dim]
+
     [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
     """
     from vidi import api
     from vidi.data.readers.image_set import image_paths
+    from vidi.data.readers.stereo_folders import pair_paths
     from vidi.data.saving import Saver
     from vidi.recorded import task_of
 
     run = Run(Path(name))
-    if task_of(name).asks == "sentences":  # a wrong folder is told before the pictures are
+    asks = task_of(name).asks
+    if asks == "sentences":  # a wrong folder is told before the pictures are
         words = list(map(str, photos))
         options = [word for word in words if re.fullmatch(r"\w+=\S*", word)]
         sentences = [word for word in words if word not in options]
         predict_sentences(api.load_or_create(name, weights=weights), sentences, options, as_json=as_json)
         return
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
-    paths = without_drawn(image_paths(photos), photos, folder)
+    rights = pair_paths(photos) if asks == "pairs" else {}
+    paths = without_drawn([*rights] if rights else image_paths(photos), photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
     records, broken, saver = [], [], Saver(folder / save) if save else None
     targets = drawn_paths(folder, paths, photos)
-    for (path, image, result), target in zip(api.predict_files(model, paths), targets, strict=True):
+    sources = [(path, rights[path]) if rights else path for path in paths]
+    options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
+    known = {key: value for key, value in options.items() if value is not None}
+    found = api.predict_files(model, sources, known=known)
+    for path, target, (_, image, result) in zip(paths, targets, found, strict=True):
         if isinstance(result, Exception):
             broken.append(path)
             print(f"vidi: {message_of(result)}", file=sys.stderr)
             continue
         shown = result.above(threshold) if hasattr(result, "above") else result
-        records.append({"image": str(path), **({"drawn": str(target)} if draw else {}), **shown.to_dict()})
+        written = result.save(target.with_suffix(""), image) if hasattr(result, "save") else []
+        record = {"image": str(path), **({"drawn": str(target)} if draw else {})}
+        records.append({**record, **({"files": list(map(str, written))} if written else {}), **shown.to_dict()})
         if not as_json:
             out.print(f"{path}: {shown}", markup=False, highlight=False)
         if draw:
@@ -295,8 +316,8 @@ def predict(
     saved = saver.write() if saver and records else []
     if as_json:
         print_json(records)
-    elif draw and records:
-        out.print(f"drawn in {folder}", markup=False, highlight=False)
+    elif records and (draw or "files" in records[0]):
+        out.print(f"drawn in {folder}" if draw else f"written to {folder}", markup=False, highlight=False)
     if saved and not as_json:
         out.print(f"saved: {', '.join(map(str, saved))}", markup=False, highlight=False)
     if broken:

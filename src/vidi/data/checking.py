@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import PIL.Image
 import torch
 
 from vidi.data.box_rules import BoxCounts
+from vidi.data.checking_views import camera_remarks, motion_line, motion_of, motion_remarks
 from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, listing
 from vidi.data.readers.image_set import ImageSet, Target
@@ -39,6 +40,7 @@ class SplitReport:
     pixel_shares: dict[str, float]  # of the pixels that are not ignored
     boxes: dict[str, int | float]  # statistics of the boxes; empty without
     masks: dict[str, int]  # how many there are, and how many of them have no pixel; empty without
+    motion: dict[str, Any] = field(default_factory=dict)  # of videos, see `vidi.data.checking_views.motion_of`
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def _check_split(
         at = "" if size is None else f" at {size[1]} x {size[0]} pixels"
         says = f"{counts.empty} of {counts.masks} masks have no pixel{at}: they train no mask"
         findings.remarks.append(Fault(f"{dataset.root} ({name})", "", says))
-    return _summary(len(dataset), dataset, counts)
+    motion = motion_of(dataset)
+    findings.remarks += [*camera_remarks(dataset), *motion_remarks(f"{dataset.root} ({name})", motion)]
+    return replace(_summary(len(dataset), dataset, counts), motion=motion)
 
 
 def _count(counts: _Counts, image: torch.Tensor, target: Target, size: tuple[int, int] | None) -> None:
@@ -261,6 +265,8 @@ def _split_lines(split: SplitReport) -> list[str]:
         lines.append(
             "  masks: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in split.masks.items())
         )
+    if split.motion:
+        lines.append(f"  motion: {motion_line(split.motion)}")
     if split.classes:
         lines.append("  classes: " + ", ".join(f"{name} {count}" for name, count in split.classes.items()))
     if split.pixel_shares:

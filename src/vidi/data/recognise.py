@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidi.data.faults import DataFaults, OnFault, check_choice
-from vidi.data.readers import class_folders, coco_json, coco_panoptic, label_pairs, npz, voc_layout, yolo_layout
+from vidi.data.readers import (
+    class_folders,
+    coco_json,
+    coco_panoptic,
+    label_pairs,
+    npz,
+    sequences,
+    stereo_folders,
+    voc_layout,
+    yolo_layout,
+)
 from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.splits import Layout, Split, assign_splits
 from vidi.data.readers.vocabulary import by_name
@@ -31,6 +41,10 @@ READERS: dict[str, Reader] = {
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
     "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS),
     "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS),
+    "kitti_odometry": Reader(sequences.find_odometry, sequences.NEEDS_ODOMETRY),
+    "kitti_raw": Reader(sequences.find_raw, sequences.NEEDS_RAW),
+    "stereo_folders": Reader(stereo_folders.find_layout, stereo_folders.NEEDS),
+    "sequences": Reader(sequences.find_layout, sequences.NEEDS),
     "label_pairs": Reader(label_pairs.find_layout, label_pairs.NEEDS),
     "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS),
 }

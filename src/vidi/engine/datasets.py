@@ -7,6 +7,7 @@ from typing import Any
 
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.inspecting import inspected
+from vidi.data.readers.view_set import ViewSet
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.world.dataset import World
 from vidi.engine.overrides import OverrideError
@@ -66,6 +67,8 @@ class Source:
             count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
             return task.built_in[self.name].opens(split, count, recipe, keys)
         dataset = open_dataset(Path(self.name), split, on_fault="drop")
+        if isinstance(dataset, ViewSet):
+            dataset = dataset.with_gap(recipe.frame_gap)
         missing = sorted(set(task.needs) - set(dataset.kinds))
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"

@@ -11,7 +11,7 @@ from vidi.engine.task import Task
 # What a number of a recipe may be: a test, and the test in words.
 LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), (lambda v: v >= 1, "at least 1")),
-    **dict.fromkeys(("world_scenes", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("world_scenes", "frame_gap", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("learning_rate", "backbone_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
     "norm_momentum": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),

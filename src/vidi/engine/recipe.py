@@ -64,6 +64,7 @@ class Recipe:
     mix: MixChoice = "none"  # see vidi.data.transforms
     world_scenes: int = 2000  # training scenes, or sentences, when the data is the world
     world_size: tuple[int, int] = (128, 128)
+    frame_gap: int = 1  # frames from one of a video to its neighbours
     workers: int = 0
 
     # looking at it

@@ -9,10 +9,11 @@ from vidi import files
 from vidi.engine import plots
 from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
-from vidi.engine.task import Task
+from vidi.engine.task import Scorer, Task
 from vidi.model import Predicts, Samples
 from vidi.results.categories import Categories
 
+ASKED = {"pictures": "PHOTOS", "pairs": "LEFT RIGHT"}
 SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps even good ones well below 1
 
 
@@ -40,8 +41,19 @@ def write_samples(run: Run, model: Samples, *, seed: int, count: int = 64) -> No
     plots.image_grid(run.folder / "samples.png", images.cpu(), columns=8)
 
 
+def remarks_of(scorer: Scorer) -> list[str]:
+    """Return what a scorer has to say of the scores that it returned."""
+    remarks = getattr(scorer, "remarks", None)
+    return [] if remarks is None else remarks()
+
+
 def write_report(
-    run: Run, task: Task, config: Mapping[str, Any], rows: Sequence[Row], scores: Mapping[str, Any]
+    run: Run,
+    task: Task,
+    config: Mapping[str, Any],
+    rows: Sequence[Row],
+    scores: Mapping[str, Any],
+    remarks: Sequence[str] = (),
 ) -> None:
     """Write `curves.png` and `report.md`: what came out, how to use it, and all numbers that it came from."""
     if rows:
@@ -53,6 +65,7 @@ def write_report(
     if scores:
         lines += [f"Scores of the {describe_scores(scores)}:", "", "| score | value |", "|---|---|"]
         lines += [f"| {name} | {shown(value)} |" for name, value in numbers_of(scores).items()] + [""]
+    lines += [line for remark in remarks for line in (f"**Warning:** {remark}.", "")]
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     lines += ["```", *_commands(run, task), "```", ""]
@@ -72,7 +85,7 @@ def _commands(run: Run, task: Task) -> list[str]:
     if task.asks == "nothing":
         return [f"vidi sample {run.folder} --count 64 --seed 0"]
     scored = [f"vidi eval {run.folder} --split test"] if task.scorer is not None else []
-    return [*scored, f"vidi predict {run.folder} {'PHOTOS' if task.asks == 'pictures' else task.asks.upper()}"]
+    return [*scored, f"vidi predict {run.folder} {ASKED.get(task.asks, task.asks.upper())}"]
 
 
 def _keys(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -170,11 +170,15 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         return {}
     model, recipe = job.model, job.recipe()
     scores: Row = {}
+    remarks: list[str] = []
     if isinstance(model, Predicts) and job.source.task.scorer is not None:
         scorer = job.source.task.scorer(job.categories)
         validation = job.dataset("val")
         numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
         scores = scored_on("val", validation, "best", job.source) | numbers
+        remarks = report.remarks_of(scorer)
+        for remark in remarks:
+            job.progress.say(f"warning: {remark}")
         scorer.write_plots(job.run.folder)
         report.write_mosaic(job.run, model, validation, job.source.task, job.categories, split="val")
     elif numbers := model.learnt_numbers():
@@ -182,5 +186,5 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     if isinstance(model, Samples):
         report.write_samples(job.run, model, seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
-    report.write_report(job.run, job.source.task, job.run.config(), rows, scores)
+    report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks)
     return scores

@@ -17,6 +17,9 @@ from vidi.data.faults import Fault, FaultLog
 
 Target = dict[str, Any]
 
+LYING = ("boxes", "masks", "semantic", "panoptic", "right", "neighbours", "disparity", "disparity_right", "depth")
+"""Keys of a target that lie on the picture and must be as large."""
+
 
 class ImageSet(Dataset, ABC):
     """A data set on disk by the sample contract: `dataset[i] -> (image, target)`.
@@ -75,7 +78,7 @@ class ImageSet(Dataset, ABC):
         index %= len(self)
         image, target = self.image(index), self.target(index)
         target = {kind: value for kind, value in target.items() if kind in self.kinds}
-        for name in ("boxes", "masks", "semantic", "panoptic"):
+        for name in LYING:
             size = _canvas(target[name]) if name in target else tuple(image.shape[-2:])
             if size != tuple(image.shape[-2:]):
                 (height, width), (high, wide) = image.shape[-2:], size
