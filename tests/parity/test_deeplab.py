@@ -15,6 +15,7 @@ from torchvision.models.segmentation import deeplabv3 as reference_deeplab
 from torchvision.models.segmentation import fcn as reference_fcn
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
+from vidi.backbones import mobilenet
 from vidi.backbones.resnet import Bottleneck, ResNet
 from vidi.model import Step
 from vidi.nn.normalization import norm_layer
@@ -26,6 +27,7 @@ from vidi.segmentation.dilated import DILATED, DilatedSegmenter, PlainHead
 from vidi.segmentation.semantic import PixelCriterion
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
+from vidi.weights.tables import torchvision_mobilenet
 from vidi.weights.tables.torchvision_resnet import TRUNK
 from vidi.weights.tables.torchvision_segmentation import DEEPLAB, FCN, unit
 
@@ -193,3 +195,34 @@ def test_deeplab_v3_plus_is_segmentation_models_pytorchs() -> None:
     assert_close(
         {n: p.grad for n, p in ours.network.named_parameters()}, wanted, GRADIENTS, size=largest(*wanted.values())
     )
+
+
+@pytest.mark.system("5.1.5-DEEPLAB3P", "5.1.5-DILSTAGE")
+@pytest.mark.parametrize("stride", [16, 8])
+def test_the_dilated_mobilenet_is_segmentation_models_pytorchs(stride: int) -> None:
+    """Its encoder dilates the first block of a stage as the rest of it: that one is set to ours, as TensorFlow's is."""
+    torch.default_generator.manual_seed(3)
+    encoder: Any = smp.DeepLabV3Plus("mobilenet_v2", encoder_weights=None, encoder_output_stride=stride).encoder
+    reference = encoder.features[:18].double()  # what follows is the classifier's
+    for first, dilation in {16: ((14, 1),), 8: ((7, 1), (14, 2))}[stride]:
+        depthwise = reference[first].conv[1][0]
+        assert depthwise.stride == (1, 1)
+        depthwise.dilation = depthwise.padding = (dilation, dilation)
+    ours: Any = mobilenet.trunk(coarsest=stride).double()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    randomised(reference, images)
+    names = {
+        old.removeprefix("features."): new.removeprefix("backbone.")
+        for old, new in torchvision_mobilenet.NAMES.items()
+        if new.startswith("backbone.")
+    }
+    load_strictly(ours, renamed(reference.state_dict(), names))
+    expected, maps = reference.train()(images), ours.train()(images)
+    assert_close(maps[-1], expected, OUTPUTS)
+    assert maps[-1].shape[2:] == (64 // stride, 96 // stride)
+    assert [64 // found.shape[2] for found in maps] == list(ours.strides)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    (maps[-1] * weights).sum().backward()
+    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, names)
+    assert_close({n: p.grad for n, p in ours.named_parameters()}, wanted, GRADIENTS, size=largest(*wanted.values()))

@@ -41,7 +41,13 @@ from vidi.segmentation.deeplab import (
     deeplabv3_resnet50,
     deeplabv3_resnet101,
 )
-from vidi.segmentation.deeplab_plus import deeplabv3plus_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
+from vidi.segmentation.deeplab_plus import (
+    deeplabv3plus_efficientnet_lite0,
+    deeplabv3plus_mobilenet_v2,
+    deeplabv3plus_resnet18,
+    deeplabv3plus_resnet50,
+    deeplabv3plus_resnet101,
+)
 from vidi.segmentation.dilated import fcn_resnet50, fcn_resnet101
 from vidi.segmentation.fcn import (
     fcn8_coarse_to_fine_tiny,
@@ -135,6 +141,22 @@ SEGMENTATION: dict[str, Entry] = {
     ),
     "deeplabv3plus_resnet101": Entry(
         deeplabv3plus_resnet101, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
+    ),
+    "deeplabv3plus_mobilenet_v2": Entry(
+        deeplabv3plus_mobilenet_v2,
+        SEMANTIC,
+        "5.1.5",
+        DEEPLAB3_PLUS,
+        "segmentation-models-pytorch",
+        {**SMALL_DEEPLAB, "width": 0.25},
+    ),
+    "deeplabv3plus_efficientnet_lite0": Entry(
+        deeplabv3plus_efficientnet_lite0,
+        SEMANTIC,
+        "5.1.5",
+        DEEPLAB3_PLUS,
+        "segmentation-models-pytorch",
+        {**SMALL_DEEPLAB, "width": 0.25},
     ),
     "maskrcnn_tiny": Entry(maskrcnn_tiny, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS, recipe=TINY),
     "maskrcnn_resnet18_fpn": Entry(maskrcnn_resnet18_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
