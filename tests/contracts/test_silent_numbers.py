@@ -205,6 +205,7 @@ LAYERS: dict[str, Layers] = {
     **same(["deeplabv3_resnet50", "deeplabv3_resnet101"], layers([USUAL], dropout=[0.5, 0.1])),
     "deeplabv3_curriculum_resnet50": layers([USUAL], dropout=[0.5]),
     **same([name for name in NAMES if name.startswith("deeplabv3plus_")], layers([USUAL], dropout=[0.5])),
+    "deeplabv3plus_efficientnet_lite0": layers([TENSORFLOW, USUAL], dropout=[0.5]),
 }
 
 
