@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vidi.data.faults import DataFaults, OnFault, check_choice
-from vidi.data.readers import class_folders, coco_json, coco_panoptic, label_pairs, npz, voc_layout, yolo_layout
+from vidi.data.readers import class_folders, coco_json, coco_panoptic, label_layout, npz, voc_layout, yolo_layout
 from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.splits import Layout, Split, assign_splits
 from vidi.data.readers.vocabulary import by_name
@@ -31,7 +31,7 @@ READERS: dict[str, Reader] = {
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
     "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS),
     "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS),
-    "label_pairs": Reader(label_pairs.find_layout, label_pairs.NEEDS),
+    "label_pairs": Reader(label_layout.find_layout, label_layout.NEEDS),
     "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS),
 }
 
