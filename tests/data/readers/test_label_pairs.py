@@ -250,6 +250,16 @@ def test_voc_is_read_by_index_and_its_lists(tmp_path):
     ]
 
 
+def test_a_voc_set_is_read_for_what_a_task_needs(tmp_path):
+    (voc(tmp_path) / "Annotations").mkdir()
+    box = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    xml = f"<annotation><object><name>dog</name>{box}</object></annotation>"
+    (tmp_path / "Annotations" / "2007_000032.xml").write_text(xml)
+    asked = {"semantic": "label_pairs", "boxes": "voc_xml", "label": "voc_xml"}
+    assert {need: recognise(tmp_path, needs=(need,)).format for need in asked} == asked
+    assert recognise(tmp_path).format == "voc_xml"
+
+
 COLOURS = "128 128 128\tSky\n64 0 128\t\tCar\n64 128 192\tCar\n0 0 0\tVoid\n"
 
 
