@@ -46,7 +46,7 @@ class Source:
         """Say what the source was recognised as, and why."""
         if self.is_built_in:
             return f"{self.name}: {self.task.built_in[self.name].about}"
-        found = recognise(Path(self.name))
+        found = recognise(Path(self.name), needs=self.task.needs)
         return f"{self.name}: {found.format} ({found.reason})"
 
     def open(self, split: str, recipe: Recipe) -> Any:
@@ -62,7 +62,7 @@ class Source:
         if self.is_built_in:
             count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
             return task.built_in[self.name].opens(split, count, recipe, task.keys)
-        dataset = open_dataset(Path(self.name), split, on_fault="drop")
+        dataset = open_dataset(Path(self.name), split, needs=task.needs, on_fault="drop")
         missing = sorted(set(task.needs) - set(dataset.kinds))
         if missing:
             has = ", ".join(sorted(dataset.kinds)) or "no targets"
