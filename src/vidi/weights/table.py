@@ -79,8 +79,13 @@ PUBLISHED: dict[str, Published] = {
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
 DEEPLAB_PLUSES = ("deeplabv3plus_resnet18", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101")
-SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18")
-SMALL_MASK2FORMERS = ("mask2former_tiny", "mask2former_resnet18")
+SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18", "maskformer_tiny_semantic")
+SMALL_MASK2FORMERS = (
+    "mask2former_tiny",
+    "mask2former_resnet18",
+    "mask2former_tiny_semantic",
+    "mask2former_tiny_instance",
+)
 OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
