@@ -75,6 +75,7 @@ PUBLISHED: dict[str, Published] = {
     **torchvision_ssd.PUBLISHED,
     **effdet_efficientdet.PUBLISHED,
     **facebook_detr.PUBLISHED,
+    **transformers_maskformer.PUBLISHED,
 }
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
