@@ -195,9 +195,10 @@ def test_classes_of_pixels_equal_those_of_transformers(seed: int) -> None:
     processor: Any = Mask2FormerImageProcessor()
     (expected,) = processor.post_process_semantic_segmentation(as_theirs(outputs))
     assert torch.equal(found.classes.long(), expected)
-    # MaskFormer's sums at the resolution of the masks, and enlarges the sums: the same, but for rounded masks
-    (theirs,) = MaskFormerImageProcessor().post_process_semantic_segmentation(as_theirs(outputs), [(384, 384)])
-    assert torch.ne(found.classes.long(), theirs).float().mean() < 0.05
+    # MaskFormer's sums the small masks and enlarges the sums, so that pixels near borders differ
+    processor = MaskFormerImageProcessor()
+    (theirs,) = processor.post_process_semantic_segmentation(as_theirs(outputs), [(384, 384)])
+    assert (found.classes.long() != theirs).sum() < 0.05 * theirs.numel()
     assert len(found.classes.unique()) > 2
 
 
