@@ -378,6 +378,7 @@ def of_family(
     name: str,
     says: str,
     module: str | None = None,
+    without: Sequence[str] = (),
     **defaults: Any,
 ) -> Callable[Arguments, Model]:
     """Return the `builder` of one member of a family: signature, types and docstring are the family's, less the name.
@@ -387,12 +388,13 @@ def of_family(
         name: of the member, in the catalogue and for `build`.
         says: what the first line of the docstring says of it, such as the number of parameters.
         module: in which the member stands; None: that of the family.
+        without: arguments of the family that the member does not take; they keep their defaults.
         defaults: of the member, where they differ from the family's.
 
     Raises:
-        ValueError: if the family has no argument of such a default.
+        ValueError: if the family has no argument of such a default, or none to do without.
     """
-    return _member(functools.partial(build, name, **defaults), build, name, says, module)
+    return _member(functools.partial(build, name, **defaults), build, name, says, module, without)
 
 
 def with_defaults(
@@ -412,13 +414,24 @@ def with_defaults(
     return _member(functools.partial(build, **defaults), build, name, says, None)
 
 
-def _member(bound: Any, build: Callable[..., Any], name: str, says: str, module: str | None) -> Any:
+def _member(
+    bound: Any, build: Callable[..., Any], name: str, says: str, module: str | None, without: Sequence[str] = ()
+) -> Any:
     """Make a builder of its own of a family's, of which some arguments are settled."""
     _, _, explained = (build.__doc__ or "").partition("\n")
+    signature = inspect.signature(bound)
+    unknown = [argument for argument in without if f"    {argument}: " not in explained]
+    if unknown:
+        raise ValueError(
+            f"received {', '.join(unknown)} to do without, expected arguments that {build.__name__} explains"
+        )
+    lines = [line for line in explained.split("\n") if not line.lstrip().startswith(tuple(f"{a}: " for a in without))]
     bound.__name__ = bound.__qualname__ = name
     bound.__module__ = module or build.__module__
-    bound.__doc__ = f"Build {name}: {says}.\n{explained}"
-    left = {*inspect.signature(bound).parameters, "return"}  # what is left to say
+    bound.__doc__ = "\n".join([f"Build {name}: {says}.", *lines])
+    kept = [parameter for argument, parameter in signature.parameters.items() if argument not in without]
+    bound.__signature__ = signature.replace(parameters=kept)
+    left = {*bound.__signature__.parameters, "return"}  # what is left to say
     made: Any = builder(bound)
     made.__annotations__ = {key: kind for key, kind in build.__annotations__.items() if key in left}
     return made

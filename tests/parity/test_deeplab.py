@@ -2,7 +2,7 @@
 
 import copy
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -28,8 +28,8 @@ from vidi.segmentation.semantic import PixelCriterion
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables import torchvision_mobilenet
-from vidi.weights.tables.torchvision_resnet import TRUNK
-from vidi.weights.tables.torchvision_segmentation import DEEPLAB, FCN, unit
+from vidi.weights.tables.smp_deeplab import LAYOUT
+from vidi.weights.tables.torchvision_segmentation import DEEPLAB, FCN
 
 K = 5
 SIZE = (65, 81)
@@ -141,48 +141,18 @@ def test_the_class_of_each_pixel_of_the_original(pair: SimpleNamespace) -> None:
 # v3+
 
 
-def smp_unit(old: str, new: str) -> dict[str, str | None]:
-    """A separable convolution, its norm and a ReLU."""
-    return {
-        f"{old}0.0.weight": f"{new}0.depthwise.weight",
-        f"{old}0.1.weight": f"{new}0.pointwise.weight",
-        f"{old}1.*": f"{new}1.*",
-    }
-
-
-PLUS = {
-    **{f"encoder.{old}": None if new is None else f"backbone.{new}" for old, new in TRUNK.items()},
-    **unit("decoder.aspp.0.convs.0.", "pyramid.point."),
-    **smp_unit("decoder.aspp.0.convs.1.", "pyramid.dilated.0."),
-    **smp_unit("decoder.aspp.0.convs.2.", "pyramid.dilated.1."),
-    **smp_unit("decoder.aspp.0.convs.3.", "pyramid.dilated.2."),
-    "decoder.aspp.0.convs.4.1.weight": "pyramid.whole.conv.weight",
-    "decoder.aspp.0.convs.4.2.*": "pyramid.whole.norm.*",
-    **unit("decoder.aspp.0.project.", "pyramid.project."),
-    "decoder.aspp.1.0.weight": "smooth.0.depthwise.weight",
-    "decoder.aspp.1.1.weight": "smooth.0.pointwise.weight",
-    "decoder.aspp.2.*": "smooth.1.*",
-    **unit("decoder.block1.", "fine."),
-    **smp_unit("decoder.block2.", "refine.0."),
-    "segmentation_head.0.*": "score.*",
-}
-
-
 @pytest.mark.system("5.1.5-DEEPLAB3P")
-def test_deeplab_v3_plus_is_segmentation_models_pytorchs() -> None:
-    """Its encoder dilates the first block of the last stage too: that one is set to ours."""
+@pytest.mark.parametrize("stride", [16, pytest.param(8, marks=pytest.mark.extended)])
+def test_deeplab_v3_plus_is_segmentation_models_pytorchs(stride: Literal[8, 16]) -> None:
     torch.default_generator.manual_seed(2)
     reference: Any = smp.DeepLabV3Plus(
-        "resnet18", encoder_weights=None, classes=K, decoder_atrous_rates=(6, 12, 18), decoder_aspp_dropout=0.0
+        "resnet18", encoder_weights=None, classes=K, encoder_output_stride=stride, decoder_aspp_dropout=0.0
     ).double()
-    for layer in (reference.encoder.layer4[0].conv1, reference.encoder.layer4[0].downsample[0]):
-        assert layer.stride == (1, 1)
-        layer.dilation, layer.padding = (1, 1), ((layer.kernel_size[0] - 1) // 2,) * 2
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     randomised(reference, images)
-    options: dict[str, Any] = {"separable": True, "smooth": True, "refinements": 1, "align_corners": True}
+    options: dict[str, Any] = {**LAYOUT.arguments, "stride": stride}
     ours: Any = deeplab_plus.deeplabv3plus_resnet18(categories=K, dropout=0.0, **options).double()
-    load_strictly(ours.network, renamed(reference.state_dict(), PLUS))
+    load_strictly(ours.network, renamed(reference.state_dict(), LAYOUT.names))
     for mode in (False, True):
         reference.train(mode).zero_grad()
         ours.train(mode).zero_grad()
@@ -191,7 +161,7 @@ def test_deeplab_v3_plus_is_segmentation_models_pytorchs() -> None:
     weights = torch.randn_like(expected)
     (expected * weights).sum().backward()
     (found * weights).sum().backward()
-    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, PLUS)
+    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, LAYOUT.names)
     assert_close(
         {n: p.grad for n, p in ours.network.named_parameters()}, wanted, GRADIENTS, size=largest(*wanted.values())
     )

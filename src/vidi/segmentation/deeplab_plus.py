@@ -87,6 +87,8 @@ def deeplabv3plus(
     channels: int = 256,
     stride: OutputStride = 16,
     multi_grid: tuple[int, ...] = (1, 1, 1),
+    even_entry: bool = False,
+    rates: tuple[int, ...] | None = None,
     separable: bool = False,
     smooth: bool = False,
     refinements: int = 2,
@@ -99,15 +101,17 @@ def deeplabv3plus(
 ) -> Supervised:
     """Build a DeepLab v3+ by its name.
 
-    That of segmentation-models-pytorch has `separable=True`, `smooth=True`, `refinements=1`, `align_corners=True`, and
-    the pyramid's rates of stride 8 at stride 16.
+    That of segmentation-models-pytorch has `separable=True`, `smooth=True`, `refinements=1`, `align_corners=True`,
+    `even_entry=True` and `rates=(12, 24, 36)` at every stride; its files bring these arguments with them, but `stride`.
 
     Args:
         categories: the number of classes, or their names.
         width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
         channels: of each branch of the pyramid, and behind it.
-        stride: of the last map, 8 or 16; the pyramid's rates follow.
+        stride: of the last map, 8 or 16.
         multi_grid: factors of the dilation of the last stage's blocks.
+        even_entry: whether the first block of a dilated stage dilates as those after it do, not as those before it.
+        rates: of the pyramid; None: 6, 12, 18 at stride 16, twice as much at stride 8.
         separable: whether the 3x3 convolutions of pyramid and decoder are depth-wise separable.
         smooth: whether one more follows the pyramid.
         refinements: 3x3 convolutions of the decoder.
@@ -119,12 +123,19 @@ def deeplabv3plus(
         shorter: pixels of the shorter side.
     """
     names = category_names(categories)
-    trunk = dilated_trunk(name.removeprefix("deeplabv3plus_"), stride, norm=norm, width=width, multi_grid=multi_grid)
+    trunk = dilated_trunk(
+        name.removeprefix("deeplabv3plus_"),
+        stride,
+        norm=norm,
+        width=width,
+        multi_grid=multi_grid,
+        even_entry=even_entry,
+    )
     network = DeepLabV3Plus(
         frozen_below(trunk, trainable_backbone_layers),
         len(names),
         channels=channels,
-        rates=rates_at(stride),
+        rates=rates or rates_at(stride),
         norm=norm_layer(norm),
         dropout=dropout,
         separable=separable,
