@@ -169,6 +169,15 @@ def paired_box_iou(
     return _ratio(overlap, union + eps)
 
 
+def paired_box_share(first: Float[Tensor, "*N 4"], second: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
+    """Return which share of the smaller of box i of `first` and box i of `second` lies in the other one, in [0, 1].
+
+    Intersection over smaller area: the `IOS` of SAHI (Akyon et al. 2022).
+    """
+    overlap, _ = _overlap_and_union(first, second)
+    return _ratio(overlap, torch.minimum(box_area(first), box_area(second)))
+
+
 def generalized_box_iou(first: Float[Tensor, "*B N 4"], second: Float[Tensor, "*B M 4"]) -> Float[Tensor, "*B N M"]:
     """Return the generalised IoU of every box of `first` with every box of `second`, in (-1, 1].
 
