@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import vidi
 from tests.closeness import assert_close
-from vidi.model import Supervised
+from vidi.model import Losses, Step, Supervised
 from vidi.nn.inference import fuse_for_inference
 from vidi.ops.boxes import box_iou
 from vidi.ops.masks import boxes_of_masks
@@ -27,7 +27,7 @@ from vidi.tiled import Tiling, blended_scores
 NAMES = ("red", "green", "blue")
 
 
-def nothing(*_: Any) -> dict[str, Tensor]:
+def nothing(network: nn.Module, batch: Any, step: Step) -> Losses:
     """Stand for a criterion."""
     return {}
 
@@ -177,9 +177,9 @@ class Finder:
     def find(self, image: Tensor) -> Detections:
         masks, labels, scores = [torch.zeros(0, *image.shape[1:], dtype=torch.bool)], [], []
         for label, plane in enumerate(image):
-            pieces, count = scipy.ndimage.label(plane.numpy() > 0.5)
-            for number in range(1, count + 1):
-                mask = torch.from_numpy(pieces == number)
+            pieces: Any = scipy.ndimage.label(plane.numpy() > 0.5)
+            for number in range(1, pieces[1] + 1):
+                mask = torch.from_numpy(pieces[0] == number)
                 masks.append(mask[None])
                 labels.append(label)
                 scores.append(float(plane[mask].mean()))
@@ -208,19 +208,16 @@ def scattered(seed: int, size: tuple[int, int], sides: tuple[int, int], count: i
     random, image = np.random.default_rng(seed), torch.zeros(3, *size)
     ys, xs = torch.arange(size[0])[:, None] + 0.5, torch.arange(size[1]) + 0.5
     for _ in range(count):
-        h, w = random.integers(*sides, 2)
-        top, left, label = (
-            random.integers(0, max(size[0] - 5, 1)),
-            random.integers(0, size[1] - 5),
-            random.integers(0, 3),
-        )
+        h, w = random.integers(*sides, 2).tolist()
+        limits = (max(size[0] - 5, 1), size[1] - 5, 3)
+        top, left, label = random.integers(0, limits).tolist()
         if random.random() < 0.5:
             mask = (ys >= top) & (ys < top + h) & (xs >= left) & (xs < left + w)
         else:
             mask = ((ys - top - h / 2) / (h / 2)) ** 2 + ((xs - left - w / 2) / (w / 2)) ** 2 < 1
         near = torch.from_numpy(scipy.ndimage.binary_dilation(mask.numpy(), iterations=14))
-        _, pieces = scipy.ndimage.label(mask.numpy())
-        if pieces == 1 and not (image[label] > 0)[near].any():
+        pieces: Any = scipy.ndimage.label(mask.numpy())
+        if pieces[1] == 1 and not (image[label] > 0)[near].any():
             image[label][mask] = float(random.uniform(0.6, 1))
     return image
 

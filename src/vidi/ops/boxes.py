@@ -170,12 +170,9 @@ def paired_box_iou(
 
 
 def paired_box_share(first: Float[Tensor, "*N 4"], second: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
-    """Return which share of the smaller of box i of `first` and box i of `second` lies in the other one, in [0, 1].
-
-    Intersection over smaller area: the `IOS` of SAHI (Akyon et al. 2022).
-    """
+    """Return which share of box i of `first` lies in box i of `second`, in [0, 1]; 0 of a box without area."""
     overlap, _ = _overlap_and_union(first, second)
-    return _ratio(overlap, torch.minimum(box_area(first), box_area(second)))
+    return _ratio(overlap, box_area(first))
 
 
 def generalized_box_iou(first: Float[Tensor, "*B N 4"], second: Float[Tensor, "*B M 4"]) -> Float[Tensor, "*B N M"]:

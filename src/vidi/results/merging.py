@@ -2,7 +2,8 @@
 
     windows     overlap; each has its own detections, moved to the pixels of the picture
     pieces      a box that reaches a border of its window within the picture is a piece of an object
-    pairs       boxes of one class and of two windows are the same object where they agree on what both windows show
+    pairs       boxes of one class and of two windows are the same object where they agree on what both windows show,
+                and a piece is one of what most of it lies in
     groups      pairs, the best first; a group has one object of a window at most
     merged      the surest whole object of each group; of pieces alone box, mask and joints of all together
     overview    the detections of the whole picture, seen from afar: those that no window holds whole are added; one
@@ -22,7 +23,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from vidi.ops.boxes import box_area, box_iou, paired_box_iou, paired_box_share
+from vidi.ops.boxes import box_iou, paired_box_iou, paired_box_share
 from vidi.ops.masks import CodedMasks
 from vidi.results.detections import Detections, joined
 
@@ -108,7 +109,6 @@ def _pairs(
 ) -> list[Pair]:
     """Return the detections of two windows that agree, those that agree most first."""
     boxes, pairs = found.boxes.double(), []
-    areas = box_area(boxes)
     for view, window in enumerate(windows):
         own, others = (view_of == view).nonzero()[:, 0], (view_of > view).nonzero()[:, 0]
         low, high = window[:2].maximum(windows[view_of[others], :2]), window[2:].minimum(windows[view_of[others], 2:])
@@ -116,8 +116,10 @@ def _pairs(
         others, low, high = others[meet], low[meet].repeat(1, 2), high[meet].repeat(1, 2)  # M 4
         first, second = boxes[own][:, None].expand(-1, len(others), 4), boxes[others].expand(len(own), -1, 4)
         agreement = paired_box_iou(first.clamp(low, high), second.clamp(low, high))  # n M
-        smaller_is_whole = torch.where(areas[own][:, None] <= areas[others], whole[own][:, None], whole[others])
-        agreement = agreement.maximum(paired_box_share(first, second) * ~smaller_is_whole)
+        one_is_whole, other_is_whole = whole[own][:, None], whole[others]
+        agreement = agreement * (one_is_whole == other_is_whole)
+        agreement = agreement.maximum(paired_box_share(first, second) * ~one_is_whole)
+        agreement = agreement.maximum(paired_box_share(second, first) * ~other_is_whole)
         same = (found.labels[own][:, None] == found.labels[others]) & (agreement > AGREEMENT)
         for row, column in same.nonzero().tolist():
             pairs.append(Pair(float(agreement[row, column]), int(own[row]), int(others[column])))
@@ -205,7 +207,8 @@ def _completed(near: Detections, whole: Bool[Tensor, " N"], far: Detections, coa
     ousted = (rivals & ~surer & ~beaten).any(1)  # N
     first, second = boxes[own][:, None].expand(-1, len(others), 4), boxes[others].expand(len(own), -1, 4)
     believed = scores[others] >= LEAST_SURE * scores[own][:, None]
-    share, object_of = (paired_box_share(first, second) * (same & ~is_whole & ~beaten & believed)).max(1)
+    share = paired_box_share(first, second).maximum(paired_box_share(second, first))
+    share, object_of = (share * (same & ~is_whole & ~beaten & believed)).max(1)
     is_piece = share > AGREEMENT
     parts = [[row] for row in own[~is_piece & ~ousted].tolist()]
     surest = [row for (row,) in parts]
