@@ -132,10 +132,11 @@ def test_pieces_of_an_object_of_the_overview_do_not_come_beside_it() -> None:
     assert merge([sure], [], overview=[(*whole[:4], 0.4, 0)]) == [[*sure], [*whole[:4], 0.4, 0]]
 
 
-def test_of_an_object_that_window_and_overview_hold_the_surer_view_stays() -> None:
+def test_of_an_object_that_window_and_overview_hold_the_near_view_stays_unless_it_is_doubtful() -> None:
     near, far = (10, 10, 97, 60, 0.8, 0), (8, 8, 99, 62, 0.6, 0)
     assert merge([near], [], overview=[far]) == [[*near]]
-    assert merge([near], [], overview=[(*far[:4], 0.9, 0)]) == [[*far[:4], 0.9, 0]]
+    assert merge([near], [], overview=[(*far[:4], 0.9, 0)]) == [[*near]]
+    assert merge([(*near[:4], 0.4, 0)], [], overview=[(*far[:4], 0.9, 0)]) == [[*far[:4], 0.9, 0]]
     assert len(merge([near], [], overview=[(*far[:5], 1)])) == 2
 
 
@@ -166,7 +167,7 @@ def test_masks_and_joints_of_pieces_are_put_together() -> None:
     found = merge_views([View(LEFT, left), View(RIGHT, right)], nothing, SIZE, coarseness=2)
     expected = torch.zeros(SIZE, dtype=torch.bool)
     expected[10:30, 40:150] = True
-    assert found.masks is not None
+    assert isinstance(found.masks, torch.Tensor)
     assert torch.equal(found.masks, expected[None])
     assert found.keypoints is not None
     assert torch.equal(found.keypoints, torch.tensor([[[45.0, 12.0, 0.9], [149.0, 28.0, 0.7]]]))
@@ -185,7 +186,7 @@ def test_detections_follow_their_picture() -> None:
     assert moved.boxes.tolist() == [[27.0, 17.0, 57.0, 57.0]]
     expected = torch.zeros(120, 80, dtype=torch.bool)
     expected[17:57, 27:57] = True
-    assert moved.masks is not None
+    assert isinstance(moved.masks, torch.Tensor)
     assert torch.equal(moved.masks, expected[None])
     assert moved.keypoints is not None
     assert torch.equal(moved.keypoints, torch.tensor([[[29.5, 21.0, 0.9], [56.5, 55.0, 0.1]]]))

@@ -60,8 +60,8 @@ class Convolutions(nn.Module):
         return SemanticOutputs(F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False))
 
 
-def pixels_model(**numbers: Any) -> Any:
-    return segmenter(Convolutions(), NAMES, Preprocess(stride=Convolutions.stride, **numbers)).eval()
+def pixels_model() -> Any:
+    return segmenter(Convolutions(), NAMES, Preprocess(stride=Convolutions.stride)).eval()
 
 
 def seen_well(size: tuple[int, int], tile: int, overlap: float) -> Tensor:
@@ -111,7 +111,7 @@ def test_pixels_of_tiles_are_weighted() -> None:
             mean = images.double().mean((1, 2, 3), keepdim=True).expand(-1, 1, *images.shape[2:])
             return SemanticOutputs(torch.cat((mean, 0.5 - mean, mean - 1), 1))
 
-    model = segmenter(Means(), NAMES, Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
+    model: Any = segmenter(Means(), NAMES, Preprocess(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)))
     image = torch.zeros(3, 8, 14)
     image[:, :, 7:] = 1
     ((_, scores),) = blended_scores(model, model.decode, image, Tiling(8, 0.25).grid((8, 14), model.preprocess), 1)

@@ -191,7 +191,7 @@ def _surest_joints(keypoints: Float[Tensor, "P J 3"]) -> Float[Tensor, "1 J 3"]:
 def _completed(near: Detections, whole: Bool[Tensor, " N"], far: Detections, coarseness: float | int) -> Detections:
     """Add what was seen from afar: objects of which there are pieces near by, or nothing.
 
-    Of an object that is whole in both, the surer view stays.
+    Of an object that is whole in both, the near view stays unless it is doubtful.
     """
     if not len(far):
         return near
@@ -202,13 +202,13 @@ def _completed(near: Detections, whole: Bool[Tensor, " N"], far: Detections, coa
     boxes, scores = found.boxes.double(), found.scores
     same = found.labels[own][:, None] == found.labels[others]  # N M
     rivals = same & is_whole & (box_iou(boxes[own], boxes[others]) > AGREEMENT)
-    surer = scores[own][:, None] >= scores[others]
-    beaten = (rivals & surer).any(0)  # M
-    ousted = (rivals & ~surer & ~beaten).any(1)  # N
+    believed = scores[own][:, None] >= LEAST_SURE * scores[others]
+    beaten = (rivals & believed).any(0)  # M
+    ousted = (rivals & ~beaten).any(1)  # N
     first, second = boxes[own][:, None].expand(-1, len(others), 4), boxes[others].expand(len(own), -1, 4)
-    believed = scores[others] >= LEAST_SURE * scores[own][:, None]
+    sure = scores[others] >= LEAST_SURE * scores[own][:, None]
     share = paired_box_share(first, second).maximum(paired_box_share(second, first))
-    share, object_of = (share * (same & ~is_whole & ~beaten & believed)).max(1)
+    share, object_of = (share * (same & ~is_whole & ~beaten & sure)).max(1)
     is_piece = share > AGREEMENT
     parts = [[row] for row in own[~is_piece & ~ousted].tolist()]
     surest = [row for (row,) in parts]
