@@ -352,10 +352,18 @@ def evaluate(
     return scored_on(split, dataset, weights, source) | scores
 
 
-def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> Iterator[tuple[Path, Any, Any]]:
+def predict_files(
+    model: Saved, paths: Sequence[Path], *, ahead: int = 16, tile: int | None = None, overlap: float | int = 0.25
+) -> Iterator[tuple[Path, Any, Any]]:
     """Yield (path, image, result) in order, reading a few files ahead.
 
     Images are what the model reads, to be drawn on; an unreadable file has none, and its result is its error.
+
+    Args:
+        model: that predicts.
+        paths: of pictures.
+        ahead: how many are read, and predicted, together; of tiles, which are for large pictures, one at a time.
+        tile, overlap: as for `model.predict`.
 
     Raises:
         ValueError: if the model gives no results for pictures.
@@ -363,6 +371,7 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
     if not isinstance(model, Predicts):
         raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
     model = fuse_for_inference(model) if model.by_one_network else model
+    ahead = 1 if tile is not None else ahead
     for start in range(0, len(paths), ahead):
         images, errors = {}, {}
         for path in paths[start : start + ahead]:
@@ -370,7 +379,8 @@ def predict_files(model: Saved, paths: Sequence[Path], *, ahead: int = 16) -> It
                 images[path] = model.picture_of(path)
             except (ValueError, OSError) as error:
                 errors[path] = error
-        results = dict(zip(images, model.predict(list(images.values()), batch_size=ahead), strict=True))
+        found = model.predict(list(images.values()), batch_size=ahead, tile=tile, overlap=overlap)
+        results = dict(zip(images, found, strict=True))
         for path in paths[start : start + ahead]:
             yield path, images.get(path), errors.get(path) or results[path]
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.keys import typed
-from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, equal_canvases
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, as_images, in_batches
+from vidi.tiled import Tiling, predict_in_tiles
 
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""
@@ -119,7 +120,9 @@ class Predicts(Saved):
 
     by_one_network: bool = False  # whether its results are `decode` of what one `network` makes of a batch's inputs
 
-    def predict(self, images: Any, *, batch_size: int = 16) -> list[Any]:
+    def predict(
+        self, images: Any, *, batch_size: int = 16, tile: int | None = None, overlap: float | int = 0.25
+    ) -> list[Any]:
         """Return one result per image, in input order.
 
         Args:
@@ -127,17 +130,20 @@ class Predicts(Saved):
                 uint16 H W) or tensors 3 H W (uint8, or float in [0, 1]), mixed at will.
             batch_size: the most images that go through the network at once; only images of equal canvas share a
                 batch, so that a result does not depend on its neighbours.
+            tile: cut images into squares of so many pixels, and put together what is found in them: `vidi.tiled`.
+            overlap: the share of a tile that the next one shows again.
 
         Several threads may call it at once; those of a model in training mode take turns.
+
+        Raises:
+            ValueError: for a tile or an overlap that cannot be, and for results that are not of pixels or boxes.
         """
-        placed = [self.preprocess.place(image, {}) for image in self.read(images)]
-        results: list[Any] = [None] * len(placed)
         with evaluating(self), torch.no_grad():
-            for rows in equal_canvases(placed, batch_size):
-                batch = self.preprocess.collate([placed[row] for row in rows])
-                for row, result in zip(rows, self.predict_batch(batch), strict=True):
-                    results[row] = result
-        return results
+            if tile is not None:
+                tiling = Tiling(tile, overlap)
+                return [predict_in_tiles(self, image, tiling, batch_size) for image in self.read(images)]
+            results = dict(in_batches(self.preprocess, self.read(images), batch_size, self.predict_batch))
+        return [results[row] for row in range(len(results))]
 
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield what `predict` takes as tensors that `preprocess` can place."""

@@ -7,7 +7,7 @@ outputs             `Placement`           from the canvas to the pixels of the o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -327,3 +327,19 @@ def equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Any], Any]], batc
     for rows in groups.values():
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
+
+
+def in_batches(
+    preprocess: Any, images: Iterable[Tensor], batch_size: int, run: Callable[[Any], Iterable[Any]]
+) -> Iterator[tuple[int, Any]]:
+    """Yield (row, result) of every image, those of equal canvas one after the other.
+
+    Args:
+        preprocess: a `Prepares`.
+        images: that it can place.
+        batch_size: the most images in a batch.
+        run: from a batch to one result for each of its images.
+    """
+    placed = [preprocess.place(image, {}) for image in images]
+    for rows in equal_canvases(placed, batch_size):
+        yield from zip(rows, run(preprocess.collate([placed[row] for row in rows])), strict=True)

@@ -45,7 +45,7 @@ class FusedModel(Predicts):
     def __init__(self, model: Any):
         super().__init__()
         self.model = model
-        self.preprocess = model.preprocess
+        self.preprocess, self.decode = model.preprocess, model.decode
         self.eval()
 
     def forward(self, images: Float[Tensor, "B C H W"], *others: Tensor) -> Any:
@@ -53,7 +53,7 @@ class FusedModel(Predicts):
         return self.model(images.contiguous(memory_format=torch.channels_last), *others)
 
     def predict_batch(self, batch: Batch) -> list[Any]:
-        return self.model.decode(self(*batch.to(self.device).inputs), batch.placements)
+        return self.decode(self(*batch.to(self.device).inputs), batch.placements)
 
     def train(self, mode: bool = True) -> "FusedModel":
         """Stay in evaluation.

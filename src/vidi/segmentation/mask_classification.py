@@ -16,7 +16,7 @@ of a pixel counts (paper, table 8).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Literal, NamedTuple, cast
 
@@ -37,8 +37,8 @@ from vidi.preprocess import Batch, Placement
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
 from vidi.results.panoptic_map import BELOW, PanopticMap, Segment
-from vidi.results.semantic_map import SemanticMap
 from vidi.segmentation.mask_rcnn import object_masks
+from vidi.segmentation.semantic import ByPixelScores
 
 Form = Literal["panoptic", "semantic", "instance"]
 """What a network is trained to give: every segment, the class of each pixel, or things that may overlap."""
@@ -316,16 +316,13 @@ class PanopticDecode(MaskDecode):
 
 
 @dataclass(frozen=True)
-class SemanticDecode(MaskDecode):
+class SemanticDecode(MaskDecode, ByPixelScores):
     """The class of each pixel, by all masks together."""
 
-    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[SemanticMap]:
-        probabilities, names = self.probabilities(outputs)[..., :-1], named_categories(self.categories)
-        results = []
-        for image, placement in enumerate(placements):
-            scores = semantic_scores(probabilities[image], self.masks(outputs.mask_logits[image], placement))
-            results.append(SemanticMap(scores.argmax(0).to(torch.uint8), names))
-        return results
+    def pixel_scores(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> Iterator[Float[Tensor, "K H W"]]:
+        probabilities = self.probabilities(outputs)[..., :-1]
+        for own, logits, placement in zip(probabilities, outputs.mask_logits, placements, strict=True):
+            yield semantic_scores(own, self.masks(logits, placement))
 
 
 @dataclass(frozen=True)
