@@ -348,6 +348,7 @@ PICTURES: dict[str, Preprocess] = {
     "patch_segmenter": within(None, 256, 1),
     "patch_segmenter_tiny": within(None, 64, 1),
     **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
+    "deeplabv3plus_efficientnet_lite0": pictures(shorter=520, **LITE),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""

@@ -23,7 +23,7 @@ from vidi.ops.label_maps import VOID
 from vidi.preprocess import Batch, Placement
 from vidi.segmentation import deeplab, deeplab_plus
 from vidi.segmentation.deeplab import PyramidHead, rates_at
-from vidi.segmentation.dilated import DILATED, DilatedSegmenter, PlainHead
+from vidi.segmentation.dilated import DILATED, DilatedSegmenter, OutputStride, PlainHead
 from vidi.segmentation.semantic import PixelCriterion
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
@@ -169,7 +169,7 @@ def test_deeplab_v3_plus_is_segmentation_models_pytorchs(stride: Literal[8, 16])
 
 @pytest.mark.system("5.1.5-DEEPLAB3P", "5.1.5-DILSTAGE")
 @pytest.mark.parametrize("stride", [16, 8])
-def test_the_dilated_mobilenet_is_segmentation_models_pytorchs(stride: int) -> None:
+def test_the_dilated_mobilenet_is_segmentation_models_pytorchs(stride: OutputStride) -> None:
     """Its encoder dilates the first block of a stage as the rest of it: that one is set to ours, as TensorFlow's is."""
     torch.default_generator.manual_seed(3)
     encoder: Any = smp.DeepLabV3Plus("mobilenet_v2", encoder_weights=None, encoder_output_stride=stride).encoder
