@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
     "deformable_attention": "multi-scale deformable attention against transformers",
+    "semantic": "confusion counts against torchmetrics, a semantic training against the bare loop",
     "panoptic": "panoptic quality against torchmetrics and panopticapi",
     "cascade": "cascades against OpenCV, boosting rounds",
     "ssd": "SSD300: what follows the network, against torchvision",

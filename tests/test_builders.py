@@ -10,7 +10,7 @@ from tests.engine.tiny import PositivesCriterion, tiny
 from vidi.model import Supervised, builder, of_family, with_defaults
 from vidi.preprocess import Preprocess
 
-WIDTHS = {"net_small": 2, "net_large": 4}
+WIDTHS = {"net_small": 2, "net_large": 4, "net_plain": 2}
 
 
 def net(name: str, *, bias: bool = True, size: tuple[int, int] | None = None) -> Supervised:
@@ -28,6 +28,8 @@ def net(name: str, *, bias: bool = True, size: tuple[int, int] | None = None) ->
 
 net_small = of_family(net, "net_small", "8 parameters")
 net_large = of_family(net, "net_large", "12 parameters, without bias", "tests.elsewhere", bias=False)
+
+net_plain = of_family(net, "net_plain", "of any size", without=("bias",), size=(8, 8))
 
 net_square = with_defaults(net_large, "net_square", "for images of 8 pixels", size=(8, 8))
 
@@ -101,3 +103,16 @@ def test_a_builder_with_other_defaults_is_like_the_first_but_for_them() -> None:
         net_square(colour=1)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="incorrect arguments"):
         with_defaults(net_large, "net_square", "coloured", colour=1)
+
+
+def test_a_member_can_do_without_an_argument_which_keeps_its_default() -> None:
+    assert [*inspect.signature(net_plain).parameters] == [*get_type_hints(net_plain)][:-1] == ["size"]
+    documented = inspect.getdoc(net_plain) or ""
+    assert "bias:" not in documented
+    assert "size: (H, W) of images." in documented
+    assert net_plain().origin == ("net_plain", {"size": (8, 8)})
+    assert net_plain().network.bias is not None
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bias'"):
+        net_plain(bias=False)
+    with pytest.raises(ValueError, match="received colour to do without, expected arguments that net explains"):
+        of_family(net, "net_wrong", "wrong", without=("colour",))

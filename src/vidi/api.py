@@ -357,7 +357,13 @@ def evaluate(
 
 
 def predict_files(
-    model: Saved, sources: Sequence[Any], *, ahead: int = 16, known: Mapping[str, Any] | None = None
+    model: Saved,
+    sources: Sequence[Any],
+    *,
+    ahead: int = 16,
+    known: Mapping[str, Any] | None = None,
+    tile: int | None = None,
+    overlap: float | int = 0.25,
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Yield (source, image, result) in order, reading a few files ahead.
 
@@ -366,8 +372,9 @@ def predict_files(
     Args:
         model: that predicts.
         sources: a path for each, or whatever the model's `predict` takes an image from.
-        ahead: how many.
+        ahead: how many are read, and predicted, together; of tiles, which are for large pictures, one at a time.
         known: what the model's own `samples` takes besides, such as the focal length.
+        tile, overlap: as for `model.predict`.
 
     Raises:
         ValueError: if the model gives no results for pictures, or takes no such thing besides.
@@ -378,6 +385,7 @@ def predict_files(
     if unknown := sorted(set(known or {}) - taken):
         raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
     model = fuse_for_inference(model) if model.by_one_network else model
+    ahead = 1 if tile is not None else ahead
     for start in range(0, len(sources), ahead):
         samples, errors = {}, {}
         for source in sources[start : start + ahead]:
@@ -385,7 +393,8 @@ def predict_files(
                 (samples[source],) = model.samples([source], **(known or {}))
             except (ValueError, OSError) as error:
                 errors[source] = error
-        results = dict(zip(samples, model.predict_samples(samples.values(), batch_size=ahead), strict=True))
+        found = model.predict_samples(samples.values(), batch_size=ahead, tile=tile, overlap=overlap)
+        results = dict(zip(samples, found, strict=True))
         for source in sources[start : start + ahead]:
             image, _ = samples.get(source, (None, {}))
             yield source, image, errors.get(source) or results[source]

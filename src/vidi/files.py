@@ -81,17 +81,22 @@ def _upright_rgb(path: PathLike, image: PIL.Image.Image, data: bytes | None = No
     return pixels.flip(flipped) if flipped else pixels
 
 
+class NotALabelMapError(ValueError):
+    """A picture of colours where one integer a pixel was expected."""
+
+
 def read_label_map(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> "torch.Tensor":
     """Decode a map of integer labels to uint8 of shape H W; palette indices are kept, not looked up.
 
-    Raises ValueError for colour images, for labels above 255, and wherever `read_image` does.
+    Raises NotALabelMapError for colour images, ValueError for labels above 255 and wherever `read_image` does.
     """
     import torch
 
     with _open_image(path, read_bytes(path), max_pixels) as image:
         _load_pixels(path, image)
         if image.mode not in ("1", "L", "P", "I", "I;16"):
-            raise ValueError(f"{path}: expected a label map (one integer a pixel), got an image of mode {image.mode}")
+            expected = "expected a label map (one integer a pixel)"
+            raise NotALabelMapError(f"{path}: {expected}, got an image of mode {image.mode}")
         labels = np.array(image)  # H W
     if labels.size and int(labels.max()) > 255:
         raise ValueError(f"{path}: labels go up to {labels.max()}, expected at most 255")

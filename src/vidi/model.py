@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.keys import typed
-from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, equal_canvases
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, in_batches
+from vidi.tiled import Tiling, predict_in_tiles
 
 Losses = dict[str, Tensor]
 """Name -> scalar, weights applied; training minimises the sum."""
@@ -119,7 +120,9 @@ class Predicts(Saved):
 
     by_one_network: bool = False  # whether its results are `decode` of what one `network` makes of a batch's inputs
 
-    def predict(self, images: Any, *, batch_size: int = 16) -> list[Any]:
+    def predict(
+        self, images: Any, *, batch_size: int = 16, tile: int | None = None, overlap: float | int = 0.25
+    ) -> list[Any]:
         """Return one result per image, in input order.
 
         Args:
@@ -127,21 +130,31 @@ class Predicts(Saved):
                 uint16 H W) or tensors 3 H W (uint8, or float in [0, 1]), mixed at will.
             batch_size: the most images that go through the network at once; only images of equal canvas share a
                 batch, so that a result does not depend on its neighbours.
+            tile: cut images into squares of so many pixels, and put together what is found in them: `vidi.tiled`.
+            overlap: the share of a tile that the next one shows again.
 
         Several threads may call it at once; those of a model in training mode take turns.
-        """
-        return self.predict_samples(self.samples(images), batch_size=batch_size)
 
-    def predict_samples(self, samples: Iterable[Sample], *, batch_size: int = 16) -> list[Any]:
+        Raises:
+            ValueError: for a tile or an overlap that cannot be, and for results that are not of pixels or boxes.
+        """
+        return self.predict_samples(self.samples(images), batch_size=batch_size, tile=tile, overlap=overlap)
+
+    def predict_samples(
+        self,
+        samples: Iterable[Sample],
+        *,
+        batch_size: int = 16,
+        tile: int | None = None,
+        overlap: float | int = 0.25,
+    ) -> list[Any]:
         """Return one result per sample: an image as `read` yields it, and a target with what is known of it besides."""
-        placed = [self.preprocess.place(image, typed(known, image.shape[-2:])) for image, known in samples]
-        results: list[Any] = [None] * len(placed)
         with evaluating(self), torch.no_grad():
-            for rows in equal_canvases(placed, batch_size):
-                batch = self.preprocess.collate([placed[row] for row in rows])
-                for row, result in zip(rows, self.predict_batch(batch), strict=True):
-                    results[row] = result
-        return results
+            if tile is not None:
+                tiling = Tiling(tile, overlap)
+                return [predict_in_tiles(self, image, tiling, batch_size) for image, _ in samples]
+            results = dict(in_batches(self.preprocess, samples, batch_size, self.predict_batch))
+        return [results[row] for row in range(len(results))]
 
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield what `predict` takes as tensors that `preprocess` can place."""
@@ -388,6 +401,7 @@ def of_family(
     name: str,
     says: str,
     module: str | None = None,
+    without: Sequence[str] = (),
     **defaults: Any,
 ) -> Callable[Arguments, Model]:
     """Return the `builder` of one member of a family: signature, types and docstring are the family's, less the name.
@@ -397,12 +411,13 @@ def of_family(
         name: of the member, in the catalogue and for `build`.
         says: what the first line of the docstring says of it, such as the number of parameters.
         module: in which the member stands; None: that of the family.
+        without: arguments of the family that the member does not take; they keep their defaults.
         defaults: of the member, where they differ from the family's.
 
     Raises:
-        ValueError: if the family has no argument of such a default.
+        ValueError: if the family has no argument of such a default, or none to do without.
     """
-    return _member(functools.partial(build, name, **defaults), build, name, says, module)
+    return _member(functools.partial(build, name, **defaults), build, name, says, module, without)
 
 
 def with_defaults(
@@ -422,13 +437,24 @@ def with_defaults(
     return _member(functools.partial(build, **defaults), build, name, says, None)
 
 
-def _member(bound: Any, build: Callable[..., Any], name: str, says: str, module: str | None) -> Any:
+def _member(
+    bound: Any, build: Callable[..., Any], name: str, says: str, module: str | None, without: Sequence[str] = ()
+) -> Any:
     """Make a builder of its own of a family's, of which some arguments are settled."""
     _, _, explained = (build.__doc__ or "").partition("\n")
+    signature = inspect.signature(bound)
+    unknown = [argument for argument in without if f"    {argument}: " not in explained]
+    if unknown:
+        raise ValueError(
+            f"received {', '.join(unknown)} to do without, expected arguments that {build.__name__} explains"
+        )
+    lines = [line for line in explained.split("\n") if not line.lstrip().startswith(tuple(f"{a}: " for a in without))]
     bound.__name__ = bound.__qualname__ = name
     bound.__module__ = module or build.__module__
-    bound.__doc__ = f"Build {name}: {says}.\n{explained}"
-    left = {*inspect.signature(bound).parameters, "return"}  # what is left to say
+    bound.__doc__ = "\n".join([f"Build {name}: {says}.", *lines])
+    kept = [parameter for argument, parameter in signature.parameters.items() if argument not in without]
+    bound.__signature__ = signature.replace(parameters=kept)
+    left = {*bound.__signature__.parameters, "return"}  # what is left to say
     made: Any = builder(bound)
     made.__annotations__ = {key: kind for key, kind in build.__annotations__.items() if key in left}
     return made

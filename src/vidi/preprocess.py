@@ -7,7 +7,7 @@ outputs             `Placement`           from the canvas to the pixels of the o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
@@ -30,6 +30,7 @@ from vidi.keys import (
     resizing,
     row_of,
     shifting,
+    typed,
     with_moved_masks,
     without_lost_joints,
 )
@@ -362,3 +363,19 @@ def equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Any], Any]], batc
     for rows in groups.values():
         for start in range(0, len(rows), batch_size):
             yield rows[start : start + batch_size]
+
+
+def in_batches(
+    preprocess: Any, samples: Iterable[Sample], batch_size: int, run: Callable[[Any], Iterable[Any]]
+) -> Iterator[tuple[int, Any]]:
+    """Yield (row, result) of every sample, those of equal canvas one after the other.
+
+    Args:
+        preprocess: a `Prepares`.
+        samples: that it can place.
+        batch_size: the most samples in a batch.
+        run: from a batch to one result for each of its samples.
+    """
+    placed = [preprocess.place(image, typed(known, image.shape[-2:])) for image, known in samples]
+    for rows in equal_canvases(placed, batch_size):
+        yield from zip(rows, run(preprocess.collate([placed[row] for row in rows])), strict=True)

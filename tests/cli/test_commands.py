@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import PIL.Image
 import pytest
+import torch
 import typer
+from torch import Tensor
 
 import vidi as package
 from tests.cli.command import vidi
@@ -16,6 +18,8 @@ from tests.conftest import Run
 from vidi.catalog.table import CATALOG
 from vidi.cli.app import app
 from vidi.engine import runs
+from vidi.results.detections import Detections
+from vidi.tiled import Tiling
 from vidi.translation.generation import WordChoice
 
 COMMANDS = ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor", "data check", "data world")
@@ -122,6 +126,31 @@ def test_predict_prints_a_line_a_picture_and_draws_it(detector: Path) -> None:
     for photo in photos:
         with PIL.Image.open(detector / "predictions" / f"{photo.stem}.png") as drawn:
             assert drawn.width / drawn.height == pytest.approx(1.5, rel=0.02)
+
+
+def test_predict_in_tiles_writes_what_it_writes_of_pictures(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(model: Any, image: Tensor, tiling: Tiling, batch_size: int) -> Detections:
+        box = torch.tensor([[0.0, 0.0, tiling.tile, batch_size]])
+        return Detections(box, torch.tensor([tiling.overlap]), torch.tensor([0]), ("thing",))
+
+    monkeypatch.setattr("vidi.model.predict_in_tiles", cut)
+    write_picture(Path("large/a.jpg"), (90, 130))
+    words = ("--tile", "64", "--overlap", "0.75", "--save", "coco", "--out", "found", "--json")
+    (record,) = vidi("predict", detector, "large", *words).json()
+    assert record["objects"] == [{"name": "thing", "label": 0, "score": 0.75, "box": [0.0, 0.0, 64.0, 1.0]}]
+    saved = json.loads(Path("found/coco/predictions.json").read_text())
+    assert [row["bbox"] for row in saved["annotations"]] == [[0.0, 0.0, 64.0, 1.0]]
+    assert Path("found/a.png").is_file()
+
+
+def test_tiles_that_cannot_be_are_wrong_usage(detector: Path, classifier: Path) -> None:
+    photo = write_picture(Path("a.jpg"), (40, 60))
+    done = vidi("predict", classifier, photo, "--tile", "32")
+    assert done.code == 2
+    reason = "classification; what is put together from tiles is detection, pose, instance, semantic, windows"
+    assert done.err == f"vidi: --tile: {classifier} is a system for {reason}\n"
+    for words in (("--tile", "0"), ("--tile", "32", "--overlap", "1"), ("--tile", "32", "--overlap", "-0.1")):
+        assert vidi("predict", detector, photo, *words).code == 2
 
 
 def test_predict_saves_objects_as_a_data_set(detector: Path) -> None:

@@ -167,7 +167,7 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
     """A step against the gradient takes a quarter of what the slope promises, if it is short enough."""
     model = copied(name).train()
     if name.startswith(
-        ("fasterrcnn", "maskrcnn", "keypointrcnn")
+        ("fasterrcnn", "maskrcnn", "keypointrcnn", "panoptic_fpn")
     ):  # whose proposals follow from the weights: after a step, others would be drawn
         model.criterion = without_draws(model.criterion)
     images, targets = parts(samples(name, [(64, 64)] * 8))  # batch norms over fewer images are steeper still

@@ -175,22 +175,28 @@ LAYERS: dict[str, Layers] = {
         ["detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"],
         layers([USUAL], norm=[1e-5], dropout=[0.1], heads=8),  # Carion et al. 2020, appendix A.4
     ),
-    **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], layers([USUAL], group=[(32, 1e-5)])),
-    "maskformer_tiny": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
+    **same([name for name in NAMES if name.startswith("panoptic_fpn_")], layers([USUAL], group=[(32, 1e-5)])),
+    **same(["maskformer_tiny", "maskformer_tiny_semantic"], layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4)),
     "maskformer_resnet18": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=8),
     **same(
-        ["maskformer_resnet50", "maskformer_resnet101"],
+        ["maskformer_resnet50", "maskformer_resnet101", "maskformer_resnet50_semantic"],
         layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], dropout=[0.1], heads=8),
     ),
     # the authors' configurations of Swin: DROP_PATH_RATE 0.3
-    "maskformer_swin_t": layers(group=[(32, 1e-5)], norm=[1e-5], dropout=[0.1], drop_path=0.3, heads=8),
-    "mask2former_tiny": layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
     **same(
-        ["mask2former_resnet18", "mask2former_resnet50", "mask2former_resnet101"],
+        ["maskformer_swin_t", "maskformer_swin_t_semantic"],
+        layers(group=[(32, 1e-5)], norm=[1e-5], dropout=[0.1], drop_path=0.3, heads=8),
+    ),
+    **same(
+        ["mask2former_tiny", "mask2former_tiny_semantic", "mask2former_tiny_instance"],
+        layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=4),
+    ),
+    **same(
+        [name for name in NAMES if name.startswith("mask2former_resnet")],
         layers([USUAL], group=[(32, 1e-5)], norm=[1e-5], heads=8),
     ),
     **same(
-        [f"mask2former_swin_{size}" for size in "tsbl"],
+        [name for name in NAMES if name.startswith("mask2former_swin_")],
         layers(group=[(32, 1e-5)], norm=[1e-5], drop_path=0.3, heads=8),
     ),
     "gan": layers([USUAL], dropout=[0.3], slope=0.2),
@@ -205,6 +211,7 @@ LAYERS: dict[str, Layers] = {
     **same(["deeplabv3_resnet50", "deeplabv3_resnet101"], layers([USUAL], dropout=[0.5, 0.1])),
     "deeplabv3_curriculum_resnet50": layers([USUAL], dropout=[0.5]),
     **same([name for name in NAMES if name.startswith("deeplabv3plus_")], layers([USUAL], dropout=[0.5])),
+    "deeplabv3plus_efficientnet_lite0": layers([TENSORFLOW, USUAL], dropout=[0.5]),
 }
 
 
@@ -320,10 +327,16 @@ PICTURES: dict[str, Preprocess] = {
     "centernet_3d_resnet18": within(None, 1280),  # Kitti's pictures are 1242 wide
     "detr_tiny": within(64, 128, 1),
     **same(["detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"], within(800, 1333, 1)),
-    **same(["maskformer_tiny", "mask2former_tiny", "panoptic_fpn_tiny"], within(128, 256)),
+    **same([name for name in NAMES if name.startswith(("maskformer_tiny", "mask2former_tiny"))], within(128, 256)),
+    "panoptic_fpn_tiny": within(128, 256),
     "panoptic_fpn_resnet18": within(320, 512),
+    "panoptic_fpn_resnet50": within(800, 1333, antialias=False),
     **same([f"maskformer_{name}" for name in ("resnet18", "resnet50", "resnet101", "swin_t")], within(800, 1333)),
     **same([f"mask2former_resnet{depth}" for depth in (18, 50, 101)], within(800, 1333)),
+    **same(["mask2former_resnet50_instance", "mask2former_swin_t_instance"], within(800, 1333)),
+    # MIN_SIZE_TEST and MAX_SIZE_TEST of the authors' configurations of ADE20K
+    **same(["maskformer_resnet50_semantic", "maskformer_swin_t_semantic"], within(512, 2048)),
+    "mask2former_swin_t_semantic": within(512, 2048),
     **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
     "gan": pictures(exact=(28, 28), **HALF),
     **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
@@ -335,6 +348,7 @@ PICTURES: dict[str, Preprocess] = {
     "patch_segmenter": within(None, 256, 1),
     "patch_segmenter_tiny": within(None, 64, 1),
     **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
+    "deeplabv3plus_efficientnet_lite0": pictures(shorter=520, **LITE),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""
@@ -472,14 +486,20 @@ CRITERIA: dict[str, dict[str, Any]] = {
     # torchvision's training weighs the second head by a half; labels count all of VOC's classes
     **same([name for name in NAMES if CATALOG[name].task.name == "semantic"], {"auxiliary_weight": 0.5}),
     **same([name for name in NAMES if name.startswith("maskformer_")], MASKS),
-    "mask2former_tiny": {**MASKS_AT_POINTS, "points": 1024},
-    **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], {"stuff_weight": 0.5}),  # Kirillov et al. 2019, section 4
+    **same(
+        ["mask2former_tiny", "mask2former_tiny_semantic", "mask2former_tiny_instance"],
+        {**MASKS_AT_POINTS, "points": 1024},
+    ),
+    # Kirillov et al. 2019, section 4; SEM_SEG_HEAD.LOSS_WEIGHT of detectron2's Base-Panoptic-FPN
+    **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], {"stuff_weight": 0.5}),
+    "panoptic_fpn_resnet50": {**prefixed("things.detector", two_stages(512)), "things.loss": "sigmoid"}
+    | {"stuff_weight": 0.5, "things.aligned": True},
     "mask2former_resnet18": {**MASKS_AT_POINTS, "points": 4096},
     **same(
         [name for name in NAMES if name.startswith(("mask2former_resnet50", "mask2former_resnet101"))],
         {**MASKS_AT_POINTS, "points": 112 * 112},
     ),
-    **same([f"mask2former_swin_{size}" for size in "tsbl"], {**MASKS_AT_POINTS, "points": 112 * 112}),
+    **same([name for name in NAMES if name.startswith("mask2former_swin_")], {**MASKS_AT_POINTS, "points": 112 * 112}),
 }
 
 
@@ -513,7 +533,10 @@ DECODERS: dict[str, dict[str, Any]] = {
     **same(["centernet_3d_tiny", "centernet_3d_resnet18"], prefixed("objects", PEAKS)),
     **same([name for name in NAMES if name.startswith("detr_")], {"score_threshold": 0.0}),
     # detectron2's Panoptic FPN: 0.5, 0.5, 4096
-    "panoptic_fpn_resnet18": {"score_threshold": 0.5, "overlap_threshold": 0.5, "least_stuff": 4096},
+    **same(
+        ["panoptic_fpn_resnet18", "panoptic_fpn_resnet50"],
+        {"score_threshold": 0.5, "overlap_threshold": 0.5, "least_stuff": 4096},
+    ),
     "panoptic_fpn_tiny": {"score_threshold": 0.5, "overlap_threshold": 0.5, "least_stuff": 64},
     # OBJECT_MASK_THRESHOLD and OVERLAP_THRESHOLD of the authors' configurations; small ones are less sure
     **same(["maskformer_tiny", "maskformer_resnet18"], panoptic(0.5, only_inside=False)),
@@ -521,6 +544,11 @@ DECODERS: dict[str, dict[str, Any]] = {
     **same(["mask2former_tiny", "mask2former_resnet18"], panoptic(0.5, only_inside=True)),
     **same([f"mask2former_{name}" for name in ("resnet50", "resnet101")], panoptic(0.8, only_inside=True)),
     **same([f"mask2former_swin_{size}" for size in "tsbl"], panoptic(0.8, only_inside=True)),
+    # the authors' instance inference: the best TEST.DETECTIONS_PER_IMAGE pairs of query and class, none left out
+    **same(
+        [name for name in NAMES if name.startswith("mask2former_") and name.endswith("_instance")],
+        {"score_threshold": 0.0, "detections_per_image": 100},
+    ),
 }
 
 

@@ -141,6 +141,10 @@ def test_label_maps_are_counted_and_bad_ones_named(tmp_path):
     assert report.splits["train"].pixel_shares == {"sky": pytest.approx(2 / 3), "road": pytest.approx(1 / 3)}
     assert "pixels: sky 0.667, road 0.333" in str(report)
     assert ["unknown classes [9]" in str(fault) for fault in report.faults] == [True]
+    assert [(row.value, row.name, row.share, row.pictures) for row in report.splits["val"].values] == [
+        (value, name, 0.25, 1) for value, name in (("0", "sky"), ("1", "road"), ("2", "void"), ("9", "unknown"))
+    ]
+    assert "    0  sky   0.5000  1\n    1  road  0.2500  1\n    2  void  0.2500  1  ignored\n" in str(report)
 
 
 def test_the_real_cells(shared_data):

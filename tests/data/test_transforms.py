@@ -12,7 +12,7 @@ from vidi.data.loading import seeded_draws
 from vidi.data.transforms import Augmentation, FrugalColorJitter, Rescaled, cutmix, mixup
 from vidi.data.world.dataset import World
 from vidi.ops.boxes_3d import box_3d_corners, project_points
-from vidi.preprocess import Batch, Placement
+from vidi.preprocess import Batch, Placement, Preprocess
 
 
 def scene() -> tuple[Any, dict[str, Any]]:
@@ -246,3 +246,14 @@ def test_what_comes_in_from_outside_is_grey_in_bytes_and_in_numbers() -> None:
         assert_close(found[0] / 255, found[1], FLOAT32)
         seen += int((found[0] == 114).any())
     assert seen
+
+
+@pytest.mark.parametrize("after", [(23, 41), (57, 31), (96, 130)])
+def test_label_maps_of_odd_sizes_stay_on_their_picture(after: tuple[int, int]) -> None:
+    """A ramp whose class is its column: after resizing, each class is where the ramp says, to half a pixel."""
+    ramp = torch.arange(61.0).expand(3, 37, 61) / 255
+    target = {"semantic": tv_tensors.Mask(torch.arange(61, dtype=torch.uint8).expand(37, 61).clone())}
+    image, placed, _ = Preprocess(exact=after, antialias=False).place(ramp, target)
+    shown, classes = image[0] * 255, placed["semantic"].float()
+    assert classes.shape == shown.shape == after
+    assert (shown - classes).abs().max() <= 0.5 + 1e-4  # pixels of the original

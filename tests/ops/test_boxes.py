@@ -119,6 +119,12 @@ def test_iou_is_torchvisions_and_the_loops():
     assert ops.box_iou(a, b[:0]).shape == (40, 0)
 
 
+def test_the_share_of_a_box_that_lies_in_another():
+    a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [2, 2, 4, 4], [0, 0, 1, 1], [3, 3, 3, 5]])
+    b = torch.tensor([[5.0, 0, 25, 10], [2, 2, 4, 4], [0, 0, 10, 10], [1, 0, 2, 1], [0, 0, 9, 9]])
+    assert ops.paired_box_share(a, b).tolist() == pytest.approx([0.5, 0.04, 1, 0, 0])
+
+
 def test_batches_of_pairs_and_paired_forms_agree_with_the_pairwise_form():
     a, b = random_boxes(3, 7), random_boxes(3, 5, seed=1)
     for pairwise, paired in (

@@ -2,7 +2,7 @@
 
 import copy
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -15,6 +15,7 @@ from torchvision.models.segmentation import deeplabv3 as reference_deeplab
 from torchvision.models.segmentation import fcn as reference_fcn
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
+from vidi.backbones import mobilenet
 from vidi.backbones.resnet import Bottleneck, ResNet
 from vidi.model import Step
 from vidi.nn.normalization import norm_layer
@@ -22,12 +23,13 @@ from vidi.ops.label_maps import VOID
 from vidi.preprocess import Batch, Placement
 from vidi.segmentation import deeplab, deeplab_plus
 from vidi.segmentation.deeplab import PyramidHead, rates_at
-from vidi.segmentation.dilated import DILATED, DilatedSegmenter, PlainHead
+from vidi.segmentation.dilated import DILATED, DilatedSegmenter, OutputStride, PlainHead
 from vidi.segmentation.semantic import PixelCriterion
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
-from vidi.weights.tables.torchvision_resnet import TRUNK
-from vidi.weights.tables.torchvision_segmentation import DEEPLAB, FCN, unit
+from vidi.weights.tables import torchvision_mobilenet
+from vidi.weights.tables.smp_deeplab import LAYOUT
+from vidi.weights.tables.torchvision_segmentation import DEEPLAB, FCN
 
 K = 5
 SIZE = (65, 81)
@@ -139,48 +141,18 @@ def test_the_class_of_each_pixel_of_the_original(pair: SimpleNamespace) -> None:
 # v3+
 
 
-def smp_unit(old: str, new: str) -> dict[str, str | None]:
-    """A separable convolution, its norm and a ReLU."""
-    return {
-        f"{old}0.0.weight": f"{new}0.depthwise.weight",
-        f"{old}0.1.weight": f"{new}0.pointwise.weight",
-        f"{old}1.*": f"{new}1.*",
-    }
-
-
-PLUS = {
-    **{f"encoder.{old}": None if new is None else f"backbone.{new}" for old, new in TRUNK.items()},
-    **unit("decoder.aspp.0.convs.0.", "pyramid.point."),
-    **smp_unit("decoder.aspp.0.convs.1.", "pyramid.dilated.0."),
-    **smp_unit("decoder.aspp.0.convs.2.", "pyramid.dilated.1."),
-    **smp_unit("decoder.aspp.0.convs.3.", "pyramid.dilated.2."),
-    "decoder.aspp.0.convs.4.1.weight": "pyramid.whole.conv.weight",
-    "decoder.aspp.0.convs.4.2.*": "pyramid.whole.norm.*",
-    **unit("decoder.aspp.0.project.", "pyramid.project."),
-    "decoder.aspp.1.0.weight": "smooth.0.depthwise.weight",
-    "decoder.aspp.1.1.weight": "smooth.0.pointwise.weight",
-    "decoder.aspp.2.*": "smooth.1.*",
-    **unit("decoder.block1.", "fine."),
-    **smp_unit("decoder.block2.", "refine.0."),
-    "segmentation_head.0.*": "score.*",
-}
-
-
 @pytest.mark.system("5.1.5-DEEPLAB3P")
-def test_deeplab_v3_plus_is_segmentation_models_pytorchs() -> None:
-    """Its encoder dilates the first block of the last stage too: that one is set to ours."""
+@pytest.mark.parametrize("stride", [16, pytest.param(8, marks=pytest.mark.extended)])
+def test_deeplab_v3_plus_is_segmentation_models_pytorchs(stride: Literal[8, 16]) -> None:
     torch.default_generator.manual_seed(2)
     reference: Any = smp.DeepLabV3Plus(
-        "resnet18", encoder_weights=None, classes=K, decoder_atrous_rates=(6, 12, 18), decoder_aspp_dropout=0.0
+        "resnet18", encoder_weights=None, classes=K, encoder_output_stride=stride, decoder_aspp_dropout=0.0
     ).double()
-    for layer in (reference.encoder.layer4[0].conv1, reference.encoder.layer4[0].downsample[0]):
-        assert layer.stride == (1, 1)
-        layer.dilation, layer.padding = (1, 1), ((layer.kernel_size[0] - 1) // 2,) * 2
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     randomised(reference, images)
-    options: dict[str, Any] = {"separable": True, "smooth": True, "refinements": 1, "align_corners": True}
+    options: dict[str, Any] = {**LAYOUT.arguments, "stride": stride}
     ours: Any = deeplab_plus.deeplabv3plus_resnet18(categories=K, dropout=0.0, **options).double()
-    load_strictly(ours.network, renamed(reference.state_dict(), PLUS))
+    load_strictly(ours.network, renamed(reference.state_dict(), LAYOUT.names))
     for mode in (False, True):
         reference.train(mode).zero_grad()
         ours.train(mode).zero_grad()
@@ -189,7 +161,38 @@ def test_deeplab_v3_plus_is_segmentation_models_pytorchs() -> None:
     weights = torch.randn_like(expected)
     (expected * weights).sum().backward()
     (found * weights).sum().backward()
-    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, PLUS)
+    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, LAYOUT.names)
     assert_close(
         {n: p.grad for n, p in ours.network.named_parameters()}, wanted, GRADIENTS, size=largest(*wanted.values())
     )
+
+
+@pytest.mark.system("5.1.5-DEEPLAB3P", "5.1.5-DILSTAGE")
+@pytest.mark.parametrize("stride", [16, 8])
+def test_the_dilated_mobilenet_is_segmentation_models_pytorchs(stride: OutputStride) -> None:
+    """Its encoder dilates the first block of a stage as the rest of it: that one is set to ours, as TensorFlow's is."""
+    torch.default_generator.manual_seed(3)
+    encoder: Any = smp.DeepLabV3Plus("mobilenet_v2", encoder_weights=None, encoder_output_stride=stride).encoder
+    reference = encoder.features[:18].double()  # what follows is the classifier's
+    for first, dilation in {16: ((14, 1),), 8: ((7, 1), (14, 2))}[stride]:
+        depthwise = reference[first].conv[1][0]
+        assert depthwise.stride == (1, 1)
+        depthwise.dilation = depthwise.padding = (dilation, dilation)
+    ours: Any = mobilenet.trunk(coarsest=stride).double()
+    images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
+    randomised(reference, images)
+    names = {
+        old.removeprefix("features."): new.removeprefix("backbone.")
+        for old, new in torchvision_mobilenet.NAMES.items()
+        if new.startswith("backbone.")
+    }
+    load_strictly(ours, renamed(reference.state_dict(), names))
+    expected, maps = reference.train()(images), ours.train()(images)
+    assert_close(maps[-1], expected, OUTPUTS)
+    assert maps[-1].shape[2:] == (64 // stride, 96 // stride)
+    assert [64 // found.shape[2] for found in maps] == list(ours.strides)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    (maps[-1] * weights).sum().backward()
+    wanted = renamed({name: p.grad for name, p in reference.named_parameters()}, names)
+    assert_close({n: p.grad for n, p in ours.named_parameters()}, wanted, GRADIENTS, size=largest(*wanted.values()))

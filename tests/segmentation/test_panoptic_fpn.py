@@ -18,6 +18,7 @@ from vidi.segmentation.panoptic_fpn import (
     PanopticOutputs,
     StuffBranch,
     merge_things_over_stuff,
+    panoptic_fpn_resnet50,
     panoptic_fpn_tiny,
 )
 
@@ -61,6 +62,33 @@ def test_the_papers_branch_has_128_channels() -> None:
     assert {module.out_channels for module in convolutions} == {128}
     assert len(convolutions) == 7
     assert branch.predict.out_channels == 54
+
+
+@pytest.mark.system("5.3.1-PANFPN", "5.3.1-MERGE")
+def test_the_published_form_has_the_numbers_of_detectron2() -> None:
+    """Configuration COCO-PanopticSegmentation/panoptic_fpn_R_50, and the defaults that it leaves as they are."""
+    with torch.device("meta"):
+        model: Any = panoptic_fpn_resnet50()
+    network, criterion, decode = model.network, model.criterion, model.decode
+    # SEM_SEG_HEAD: CONVS_DIM 128 on p2 .. p5, NUM_CLASSES 54, norm GN, without biases but those of the last layer
+    convolutions = 4 * 256 * 128 * 9 + 3 * 128 * 128 * 9
+    assert sum(p.numel() for p in network.stuff.parameters()) == convolutions + 7 * 2 * 128 + 54 * 128 + 54
+    # FPN 256 channels; ROI_BOX_HEAD: two layers of 1024; ROI_MASK_HEAD: four convolutions of 256; 80 classes
+    things = network.things
+    assert things.pyramid.channels == 256
+    assert [layer.out_features for layer in things.region_head.modules() if isinstance(layer, nn.Linear)] == (
+        [1024, 1024, 81, 320]
+    )
+    assert [m.out_channels for m in things.mask_head.modules() if isinstance(m, nn.Conv2d)] == [256] * 4 + [80]
+    assert criterion.stuff_weight == 0.5  # SEM_SEG_HEAD.LOSS_WEIGHT
+    # PANOPTIC_FPN.COMBINE: INSTANCES_CONFIDENCE_THRESH, OVERLAP_THRESH, STUFF_AREA_LIMIT
+    assert (decode.score_threshold, decode.overlap_threshold, decode.least_stuff) == (0.5, 0.5, 4096)
+    # ROI_HEADS.SCORE_THRESH_TEST, NMS_THRESH_TEST; TEST.DETECTIONS_PER_IMAGE
+    select = things.select
+    assert (select.score_threshold, select.nms_threshold, select.detections_per_image) == (0.05, 0.5, 100)
+    # RPN.PRE_NMS_TOPK_TEST and POST_NMS_TOPK_TEST
+    assert (things.selection.before, things.selection.after) == (1000, 1000)
+    assert (model.preprocess.shorter, model.preprocess.longest) == (800, 1333)  # INPUT.MIN_SIZE_TEST, MAX_SIZE_TEST
 
 
 def test_maps_that_do_not_halve_are_refused() -> None:

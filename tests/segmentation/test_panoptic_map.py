@@ -120,3 +120,14 @@ def test_a_truth_of_the_world_is_a_result() -> None:
         assert torch.equal(classes[found.ids.long()], target["semantic"].as_subclass(torch.Tensor))
         drawn = [type(one).__name__ for one in truths(target, world.categories, world.semantic_categories)]
         assert drawn == ["PanopticMap", "SemanticMap"]
+
+
+def test_segments_below_a_threshold_have_fallen() -> None:
+    ids = torch.tensor([[1, 2]], dtype=torch.int32)
+    segments = Segment(1, 0, 0.9, True), Segment(2, 1, 0.6, False)
+    found = PanopticMap(ids, segments, ("a", "b"), {"without an object": 3, "below the score": 1})
+    assert found.above(0.5) is found
+    assert found.above(0.7).fallen == {"without an object": 3, "below the score": 2}
+    assert str(found.above(0.95)) == "no segments (3 without an object, 3 below the score)"
+    assert str(PanopticMap(ids, segments, ("a", "b")).above(0.95)) == "no segments (2 below the score)"
+    assert found.fallen["below the score"] == 1

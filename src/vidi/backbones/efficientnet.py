@@ -102,6 +102,7 @@ def trunk(
     width: float | int = 1.0,
     tensorflow: bool = False,
     drop: float | int = STOCHASTIC_DEPTH,
+    coarsest: int = 32,
 ) -> InvertedResidualTrunk:
     """Return a network of the family without its head, for other systems to build on.
 
@@ -112,14 +113,17 @@ def trunk(
         tensorflow: pad and normalise as the authors' code does, which weights converted from it need.
         drop: probability with which stochastic depth leaves out the last branch of an image in training; earlier ones
             linearly less.
+        coarsest: the largest stride of a map; stages that would go below it dilate.
 
     Raises:
         ValueError: for an unknown name or stem, or a width that is not positive.
     """
-    return trunk_of(_variant(name, width), stem=stem, tensorflow=tensorflow, drop=drop)
+    return trunk_of(_variant(name, width), stem=stem, tensorflow=tensorflow, drop=drop, coarsest=coarsest)
 
 
-def trunk_of(variant: Variant, *, stem: Stem, tensorflow: bool, drop: float | int) -> InvertedResidualTrunk:
+def trunk_of(
+    variant: Variant, *, stem: Stem, tensorflow: bool, drop: float | int, coarsest: int = 32
+) -> InvertedResidualTrunk:
     """Return the network of a variant without its head; see `trunk`."""
     return InvertedResidualTrunk(
         STEM_WIDTH if variant.lite else round_channels(STEM_WIDTH * variant.width),
@@ -127,6 +131,7 @@ def trunk_of(variant: Variant, *, stem: Stem, tensorflow: bool, drop: float | in
         norm=_norm(variant, tensorflow),
         activation=_activation(variant),
         stem=stem,
+        coarsest=coarsest,
         se_ratio=None if variant.lite else SE_RATIO,
         drop=drop,
         conv=SamePaddedConv2d if tensorflow else nn.Conv2d,

@@ -41,6 +41,7 @@ class InvertedResidual(nn.Module):
         norm: NormLayer,
         kernel: int = 3,
         stride: int = 1,
+        dilation: int = 1,  # of the depth-wise convolution
         squeezed: int | None = None,  # channels inside squeeze-and-excitation; None: without
         drop: float | int = 0.0,  # probability of leaving out the branch of an image in training
         activation: Activation = nn.ReLU6,
@@ -52,7 +53,7 @@ class InvertedResidual(nn.Module):
             nn.Identity() if inner == in_channels else ConvNorm(in_channels, inner, norm=norm, activation=activation)
         )
         self.depthwise = ConvNorm(
-            inner, inner, kernel, stride, norm=norm, activation=activation, groups=inner, conv=conv
+            inner, inner, kernel, stride, norm=norm, activation=activation, groups=inner, dilation=dilation, conv=conv
         )
         self.se = nn.Identity() if squeezed is None else SqueezeExcitation(inner, squeezed, activation)
         self.project = ConvNorm(inner, channels, norm=norm, activation=nn.Identity)
@@ -77,7 +78,8 @@ class Stage(NamedTuple):
 class InvertedResidualTrunk(Backbone):
     """Stem and stages: images to the last map of each resolution, finest first, without those at half resolution.
 
-    With the small stem, the stem and the first stage that has a stride keep the resolution: strides 1, 2, 4, 8.
+    With the small stem, the stem and the first stage that has a stride keep the resolution: strides 1, 2, 4, 8. Stages
+    that would go below the coarsest resolution keep it; the blocks behind their first one dilate instead.
 
     Raises:
         ValueError: for another stem.
@@ -91,6 +93,7 @@ class InvertedResidualTrunk(Backbone):
         norm: NormLayer,
         activation: Activation,
         stem: Stem = "imagenet",
+        coarsest: int = 32,  # the largest stride of a map
         se_ratio: float | int | None = None,  # squeezed channels per channel of a block's input
         drop: float | int = 0.0,  # grows from 0 at the first block to this behind the last (Huang et al. 2016, eq. 4)
         conv: Callable[..., nn.Conv2d] = nn.Conv2d,  # of the stem and the depth-wise convolutions
@@ -100,9 +103,12 @@ class InvertedResidualTrunk(Backbone):
         self.stem = ConvNorm(3, stem_width, 3, strides[0], norm=norm, activation=activation, conv=conv)
         total, index, in_channels = sum(stage.repeats for stage in stages), 0, stem_width
         built: list[nn.Sequential] = []
+        reached, dilation = [strides[0]], 1
         for stage, first_stride in zip(stages, strides[1:], strict=True):
             blocks: list[nn.Module] = []
-            for stride in (first_stride, *[1] * (stage.repeats - 1)):
+            dilates = reached[-1] * first_stride > coarsest
+            reached.append(reached[-1] * (1 if dilates else first_stride))
+            for stride in (1 if dilates else first_stride, *[1] * (stage.repeats - 1)):
                 squeezed = None if se_ratio is None else max(1, int(in_channels * se_ratio))
                 blocks.append(
                     InvertedResidual(
@@ -112,6 +118,7 @@ class InvertedResidualTrunk(Backbone):
                         norm=norm,
                         kernel=stage.kernel,
                         stride=stride,
+                        dilation=dilation,
                         squeezed=squeezed,
                         drop=drop * index / total,
                         activation=activation,
@@ -120,11 +127,13 @@ class InvertedResidualTrunk(Backbone):
                 )
                 in_channels = stage.channels
                 index += 1
+                if dilates and len(blocks) == 1:
+                    dilation *= first_stride
             built.append(nn.Sequential(*blocks))
         self.stages = nn.ModuleList(built)
         self.ends = _last_of_each_resolution(stages)
         self.channels = tuple(stages[end].channels for end in self.ends)
-        self.strides = tuple(math.prod(strides[: end + 2]) for end in self.ends)
+        self.strides = tuple(reached[end + 1] for end in self.ends)
         initialise(self)
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:

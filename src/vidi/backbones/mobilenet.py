@@ -39,18 +39,21 @@ STAGES = (  # t, c, n, s
 NORM = norm_layer("batch", eps=1e-5, momentum=0.1)
 
 
-def trunk(*, stem: Stem = "imagenet", width: float | int = 1.0) -> InvertedResidualTrunk:
+def trunk(*, stem: Stem = "imagenet", width: float | int = 1.0, coarsest: int = 32) -> InvertedResidualTrunk:
     """Return MobileNetV2 without its head, for other systems to build on.
 
     Args:
         stem: "imagenet", or "small" for images of 28 to 64 pixels (strides 1, 2, 4, 8).
         width: multiplies all channels, which are then rounded to multiples of 8.
+        coarsest: the largest stride of a map; stages that would go below it dilate.
 
     Raises:
         ValueError: for another stem, or a width that is not positive.
     """
     stages = [stage._replace(channels=round_channels(stage.channels * width)) for stage in STAGES]
-    return InvertedResidualTrunk(round_channels(STEM_WIDTH * width), stages, norm=NORM, activation=nn.ReLU6, stem=stem)
+    return InvertedResidualTrunk(
+        round_channels(STEM_WIDTH * width), stages, norm=NORM, activation=nn.ReLU6, stem=stem, coarsest=coarsest
+    )
 
 
 def wide_head(channels: int, outputs: int, *, width: float | int, dropout: float | int) -> GlobalAverageHead:

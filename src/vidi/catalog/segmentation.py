@@ -16,6 +16,7 @@ from vidi.catalog.papers import (
 )
 from vidi.catalog.tiny import (
     HANDS,
+    NARROW_SWIN,
     SMALL_DEEPLAB,
     SMALL_DILATED,
     SMALL_FCN,
@@ -25,6 +26,9 @@ from vidi.catalog.tiny import (
     SMALL_MASK2FORMER,
     SMALL_MASKFORMER,
     SMALL_MASKS,
+    SMALL_MASKS_AT_POINTS,
+    SMALL_MASKS_OF_CLASSES,
+    SMALL_MASKS_OF_THINGS,
     SMALL_PANOPTIC_FPN,
     SMALL_PATCHES,
     SMALL_UNET,
@@ -33,6 +37,7 @@ from vidi.engine.recipe import Recipe
 from vidi.recipes.body_parts import BODIES_TINY
 from vidi.recipes.detection import TINY
 from vidi.recipes.segmentation import COARSE_PHASE, FINE_PHASE, MASKS_TINY, SEMANTIC_FROM_SCRATCH, SEMANTIC_TINY
+from vidi.recipes.segmentation import PANOPTIC as MASKS
 from vidi.segmentation.body_parts.classifier import body_parts, body_parts_tiny
 from vidi.segmentation.deeplab import (
     deeplabv2_resnet101,
@@ -41,7 +46,13 @@ from vidi.segmentation.deeplab import (
     deeplabv3_resnet50,
     deeplabv3_resnet101,
 )
-from vidi.segmentation.deeplab_plus import deeplabv3plus_resnet18, deeplabv3plus_resnet50, deeplabv3plus_resnet101
+from vidi.segmentation.deeplab_plus import (
+    deeplabv3plus_efficientnet_lite0,
+    deeplabv3plus_mobilenet_v2,
+    deeplabv3plus_resnet18,
+    deeplabv3plus_resnet50,
+    deeplabv3plus_resnet101,
+)
 from vidi.segmentation.dilated import fcn_resnet50, fcn_resnet101
 from vidi.segmentation.fcn import (
     fcn8_coarse_to_fine_tiny,
@@ -59,12 +70,17 @@ from vidi.segmentation.keypoint_rcnn import keypointrcnn_resnet18_fpn, keypointr
 from vidi.segmentation.mask2former import (
     mask2former_resnet18,
     mask2former_resnet50,
+    mask2former_resnet50_instance,
     mask2former_resnet101,
     mask2former_swin_b,
     mask2former_swin_l,
     mask2former_swin_s,
     mask2former_swin_t,
+    mask2former_swin_t_instance,
+    mask2former_swin_t_semantic,
     mask2former_tiny,
+    mask2former_tiny_instance,
+    mask2former_tiny_semantic,
 )
 from vidi.segmentation.mask_rcnn import (
     maskrcnn_efficientnet_lite0_fpn,
@@ -75,11 +91,14 @@ from vidi.segmentation.mask_rcnn import (
 from vidi.segmentation.maskformer import (
     maskformer_resnet18,
     maskformer_resnet50,
+    maskformer_resnet50_semantic,
     maskformer_resnet101,
     maskformer_swin_t,
+    maskformer_swin_t_semantic,
     maskformer_tiny,
+    maskformer_tiny_semantic,
 )
-from vidi.segmentation.panoptic_fpn import panoptic_fpn_resnet18, panoptic_fpn_tiny
+from vidi.segmentation.panoptic_fpn import panoptic_fpn_resnet18, panoptic_fpn_resnet50, panoptic_fpn_tiny
 from vidi.segmentation.patch_segmenter import patch_segmenter, patch_segmenter_tiny
 from vidi.segmentation.unet import unet, unet_same, unet_small, unet_tiny
 from vidi.tasks.body_parts import BODY_PARTS
@@ -136,6 +155,22 @@ SEGMENTATION: dict[str, Entry] = {
     "deeplabv3plus_resnet101": Entry(
         deeplabv3plus_resnet101, SEMANTIC, "5.1.5", DEEPLAB3_PLUS, "segmentation-models-pytorch", SMALL_DEEPLAB
     ),
+    "deeplabv3plus_mobilenet_v2": Entry(
+        deeplabv3plus_mobilenet_v2,
+        SEMANTIC,
+        "5.1.5",
+        DEEPLAB3_PLUS,
+        "segmentation-models-pytorch",
+        {**SMALL_DEEPLAB, "width": 0.25},
+    ),
+    "deeplabv3plus_efficientnet_lite0": Entry(
+        deeplabv3plus_efficientnet_lite0,
+        SEMANTIC,
+        "5.1.5",
+        DEEPLAB3_PLUS,
+        "segmentation-models-pytorch",
+        {**SMALL_DEEPLAB, "width": 0.25},
+    ),
     "maskrcnn_tiny": Entry(maskrcnn_tiny, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS, recipe=TINY),
     "maskrcnn_resnet18_fpn": Entry(maskrcnn_resnet18_fpn, INSTANCE, "5.2.1", MASK_RCNN, "torchvision", SMALL_MASKS),
     "maskrcnn_efficientnet_lite0_fpn": Entry(
@@ -153,6 +188,7 @@ SEGMENTATION: dict[str, Entry] = {
     ),
     "panoptic_fpn_tiny": Entry(panoptic_fpn_tiny, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN, recipe=TINY),
     "panoptic_fpn_resnet18": Entry(panoptic_fpn_resnet18, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN),
+    "panoptic_fpn_resnet50": Entry(panoptic_fpn_resnet50, PANOPTIC, "5.3.1", PANOPTIC_FPN, "", SMALL_PANOPTIC_FPN),
     "maskformer_tiny": Entry(
         maskformer_tiny, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER, recipe=MASKS_TINY
     ),
@@ -161,7 +197,36 @@ SEGMENTATION: dict[str, Entry] = {
     "maskformer_resnet101": Entry(
         maskformer_resnet101, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER
     ),
-    "maskformer_swin_t": Entry(maskformer_swin_t, PANOPTIC, "5.3.2", MASKFORMER, "transformers", SMALL_MASKFORMER),
+    "maskformer_swin_t": Entry(
+        maskformer_swin_t, PANOPTIC, "5.3.2", MASKFORMER, "transformers", {**SMALL_MASKFORMER, **NARROW_SWIN}
+    ),
+    "maskformer_tiny_semantic": Entry(
+        maskformer_tiny_semantic,
+        SEMANTIC,
+        "5.3.2",
+        MASKFORMER,
+        "transformers",
+        SMALL_MASKS_OF_CLASSES,
+        recipe=MASKS_TINY,
+    ),
+    "maskformer_resnet50_semantic": Entry(
+        maskformer_resnet50_semantic,
+        SEMANTIC,
+        "5.3.2",
+        MASKFORMER,
+        "transformers",
+        SMALL_MASKS_OF_CLASSES,
+        recipe=MASKS,
+    ),
+    "maskformer_swin_t_semantic": Entry(
+        maskformer_swin_t_semantic,
+        SEMANTIC,
+        "5.3.2",
+        MASKFORMER,
+        "transformers",
+        {**SMALL_MASKS_OF_CLASSES, **NARROW_SWIN},
+        recipe=MASKS,
+    ),
     "mask2former_tiny": Entry(
         mask2former_tiny, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER, recipe=MASKS_TINY
     ),
@@ -174,8 +239,61 @@ SEGMENTATION: dict[str, Entry] = {
     "mask2former_resnet101": Entry(
         mask2former_resnet101, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER
     ),
-    "mask2former_swin_t": Entry(mask2former_swin_t, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
-    "mask2former_swin_s": Entry(mask2former_swin_s, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
-    "mask2former_swin_b": Entry(mask2former_swin_b, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
-    "mask2former_swin_l": Entry(mask2former_swin_l, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", SMALL_MASK2FORMER),
+    "mask2former_swin_t": Entry(
+        mask2former_swin_t, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", {**SMALL_MASK2FORMER, **NARROW_SWIN}
+    ),
+    "mask2former_swin_s": Entry(
+        mask2former_swin_s, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", {**SMALL_MASK2FORMER, **NARROW_SWIN}
+    ),
+    "mask2former_swin_b": Entry(
+        mask2former_swin_b, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", {**SMALL_MASK2FORMER, **NARROW_SWIN}
+    ),
+    "mask2former_swin_l": Entry(
+        mask2former_swin_l, PANOPTIC, "5.3.3", MASK2FORMER, "transformers", {**SMALL_MASK2FORMER, **NARROW_SWIN}
+    ),
+    "mask2former_tiny_semantic": Entry(
+        mask2former_tiny_semantic,
+        SEMANTIC,
+        "5.3.3",
+        MASK2FORMER,
+        "transformers",
+        SMALL_MASKS_AT_POINTS,
+        recipe=MASKS_TINY,
+    ),
+    "mask2former_swin_t_semantic": Entry(
+        mask2former_swin_t_semantic,
+        SEMANTIC,
+        "5.3.3",
+        MASK2FORMER,
+        "transformers",
+        {**SMALL_MASKS_AT_POINTS, **NARROW_SWIN},
+        recipe=MASKS,
+    ),
+    "mask2former_tiny_instance": Entry(
+        mask2former_tiny_instance,
+        INSTANCE,
+        "5.3.3",
+        MASK2FORMER,
+        "transformers",
+        SMALL_MASKS_OF_THINGS,
+        recipe=MASKS_TINY,
+    ),
+    "mask2former_resnet50_instance": Entry(
+        mask2former_resnet50_instance,
+        INSTANCE,
+        "5.3.3",
+        MASK2FORMER,
+        "transformers",
+        SMALL_MASKS_OF_THINGS,
+        recipe=MASKS,
+    ),
+    "mask2former_swin_t_instance": Entry(
+        mask2former_swin_t_instance,
+        INSTANCE,
+        "5.3.3",
+        MASK2FORMER,
+        "transformers",
+        {**SMALL_MASKS_OF_THINGS, **NARROW_SWIN},
+        recipe=MASKS,
+    ),
 }

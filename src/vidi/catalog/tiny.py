@@ -85,17 +85,21 @@ SMALL_PANOPTIC_FPN = {
     "sampled": 32,
     "detections_per_image": 20,
 }
-SMALL_MASKFORMER = {
+SMALL_MASKS_OF_CLASSES = {
     "categories": 7,
-    "things": 5,
     "size": (64, 64),
     "queries": 8,
+    "backbone_width": 16,
     "width": 32,
     "hidden": 16,
     "layers": 2,
     "dropout": 0.0,
 }
-SMALL_MASK2FORMER = {**SMALL_MASKFORMER, "pixel_layers": 1, "pixel_hidden": 16, "points": 128}
+SMALL_MASKS_AT_POINTS = {**SMALL_MASKS_OF_CLASSES, "pixel_layers": 1, "pixel_hidden": 16, "points": 128}
+SMALL_MASKS_OF_THINGS = {**SMALL_MASKS_AT_POINTS, "categories": 3}
+SMALL_MASKFORMER = {**SMALL_MASKS_OF_CLASSES, "things": 5}
+SMALL_MASK2FORMER = {**SMALL_MASKS_AT_POINTS, "things": 5}
+NARROW_SWIN = {"backbone_width": 48}  # a multiple of the heads of all sizes
 SMALL_SENTENCES = {"width": 16, "heads": 2, "hidden": 16, "layers": 1, "dropout": 0.0}
 SMALL_RECURRENT = {"width": 16, "hidden": 16}
 SMALL_PATCHES = {"categories": 3, "width": 4, "stages": 2, "hidden": 8, "longest": 40}

@@ -220,6 +220,13 @@ def evaluate(
 # Using a model
 
 
+def below_one(value: float) -> float:
+    """Refuse 1: tiles that are shown again as a whole never come to an end."""
+    if not value < 1:
+        raise typer.BadParameter(f"{value} is not below 1.")
+    return value
+
+
 @app.command()
 @tells
 def predict(
@@ -243,6 +250,19 @@ def predict(
         ),
     ] = None,
     download: Download = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(
+            help="Cut large pictures into squares of so many pixels, which the model sees as pictures, and put "
+            "together what is found in them: the classes of pixels, or boxes, masks and joints.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    overlap: Annotated[
+        float,
+        typer.Option(help="The share of a tile that the next one shows again.", min=0, max=1, callback=below_one),
+    ] = 0.25,
     draw: Annotated[bool, typer.Option(help="Draw the results on the pictures.")] = True,
     save: Annotated[
         Literal["coco"] | None,
@@ -269,6 +289,8 @@ def predict(
 
     [dim]vidi predict resnet50 --weights torchvision/imagenet1k_v2 --download photos/cat.jpg[/dim]
 
+    [dim]vidi predict runs/cells slides/ --tile 1024 --overlap 0.25[/dim]
+
     [dim]vidi predict runs/stereo left.png right.png --focal-px 721 --baseline 0.54[/dim]
 
     [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
@@ -278,17 +300,20 @@ def predict(
     from vidi.data.readers.stereo_folders import pair_paths
     from vidi.data.saving import Saver
     from vidi.recorded import task_of
+    from vidi.tasks.table import TASKS
 
-    run = Run(Path(name))
-    asks = task_of(name).asks
-    if asks == "sentences":  # a wrong folder is told before the pictures are
+    run, task = Run(Path(name)), task_of(name)
+    if tile is not None and not task.tiles:
+        kinds = ", ".join(other for other in TASKS if TASKS[other].tiles)
+        fail(USAGE, f"--tile: {name} is a system for {task.name}; what is put together from tiles is {kinds}")
+    if task.asks == "sentences":  # a wrong folder is told before the pictures are
         words = list(map(str, photos))
         options = [word for word in words if re.fullmatch(r"\w+=\S*", word)]
         sentences = [word for word in words if word not in options]
         predict_sentences(api.load_or_create(name, weights=weights), sentences, options, as_json=as_json)
         return
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
-    rights = pair_paths(photos) if asks == "pairs" else {}
+    rights = pair_paths(photos) if task.asks == "pairs" else {}
     paths = without_drawn([*rights] if rights else image_paths(photos), photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
     records, broken, saver = [], [], Saver(folder / save) if save else None
@@ -296,7 +321,7 @@ def predict(
     sources = [(path, rights[path]) if rights else path for path in paths]
     options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
     known = {key: value for key, value in options.items() if value is not None}
-    found = api.predict_files(model, sources, known=known)
+    found = api.predict_files(model, sources, known=known, tile=tile, overlap=overlap)
     for path, target, (_, image, result) in zip(paths, targets, found, strict=True):
         if isinstance(result, Exception):
             broken.append(path)

@@ -20,13 +20,24 @@ from vidi.data.box_rules import BoxCounts
 from vidi.data.checking_views import camera_remarks, motion_line, motion_of, motion_remarks
 from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, listing
-from vidi.data.readers.image_set import ImageSet, Target
+from vidi.data.readers.image_set import ImageSet, StoredValue, Target
 from vidi.data.recognise import Recognition, recognise
 from vidi.keys import resizing
 
 SMALL, LARGE = 32.0**2, 96.0**2  # px: COCO's limits between small, medium and large things
 
 Progress = Callable[[str, int, int], None]  # split, images done, images in all
+
+
+@dataclass(frozen=True)
+class ValueRow:
+    """A value that the files of label maps hold."""
+
+    value: str
+    name: str
+    is_void: bool
+    share: float  # of all pixels
+    pictures: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class SplitReport:
     width: tuple[int, int, int] | None
     classes: dict[str, int]  # images or boxes of each class
     pixel_shares: dict[str, float]  # of the pixels that are not ignored
+    values: tuple[ValueRow, ...]  # what the files of label maps hold, before it becomes classes
     boxes: dict[str, int | float]  # statistics of the boxes; empty without
     masks: dict[str, int]  # how many there are, and how many of them have no pixel; empty without
     motion: dict[str, Any] = field(default_factory=dict)  # of videos, see `vidi.data.checking_views.motion_of`
@@ -134,6 +146,8 @@ class _Counts:
     sizes: list[tuple[int, int]] = field(default_factory=list)
     classes: Counter[int] = field(default_factory=Counter)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, dtype=np.int64))
+    values: Counter[StoredValue] = field(default_factory=Counter)  # pixels
+    pictures: Counter[StoredValue] = field(default_factory=Counter)
     areas: list[np.ndarray] = field(default_factory=list)
     boxes: BoxCounts = field(default_factory=BoxCounts)
     crowd: int = 0
@@ -166,6 +180,9 @@ def _check_split(
     counts = _Counts()
     for index in range(len(dataset)):
         try:
+            stored = dataset.stored_values(index)
+            counts.values.update(stored)
+            counts.pictures.update(stored.keys())
             image, target = dataset[index]
         except (ValueError, OSError) as error:
             findings.faults.append(Fault.of(dataset.name(index), error))
@@ -222,6 +239,10 @@ def _summary(images: int, dataset: ImageSet, counts: _Counts) -> SplitReport:
         pixel_shares={
             name: float(share) / total for name, share in zip(dataset.semantic_categories, shares, strict=True) if total
         },
+        values=tuple(
+            ValueRow(stored.value, stored.name, stored.is_void, pixels / counts.values.total(), counts.pictures[stored])
+            for stored, pixels in sorted(counts.values.items())
+        ),
         boxes=_box_statistics(counts),
         masks={"count": counts.masks, "without_a_pixel": counts.empty} if "masks" in dataset.kinds else {},
     )
@@ -269,6 +290,13 @@ def _split_lines(split: SplitReport) -> list[str]:
         lines.append(f"  motion: {motion_line(split.motion)}")
     if split.classes:
         lines.append("  classes: " + ", ".join(f"{name} {count}" for name, count in split.classes.items()))
+    if split.values:
+        lines.append("  values of the label maps: value, name, share of all pixels, pictures")
+        wide, long = (max(len(getattr(row, key)) for row in split.values) for key in ("value", "name"))
+        lines += [
+            f"    {row.value:>{wide}}  {row.name:<{long}}  {row.share:.4f}  {row.pictures}{'  ignored' * row.is_void}"
+            for row in split.values
+        ]
     if split.pixel_shares:
         lines.append("  pixels: " + ", ".join(f"{name} {share:.3f}" for name, share in split.pixel_shares.items()))
     return lines

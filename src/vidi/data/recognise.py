@@ -6,7 +6,7 @@ reason is kept, to be printed: a data set that is silently taken for another one
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from vidi.data.readers import (
     class_folders,
     coco_json,
     coco_panoptic,
-    label_pairs,
+    label_layout,
     npz,
     sequences,
     stereo_folders,
@@ -33,20 +33,25 @@ class Reader(NamedTuple):
 
     find_layout: Callable[[Path], Layout | None]
     needs: str
+    gives: frozenset[str]  # keys that targets may have
 
 
+VIEWS = frozenset(
+    {"right", "disparity", "disparity_valid", "depth", "depth_valid", "neighbours", "poses", "intrinsics"}
+)
+BOXES = frozenset({"boxes", "labels", "crowd", "areas"})
 READERS: dict[str, Reader] = {
-    "npz": Reader(npz.find_layout, npz.NEEDS),
-    "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS),
-    "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS),
-    "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS),
-    "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS),
-    "kitti_odometry": Reader(sequences.find_odometry, sequences.NEEDS_ODOMETRY),
-    "kitti_raw": Reader(sequences.find_raw, sequences.NEEDS_RAW),
-    "stereo_folders": Reader(stereo_folders.find_layout, stereo_folders.NEEDS),
-    "sequences": Reader(sequences.find_layout, sequences.NEEDS),
-    "label_pairs": Reader(label_pairs.find_layout, label_pairs.NEEDS),
-    "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS),
+    "npz": Reader(npz.find_layout, npz.NEEDS, frozenset({"label"})),
+    "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS, BOXES | {"panoptic", "semantic"}),
+    "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS, BOXES | {"masks", "keypoints", "visibility"}),
+    "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS, BOXES),
+    "yolo_txt": Reader(yolo_layout.find_layout, yolo_layout.NEEDS, BOXES),
+    "kitti_odometry": Reader(sequences.find_odometry, sequences.NEEDS_ODOMETRY, VIEWS),
+    "kitti_raw": Reader(sequences.find_raw, sequences.NEEDS_RAW, VIEWS),
+    "stereo_folders": Reader(stereo_folders.find_layout, stereo_folders.NEEDS, VIEWS),
+    "sequences": Reader(sequences.find_layout, sequences.NEEDS, VIEWS),
+    "label_pairs": Reader(label_layout.find_layout, label_layout.NEEDS, frozenset({"semantic"})),
+    "class_folders": Reader(class_folders.find_layout, class_folders.NEEDS, frozenset({"label"})),
 }
 
 
@@ -75,8 +80,11 @@ class Recognition:
         return dataset
 
 
-def recognise(path: str | os.PathLike[str], *, format: str | None = None) -> Recognition:
+def recognise(path: str | os.PathLike[str], *, format: str | None = None, needs: Collection[str] = ()) -> Recognition:
     """Tell by its content which data set lies at a path; `format` (a key of READERS) asks that reader alone.
+
+    Of a set with annotations of several kinds (VOC has boxes and label maps) those are read that may give the keys
+    which a task needs, and the first where none may.
 
     Raises FileNotFoundError for a path that does not exist, and ValueError that lists what was seen and what each
     format needs.
@@ -87,23 +95,38 @@ def recognise(path: str | os.PathLike[str], *, format: str | None = None) -> Rec
     if format is not None and format not in READERS:
         raise ValueError(f"unknown format {format!r}; choose from {', '.join(READERS)}")
     asked = READERS if format is None else {format: READERS[format]}
+    found: tuple[str, Layout] | None = None
     for name, reader in asked.items():
+        if found is not None and name == "class_folders":  # any folder of folders may be that
+            break
         layout = reader.find_layout(root)
-        if layout is not None:
-            splits = assign_splits(layout.sources, stratified=layout.stratified)
-            own = ", ".join(split for split in splits if not splits[split].note)
-            notes = [f"splits of its own: {own}"] if own else []
-            notes += [split.note for split in splits.values() if split.note]
-            return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout)
-    needs = "\n".join(f"  {name}: {reader.needs}" for name, reader in asked.items())
-    raise ValueError(f"{root}: not a data set that vidi knows. It holds {seen(root)}. A data set needs one of\n{needs}")
+        if layout is not None and reader.gives.issuperset(needs):
+            found = name, layout
+            break
+        found = found or (None if layout is None else (name, layout))
+    if found is not None:
+        name, layout = found
+        splits = assign_splits(layout.sources, stratified=layout.stratified)
+        own = ", ".join(split for split in splits if not splits[split].note)
+        notes = [f"splits of its own: {own}"] if own else []
+        notes += [split.note for split in splits.values() if split.note]
+        return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout)
+    wanted = "\n".join(f"  {name}: {reader.needs}" for name, reader in asked.items())
+    raise ValueError(
+        f"{root}: not a data set that vidi knows. It holds {seen(root)}. A data set needs one of\n{wanted}"
+    )
 
 
 def open_dataset(
-    path: str | os.PathLike[str], split: str, *, format: str | None = None, on_fault: OnFault = "raise"
+    path: str | os.PathLike[str],
+    split: str,
+    *,
+    format: str | None = None,
+    needs: Collection[str] = (),
+    on_fault: OnFault = "raise",
 ) -> ImageSet:
     """Open one split (train, val, test; `all` of an unsplit set) of the data set at a path."""
-    return recognise(path, format=format).open(split, on_fault=on_fault)
+    return recognise(path, format=format, needs=needs).open(split, on_fault=on_fault)
 
 
 def seen(root: Path) -> str:

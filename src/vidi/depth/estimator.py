@@ -119,7 +119,14 @@ class DepthEstimator(Supervised):
         super().__init__(network, criterion, DepthDecode(read_out), preprocess)
 
     def predict(
-        self, images: Any, *, focal_px: float | None = None, fov: float | None = None, batch_size: int = 16
+        self,
+        images: Any,
+        *,
+        focal_px: float | None = None,
+        fov: float | None = None,
+        batch_size: int = 16,
+        tile: int | None = None,
+        overlap: float | int = 0.25,
     ) -> list[DepthMap]:
         """Return the depth of each image, in input order.
 
@@ -130,9 +137,11 @@ class DepthEstimator(Supervised):
             batch_size: the most images that go through the network at once.
 
         Raises:
-            ValueError: for a focal length that is not positive, an angle that no picture shows, or both.
+            ValueError: for a focal length that is not positive, an angle that no picture shows, or both; for a `tile`,
+                as depth has no unit that tiles share.
         """
-        return self.predict_samples(self.samples(images, focal_px=focal_px, fov=fov), batch_size=batch_size)
+        samples = self.samples(images, focal_px=focal_px, fov=fov)
+        return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
 
     def samples(self, images: Any, *, focal_px: float | None = None, fov: float | None = None) -> Iterator[Sample]:
         """Yield images with the camera that is given or that EXIF tells, if any; as for `predict`."""
@@ -155,6 +164,8 @@ class StereoEstimator(DepthEstimator):
         fov: float | None = None,
         baseline: float | None = None,
         batch_size: int = 16,
+        tile: int | None = None,
+        overlap: float | int = 0.25,
     ) -> list[DepthMap]:
         """Return the depth of the left picture of each pair, in input order.
 
@@ -169,7 +180,7 @@ class StereoEstimator(DepthEstimator):
             ValueError: as for depth from one picture, for a baseline that is not positive, or pictures of two sizes.
         """
         samples = self.samples(images, focal_px=focal_px, fov=fov, baseline=baseline)
-        return self.predict_samples(samples, batch_size=batch_size)
+        return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
 
     def samples(
         self, images: Any, *, focal_px: float | None = None, fov: float | None = None, baseline: float | None = None

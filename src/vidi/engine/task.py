@@ -58,6 +58,7 @@ class Task:
         scorer: how it is judged; None: it has no score.
         truth: a target as a result, to be drawn beside a prediction.
         moves: augmentations that keep its targets true.
+        tiles: whether results on the tiles of a large picture can be put together.
         mixes: ways of mixing two samples that keep its targets true.
         built_in: data sets that are made, by name; the first is the default.
         recipe: how a system is trained that has no recipe of its own.
@@ -74,6 +75,7 @@ class Task:
     scorer: Callable[[Categories], Scorer] | None = None
     truth: Callable[[Mapping[str, Any], Categories], Any] | None = None
     moves: tuple[str, ...] = get_args(AugmentChoice)
+    tiles: bool = False
     mixes: tuple[str, ...] = ("none",)
     built_in: Mapping[str, BuiltIn]
     recipe: Recipe

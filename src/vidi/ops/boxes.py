@@ -169,6 +169,12 @@ def paired_box_iou(
     return _ratio(overlap, union + eps)
 
 
+def paired_box_share(first: Float[Tensor, "*N 4"], second: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
+    """Return which share of box i of `first` lies in box i of `second`, in [0, 1]; 0 of a box without area."""
+    overlap, _ = _overlap_and_union(first, second)
+    return _ratio(overlap, box_area(first))
+
+
 def generalized_box_iou(first: Float[Tensor, "*B N 4"], second: Float[Tensor, "*B M 4"]) -> Float[Tensor, "*B N M"]:
     """Return the generalised IoU of every box of `first` with every box of `second`, in (-1, 1].
 

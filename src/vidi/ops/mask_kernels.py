@@ -277,3 +277,45 @@ def paint(intervals, offsets, height, columns, first_rows, start, row_step, colu
                     for row in range(first, last):
                         out[place + row * row_step] = 1
                 i += 1
+
+
+@njit(cache=True)
+@no_type_check
+def append(intervals, begin, filled, start, end):
+    """Append an interval to those from `begin` on, joined to the last one where that ends at its start."""
+    if filled > begin and intervals[filled - 1, 1] == start:
+        intervals[filled - 1, 1] = end
+        return filled
+    intervals[filled, 0] = start
+    intervals[filled, 1] = end
+    return filled + 1
+
+
+@njit(cache=True)
+@no_type_check
+def trace(intervals, offsets, height, columns, first_rows, moved_height, out, out_offsets):
+    """Write the intervals of masks whose pictures of `height` rows were moved, rows still downwards; fills N+1 offsets.
+
+    `columns` and `first_rows` are as for `paint`. Where `out` is empty, intervals are only counted, unjoined.
+
+    Returns:
+        The number of intervals.
+    """
+    filled = 0
+    for n in range(len(offsets) - 1):
+        begin = filled
+        for j in range(len(columns)):
+            if columns[j] < 0:
+                continue
+            top = columns[j] * height
+            i = first_ending_after(intervals, offsets[n], offsets[n + 1], top)
+            while i < offsets[n + 1] and intervals[i, 0] < top + height:
+                first = first_rows[max(intervals[i, 0] - top, 0)]
+                last = first_rows[min(intervals[i, 1] - top, height)]
+                if first < last and len(out) > 0:
+                    filled = append(out, begin, filled, j * moved_height + first, j * moved_height + last)
+                elif first < last:
+                    filled += 1
+                i += 1
+        out_offsets[n + 1] = filled
+    return filled

@@ -215,6 +215,14 @@ class CodedMasks:
         """Take run lengths of any form; ValueError where one is of another size (H, W)."""
         return cls([_text(segmentation_to_rle(rle, size)) for rle in rles], size)  # type: ignore[arg-type]
 
+    @classmethod
+    def joined(cls, parts: "Sequence[CodedMasks]") -> "CodedMasks":
+        """Return the masks of several, at least one; ValueError where they are not all of one size."""
+        sizes = sorted({part.size for part in parts})
+        if len(sizes) > 1:
+            raise ValueError(f"received masks of the sizes (H, W) {', '.join(map(str, sizes))}, expected one")
+        return cls([run for part in parts for run in part.settled().runs], sizes[0])
+
     def __len__(self) -> int:
         return len(self.runs)
 
@@ -264,8 +272,30 @@ class CodedMasks:
 
     def rles(self) -> list[Rle]:
         """Return the masks as run lengths of the moved picture."""
-        runs = self.runs if self._is_still else CodedMasks.of(self.dense()).runs
-        return [Rle(size=list(self.size), counts=run) for run in runs]
+        return [Rle(size=list(self.size), counts=run) for run in self.settled().runs]
+
+    def settled(self) -> "CodedMasks":
+        """Return the masks of the moved picture as run lengths of their own.
+
+        Nothing is painted unless the picture was turned or stands upside down.
+        """
+        from vidi.ops.mask_kernels import trace
+
+        if self._is_still:
+            return self
+        if self.movement[1, 1] <= 0:
+            return CodedMasks.of(self.dense())
+        columns, rows = self._shown_pixels()
+        runs, offsets = self._unpacked(), np.zeros(len(self) + 1, np.int64)
+        places = runs.intervals, runs.offsets, self.coded_size[0], columns, self._first_rows(rows), self.size[0]
+        count = trace(*places, np.empty((0, 2), np.int32), offsets)
+        intervals = np.empty((count, 2), np.int32)
+        trace(*places, intervals, offsets)
+        return CodedMasks(as_strings(intervals[: offsets[-1]], offsets, self.size), self.size)
+
+    def united(self) -> "CodedMasks":
+        """Return one mask with the pixels of all, of which there is at least one."""
+        return CodedMasks([_text(coco_mask.merge(self.rles()))], self.size)
 
     @property
     def _is_still(self) -> bool:
@@ -280,21 +310,35 @@ class CodedMasks:
         from vidi.ops.mask_kernels import paint
 
         h, w = self.size
-        back = np.linalg.inv(self.movement)
-        turned = int(back[0, 0] == 0)  # the columns of the original have become rows
-        columns = _sources(back[0, turned], back[0, 2], h if turned else w, self.shown[:, 0], self.coded_size[1])
-        rows = _sources(back[1, 1 - turned], back[1, 2], w if turned else h, self.shown[:, 1], self.coded_size[0])
-        x_step, y_step = (w, 1) if turned else (1, w)
+        columns, rows = self._shown_pixels()
+        x_step, y_step = (w, 1) if self._is_turned else (1, w)
         start = 0
-        if back[1, 1 - turned] < 0:  # rows have to rise
+        if len(rows) and rows[0] > rows[-1]:  # rows have to rise
             rows, start, y_step = rows[::-1], (len(rows) - 1) * y_step, -y_step
-        first_rows = np.searchsorted(rows, np.arange(self.coded_size[0] + 1))
-        columns = np.where(columns < self.coded_size[1], columns, -1)
-        runs = pack_runs([Rle(size=self.coded_size, counts=run) for run in self.runs])
-        areas = np.zeros(len(self), np.int64)
-        places = start, y_step, x_step, h * w
-        paint(runs.intervals, runs.offsets, self.coded_size[0], columns, first_rows, *places, areas, out.reshape(-1))
+        runs, areas = self._unpacked(), np.zeros(len(self), np.int64)
+        places = columns, self._first_rows(rows), start, y_step, x_step, h * w
+        paint(runs.intervals, runs.offsets, self.coded_size[0], *places, areas, out.reshape(-1))
         return areas
+
+    @property
+    def _is_turned(self) -> bool:
+        """Whether the columns of the original have become rows."""
+        return bool(self.movement[0, 0] == 0)
+
+    def _unpacked(self) -> Runs:
+        return pack_runs([Rle(size=self.coded_size, counts=run) for run in self.runs])
+
+    def _first_rows(self, rows: Int64[np.ndarray, " h"]) -> Int64[np.ndarray, " _"]:
+        """Return the first of the pixels that show row y of the original or a lower one."""
+        return np.searchsorted(rows, np.arange(self.coded_size[0] + 1))
+
+    def _shown_pixels(self) -> tuple[Int64[np.ndarray, " w"], Int64[np.ndarray, " h"]]:
+        """Return which column of the original, -1 for none, and which row is shown across and down it."""
+        back, turned = np.linalg.inv(self.movement), int(self._is_turned)
+        across, down = self.size[1 - turned], self.size[turned]
+        columns = _sources(back[0, turned], back[0, 2], across, self.shown[:, 0], self.coded_size[1])
+        rows = _sources(back[1, 1 - turned], back[1, 2], down, self.shown[:, 1], self.coded_size[0])
+        return np.where(columns < self.coded_size[1], columns, -1), rows
 
 
 def has_pixels(masks: Bool[Tensor, "N H W"] | CodedMasks) -> Bool[Tensor, " N"]:

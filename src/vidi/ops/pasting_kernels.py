@@ -9,6 +9,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from vidi.ops.mask_kernels import append
+
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
@@ -79,15 +81,3 @@ def column(profile, firsts, shares, top, threshold, intervals, begin, filled):
             if (1 - shares[y]) * upper + shares[y] * lower >= threshold:
                 filled = append(intervals, begin, filled, top + y, top + y + 1)
     return filled
-
-
-@njit(cache=True)
-@no_type_check
-def append(intervals, begin, filled, start, end):
-    """Append an interval to those from `begin` on, joined to the last one where that ends at its start."""
-    if filled > begin and intervals[filled - 1, 1] == start:
-        intervals[filled - 1, 1] = end
-        return filled
-    intervals[filled, 0] = start
-    intervals[filled, 1] = end
-    return filled + 1

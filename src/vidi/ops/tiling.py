@@ -6,12 +6,15 @@ network     a window of `size` pixels and a margin about them  ->  the scores of
 tiles       every `size` pixels one; their windows overlap by the margins
 together    the whole map: what the network would give of the mirrored whole, if its pools fall on the same pixels,
             which they do where `size` is a multiple of the network's stride
+
+Networks that lose nothing see tiles that overlap instead, and what they say of a pixel is a mean of the tiles, which
+counts less towards their borders.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 Sides = tuple[int, int, int, int]
@@ -69,3 +72,38 @@ def in_tiles(
             row.append(found[:, :, :h, :w])
         rows.append(torch.cat(row, 3))
     return torch.cat(rows, 2)[:, :, :H, :W]
+
+
+def overlapping(side: int, tile: int, overlap: float | int, *, phase: int = 1) -> list[tuple[int, int]]:
+    """Return the first and the last + 1 pixel of each tile along a side; the last tile ends where the side does.
+
+    Args:
+        side: pixels.
+        tile: pixels of a tile; a side of no more is one tile.
+        overlap: the share of a tile that the next one shows again, or more of it.
+        phase: tiles begin at multiples of it, so that pools fall on the same pixels as in the whole; the last tile is
+            then less than a phase shorter. A `tile` that goes on by less than one phase ignores it.
+    """
+    if side <= tile:
+        return [(0, side)]
+    step = tile - int(overlap * tile)
+    phase = phase if phase <= step else 1
+    step, last = step // phase * phase, -(-(side - tile) // phase) * phase
+    return [(first, min(first + tile, side)) for first in (*range(0, last, step), last)]
+
+
+def blending_weights(tiles: Sequence[tuple[int, int]]) -> list[Float64[Tensor, " _"]]:
+    """Return the share that each tile along a side has in its pixels; the shares of a pixel add up to 1.
+
+    A Gaussian about the middle of a tile, whose standard deviation is an eighth of its length, as in nnU-Net (Isensee
+    et al. 2021) and MONAI's `sliding_window_inference`: at its border a tile says next to nothing.
+    """
+    shares = []
+    for first, last in tiles:
+        length = last - first
+        places = torch.arange(length, dtype=torch.float64) - (length - 1) / 2
+        shares.append(torch.exp(-0.5 * (places / (length / 8)) ** 2))
+    total = torch.zeros(tiles[-1][1], dtype=torch.float64)
+    for (first, last), share in zip(tiles, shares, strict=True):
+        total[first:last] += share
+    return [share / total[first:last] for (first, last), share in zip(tiles, shares, strict=True)]

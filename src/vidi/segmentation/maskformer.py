@@ -32,7 +32,7 @@ from vidi.backbones.trunk import Backbone, Maps
 from vidi.detection.targets import named_outputs
 from vidi.losses.classification import focal_loss
 from vidi.losses.mask import dice_loss, pairwise_dice_loss, pairwise_focal_loss
-from vidi.model import Step, Supervised, builder, of_family, with_defaults
+from vidi.model import Step, Supervised
 from vidi.necks.pixel_decoder import PixelDecoder, places_of
 from vidi.nn.attention import draw_as_one_matrix
 from vidi.nn.normalization import Norm
@@ -44,8 +44,9 @@ from vidi.segmentation.mask_classification import (
     MaskOutputs,
     Matched,
     PaddedSegments,
-    PanopticDecode,
-    thing_labels,
+    form_of,
+    mask_decode,
+    of_form,
 )
 
 COCO_THINGS = 80  # of the 133 panoptic categories, which come first
@@ -181,37 +182,41 @@ BACKBONES = {
     "maskformer_resnet50": "resnet50",
     "maskformer_resnet101": "resnet101",
     "maskformer_swin_t": "swin_t",
+    "maskformer_resnet50_semantic": "resnet50",
+    "maskformer_swin_t_semantic": "swin_t",
 }
 SWIN_DROP_PATH = 0.3  # in the authors' configurations, of Mask2Former too, for every size
 
 
-def backbone_of(name: str, norm: Norm, side: int = 7) -> Backbone:
+def backbone_of(name: str, norm: Norm, width: int | None, side: int = 7) -> Backbone:
     """Return a backbone with maps of strides 4 to 32: a ResNet with the given norms, or a Swin with windows of `side`.
 
     Args:
         name: as in `vidi.backbones.swin` or `vidi.backbones.resnet`.
         norm: of a ResNet.
+        width: channels of the first stage; None: the paper's.
         side: of a Swin's windows.
     """
     if name in swin.VARIANTS:
-        return swin.trunk(name, side=side, always_shift=True, drop_path=SWIN_DROP_PATH)
-    return trunk(name, norm=norm)
+        return swin.trunk(name, side=side, always_shift=True, drop_path=SWIN_DROP_PATH, width=width)
+    return trunk(name, norm=norm, width=width or 64)
 
 
 def maskformer_model(
+    name: str,
     backbone: Backbone,
     categories: int | tuple[str | None, ...],
     things: int | tuple[str, ...],
     preprocess: Preprocess,
-    thresholds: tuple[float, float],  # of the score and of the overlap
+    thresholds: dict[str, Any],  # of the decoder, see `mask_decode`
     no_object_weight: float,
     **numbers: Any,  # of the network, see `MaskFormer`
 ) -> Supervised:
     """Put network, criterion, decoder and preprocessing together."""
-    names = category_names(categories)
+    names, form = category_names(categories), form_of(name)
     network = MaskFormer(backbone, len(names), **numbers)
-    criterion = MaskFormerCriterion(named_outputs(names), no_object_weight=no_object_weight)
-    return Supervised(network, criterion, PanopticDecode(names, thing_labels(things, names), *thresholds), preprocess)
+    criterion = MaskFormerCriterion(named_outputs(names), no_object_weight=no_object_weight, form=form)
+    return Supervised(network, criterion, mask_decode(form, names, things, **thresholds), preprocess)
 
 
 def maskformer(
@@ -220,6 +225,7 @@ def maskformer(
     categories: int | tuple[str | None, ...] = 133,
     things: int | tuple[str, ...] = COCO_THINGS,
     queries: int = 100,
+    backbone_width: int | None = None,
     width: int = 256,
     hidden: int = 2048,
     layers: int = 6,
@@ -232,6 +238,7 @@ def maskformer(
     longest: int = 1333,
     score_threshold: float = 0.8,
     overlap_threshold: float = 0.8,
+    detections_per_image: int = 100,
 ) -> Supervised:
     """Build a network of the paper by its name in `BACKBONES`.
 
@@ -239,6 +246,7 @@ def maskformer(
         categories: the number of classes, or their names.
         things: which of them are things: their names, or the number of the first ones that are.
         queries: the most segments that can be found in an image.
+        backbone_width: channels of the backbone's first stage; None: the paper's; fewer make all of it narrower.
         width: of the queries and of the pixels' embeddings.
         hidden: width inside the feed-forward networks.
         layers: of the transformer decoder.
@@ -248,30 +256,39 @@ def maskformer(
         no_object_weight: of queries without a segment in the class loss.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least probability of a segment's class.
+        score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "hidden": hidden, "layers": layers, "dropout": dropout}
     channels = {"pixel_channels": width, "embedding": width, "coarse": coarse}
+    thresholds = {"score_threshold": score_threshold, "overlap_threshold": overlap_threshold}
     return maskformer_model(
-        backbone_of(BACKBONES[name], norm),
+        name,
+        backbone_of(BACKBONES[name], norm, backbone_width),
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        (score_threshold, overlap_threshold),
+        {**thresholds, "detections_per_image": detections_per_image},
         no_object_weight,
         **shape,
         **channels,
     )
 
 
-maskformer_resnet50 = of_family(maskformer, "maskformer_resnet50", "41 M parameters")
-maskformer_resnet101 = of_family(maskformer, "maskformer_resnet101", "60 M parameters")
-maskformer_swin_t = of_family(maskformer, "maskformer_swin_t", "42 M parameters")
+maskformer_resnet50 = of_form(maskformer, "maskformer_resnet50", "41 M parameters")
+maskformer_resnet101 = of_form(maskformer, "maskformer_resnet101", "60 M parameters")
+maskformer_swin_t = of_form(maskformer, "maskformer_swin_t", "42 M parameters")
+maskformer_resnet50_semantic = of_form(
+    maskformer, "maskformer_resnet50_semantic", "the class of each pixel, 41 M parameters, ADE20K mIoU 44.5"
+)
+maskformer_swin_t_semantic = of_form(
+    maskformer, "maskformer_swin_t_semantic", "the class of each pixel, 42 M parameters, ADE20K mIoU 46.7"
+)
 
 
-@builder
-def maskformer_resnet18(
+def small_maskformer(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = 133,
     things: int | tuple[str, ...] = COCO_THINGS,
@@ -290,8 +307,9 @@ def maskformer_resnet18(
     longest: int = 1333,
     score_threshold: float = 0.5,
     overlap_threshold: float = 0.8,
+    detections_per_image: int = 100,
 ) -> Supervised:
-    """Build a MaskFormer with ResNet-18 and a small decoder, which trains from random weights on small data.
+    """Build a small network with ResNet-18 by its name.
 
     Args:
         categories: the number of classes, or their names.
@@ -308,35 +326,43 @@ def maskformer_resnet18(
         no_object_weight: of queries without a segment in the class loss.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-        score_threshold: the least probability of a segment's class.
+        score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden, "layers": layers}
     channels = {"pixel_channels": width, "embedding": width, "dropout": dropout, "coarse": coarse}
+    thresholds = {"score_threshold": score_threshold, "overlap_threshold": overlap_threshold}
     return maskformer_model(
+        name,
         trunk("resnet18", norm=norm, width=backbone_width),
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        (score_threshold, overlap_threshold),
+        {**thresholds, "detections_per_image": detections_per_image},
         no_object_weight,
         **shape,
         **channels,
     )
 
 
-maskformer_tiny = with_defaults(
-    maskformer_resnet18,
-    "maskformer_tiny",
-    "trains on a CPU on images of 128 pixels: narrow and shallow",
-    categories=7,
-    things=5,
-    queries=16,
-    backbone_width=32,
-    width=64,
-    heads=4,
-    hidden=128,
-    layers=2,
-    shorter=128,
-    longest=256,
+maskformer_resnet18 = of_form(
+    small_maskformer,
+    "maskformer_resnet18",
+    "ResNet-18 and a small decoder, which train from random weights on small data",
+)
+TINY: dict[str, Any] = {
+    "queries": 16,
+    "backbone_width": 32,
+    "width": 64,
+    "heads": 4,
+    "hidden": 128,
+    "layers": 2,
+    "shorter": 128,
+    "longest": 256,
+}
+TINY_SAYS = "trains on a CPU on images of 128 pixels: narrow and shallow"
+maskformer_tiny = of_form(small_maskformer, "maskformer_tiny", TINY_SAYS, categories=7, things=5, **TINY)
+maskformer_tiny_semantic = of_form(
+    small_maskformer, "maskformer_tiny_semantic", f"the class of each pixel; {TINY_SAYS}", categories=7, **TINY
 )

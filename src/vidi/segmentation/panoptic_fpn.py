@@ -42,6 +42,7 @@ from vidi.segmentation.mask_rcnn import (
     MaskRCNNDecode,
     MaskRCNNOutputs,
     mask_rcnn,
+    maskrcnn_resnet50_fpn,
 )
 from vidi.segmentation.selecting_rcnn import small_criterion, small_detector, small_preprocess
 
@@ -273,6 +274,110 @@ class PanopticFPNDecode:
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders
 
+LEAST_SCORE = 0.05  # of a detection that suppression looks at
+
+
+def sorted_names(categories: int | tuple[str | None, ...], things: int | tuple[str, ...]) -> tuple[Categories, Legend]:
+    """Return the names of the categories that have one, and which of them are things."""
+    names = named_categories(category_names(categories))
+    return names, Legend.of(thing_labels(things, names), len(names))
+
+
+def panoptic_fpn(
+    of_things: Supervised,
+    names: Categories,
+    legend: Legend,
+    stuff_channels: int,
+    stuff_weight: float,
+    thresholds: tuple[float, float, int],  # of a thing's score, of what others hide of it, of the pixels of stuff
+) -> Supervised:
+    """Put the branch for stuff beside a Mask R-CNN of the things."""
+    parts: Any = of_things
+    branch = StuffBranch(parts.network.pyramid.channels, len(legend.stuff), channels=stuff_channels)
+    return Supervised(
+        PanopticFPN(parts.network, branch),
+        PanopticFPNCriterion(parts.criterion, legend, stuff_weight),
+        PanopticFPNDecode(names, parts.decode, legend, *thresholds),
+        of_things.preprocess,
+    )
+
+
+@builder
+def panoptic_fpn_resnet50(
+    *,
+    categories: int | tuple[str | None, ...] = 133,
+    things: int | tuple[str, ...] = 80,
+    channels: int = 256,
+    hidden: int = 1024,
+    mask_channels: int = 256,
+    mask_depth: int = 4,
+    stuff_channels: int = 128,
+    stuff_weight: float | int = 0.5,
+    anchor_sizes: tuple[float | int, ...] = (32, 64, 128, 256, 512),
+    norm: Norm = "batch",
+    trainable_backbone_layers: int = 5,
+    box_beta: float = 1.0,
+    proposals: int = 1000,
+    sampled: int = 512,
+    size: tuple[int, int] | None = None,
+    shorter: int = 800,
+    longest: int = 1333,
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    least_stuff: int = 4096,
+    nms_threshold: float = 0.5,
+    detections_per_image: int = 100,
+) -> Supervised:
+    """Build a Panoptic FPN with ResNet-50: 46.0 M parameters, COCO PQ 39.4 in detectron2's shortest training.
+
+    detectron2's, panoptic_fpn_R_50_1x, has frozen norms and trains the last three stages of the backbone.
+
+    Args:
+        categories: the number of classes, or their names.
+        things: which of them are things: their names, or the number of the first ones that are.
+        channels: of the pyramid.
+        hidden: units of the linear layers of the second stage.
+        mask_channels: of the convolutions of the mask head.
+        mask_depth: 3x3 convolutions of the mask head.
+        stuff_channels: of the stages of the stuff branch, a multiple of 32.
+        stuff_weight: of the loss of stuff.
+        anchor_sizes: of each level, finest first.
+        norm: of the backbone: "batch", "frozen" or "group".
+        trainable_backbone_layers: how many of the five layers of the backbone are trained, the last ones.
+        box_beta: knee of the second stage's smooth L1 loss.
+        proposals: of an image at prediction.
+        sampled: proposals of an image that train the second stage.
+        size: (H, W) that every image is resized to; None: by the lengths of its sides.
+        shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
+        score_threshold: the least score of a thing.
+        overlap_threshold: the largest share of a thing that surer ones may hide.
+        least_stuff: pixels of the original that a class of stuff needs.
+        nms_threshold: IoU with a better box of its class at which a box is suppressed.
+        detections_per_image: at most.
+    """
+    names, legend = sorted_names(categories, things)
+    of_things = maskrcnn_resnet50_fpn(
+        categories=tuple(names[label] for label in legend.things),
+        channels=channels,
+        hidden=hidden,
+        mask_channels=mask_channels,
+        mask_depth=mask_depth,
+        anchor_sizes=anchor_sizes,
+        norm=norm,
+        trainable_backbone_layers=trainable_backbone_layers,
+        box_beta=box_beta,
+        proposals=proposals,
+        sampled=sampled,
+        size=size,
+        shorter=shorter,
+        longest=longest,
+        score_threshold=min(LEAST_SCORE, score_threshold),
+        nms_threshold=nms_threshold,
+        detections_per_image=detections_per_image,
+    )
+    thresholds = score_threshold, overlap_threshold, least_stuff
+    return panoptic_fpn(of_things, names, legend, stuff_channels, stuff_weight, thresholds)
+
 
 @builder
 def panoptic_fpn_resnet18(
@@ -325,8 +430,7 @@ def panoptic_fpn_resnet18(
         nms_threshold: IoU with a better box of its class at which a box is suppressed.
         detections_per_image: at most.
     """
-    names = named_categories(category_names(categories))
-    legend = Legend.of(thing_labels(things, names), len(names))
+    names, legend = sorted_names(categories, things)
     detector = small_detector(
         "resnet18",
         len(legend.things),
@@ -348,19 +452,12 @@ def panoptic_fpn_resnet18(
         mask_depth=mask_depth,
         mask_loss="sigmoid",
         pasting="exact",
-        score_threshold=min(0.05, score_threshold),
+        score_threshold=min(LEAST_SCORE, score_threshold),
         nms_threshold=nms_threshold,
         detections_per_image=detections_per_image,
     )
-    parts: Any = model
-    network = PanopticFPN(parts.network, StuffBranch(channels, len(legend.stuff), channels=stuff_channels))
     thresholds = score_threshold, overlap_threshold, least_stuff
-    return Supervised(
-        network,
-        PanopticFPNCriterion(parts.criterion, legend, stuff_weight),
-        PanopticFPNDecode(names, parts.decode, legend, *thresholds),
-        model.preprocess,
-    )
+    return panoptic_fpn(model, names, legend, stuff_channels, stuff_weight, thresholds)
 
 
 panoptic_fpn_tiny = with_defaults(

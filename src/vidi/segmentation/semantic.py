@@ -5,13 +5,14 @@ criterion  cross-entropy over the pixels that are not void, those of the second 
 decode     logits resized to the original, the largest of the named classes at each pixel: SemanticMap
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from vidi.detection.targets import named_categories, named_outputs, with_category
@@ -84,20 +85,33 @@ class PixelCriterion:
 
 
 @dataclass(frozen=True)
-class SemanticDecode:
-    """The likeliest named class of each pixel of the original."""
+class ByPixelScores(ABC):
+    """The class of each pixel of the original with the largest score."""
 
     categories: Categories
 
-    def __call__(
+    @abstractmethod
+    def pixel_scores(self, outputs: Any, placements: Sequence[Placement]) -> Iterator[Float[Tensor, "K H W"]]:
+        """Yield for each image the scores of the named classes in the pixels of the original."""
+
+    def of_classes(self, classes: UInt8[Tensor, "H W"]) -> SemanticMap:
+        """Return the result, given which named class each pixel has."""
+        return SemanticMap(classes, named_categories(self.categories))
+
+    def __call__(self, outputs: Any, placements: Sequence[Placement]) -> list[SemanticMap]:
+        found = self.pixel_scores(outputs, placements)
+        return [self.of_classes(scores.argmax(0).to(torch.uint8)) for scores in found]
+
+
+@dataclass(frozen=True)
+class SemanticDecode(ByPixelScores):
+    """The likeliest named class of each pixel of the original."""
+
+    def pixel_scores(
         self, outputs: SemanticOutputs | AuxiliaryOutputs, placements: Sequence[Placement]
-    ) -> list[SemanticMap]:
-        names = named_categories(self.categories)
+    ) -> Iterator[Float[Tensor, "K H W"]]:
         named = with_category(outputs.logits, named_outputs(self.categories), dim=1)
-        return [
-            SemanticMap(placement.map_to_original(logits).argmax(0).to(torch.uint8), names)
-            for logits, placement in zip(named, placements, strict=True)
-        ]
+        return (placement.map_to_original(logits) for logits, placement in zip(named, placements, strict=True))
 
 
 def segmenter(

@@ -52,6 +52,7 @@ DETECTION = Task(
     scorer=DetectionScorer,
     truth=object_truth,
     moves=MOVES_BOXES,
+    tiles=True,
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH,
     fine_tuning=FINE_TUNED,

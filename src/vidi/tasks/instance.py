@@ -41,6 +41,7 @@ INSTANCE = Task(
     scorer=InstanceScorer,
     truth=object_truth,
     moves=MOVES_BOXES,
+    tiles=True,
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH,
     fine_tuning=FINE_TUNED,

@@ -1,5 +1,6 @@
 """Panoptic segmentation: the class of every pixel, things one by one, stuff in one piece."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from vidi.results.panoptic_map import PanopticMap
 
 
 class PanopticScorer:
-    """Panoptic, segmentation and recognition quality: of all classes that occur, of things, and of stuff."""
+    """Panoptic, segmentation and recognition quality: of all classes that occur, of things, and of stuff.
+
+    For networks of queries also how many of an image became no segment, and why: `queries_below_the_score` ...
+    """
 
     headline = "pq"
     keys: tuple[str, ...] = ("panoptic", "semantic", "crowd")
@@ -25,13 +29,19 @@ class PanopticScorer:
         self.categories = categories
         self.evaluator = PanopticEvaluator(len(categories))
         self.scores: PanopticScores | None = None
+        self.images = 0
+        self.fallen: Counter[str] = Counter()
 
     def update(self, results: Sequence[PanopticMap], targets: Sequence[Mapping[str, Any]]) -> None:
         self.evaluator.update(results, targets)
+        self.images += len(results)
+        for result in results:
+            self.fallen.update(result.fallen)
 
     def compute(self) -> dict[str, float]:
         self.scores = self.evaluator.compute()
-        return self.scores.numbers()
+        fallen = {f"queries_{why.replace(' ', '_')}": count / self.images for why, count in self.fallen.items()}
+        return self.scores.numbers() | fallen
 
     def write_plots(self, folder: Path) -> None:
         """Write `panoptic_quality.csv`: the qualities of each class that occurs, the best first."""

@@ -47,6 +47,7 @@ POSE = Task(
     scorer=PoseScorer,
     truth=object_truth,
     moves=MOVES_BOXES,
+    tiles=True,
     built_in={"world": WORLD},
     recipe=FROM_SCRATCH,
     fine_tuning=FINE_TUNED,

@@ -48,6 +48,7 @@ SEMANTIC = Task(
     scorer=SemanticScorer,
     truth=semantic_truth,
     moves=("none", "flip", "shift", "crop", "resized_crop", "boxes", "dihedral_boxes"),
+    tiles=True,
     built_in={"world": WORLD},
     recipe=SEMANTIC_FROM_SCRATCH,
     fine_tuning=SEMANTIC_FINE_TUNED,

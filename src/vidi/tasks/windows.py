@@ -12,6 +12,7 @@ WINDOWS = Task(
     says={"categories": categories_of},
     result=Detections,
     moves=MOVES_BOXES,
+    tiles=True,
     built_in={"world": WORLD},
     recipe=CASCADE,
 )

@@ -132,10 +132,16 @@ class SentenceModel(Supervised):
         """Return the chosen words for sentences of ids B S."""
         return self.network(*inputs)
 
-    def predict(self, images: Any, *, batch_size: int = 16) -> list[Translation]:
-        """Return a translation for each sentence; where words are drawn, a function of the seed and the sentence."""
+    def predict(
+        self, images: Any, *, batch_size: int = 16, tile: int | None = None, overlap: float | int = 0.25
+    ) -> list[Translation]:
+        """Return a translation for each sentence; where words are drawn, a function of the seed and the sentence.
+
+        Raises:
+            ValueError: for a `tile`: sentences are not cut.
+        """
         drawn = self.choice.temperature is not None  # alone, so that no draw depends on the other sentences
-        return super().predict(images, batch_size=1 if drawn else batch_size)
+        return super().predict(images, batch_size=1 if drawn else batch_size, tile=tile, overlap=overlap)
 
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield ids for sentences: a string, a tensor of ids, or a sequence of them.

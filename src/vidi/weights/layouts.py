@@ -1,7 +1,8 @@
 """How publishers name the tensors of a kind of network, and how those become ours."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class Layout:
     fit: Callable[[nn.Module, Tensors], Tensors] = as_they_are  # last: to the size that the network is for
     into: str = "network"  # the sub-module of the model that the weights are for
     by_category: tuple[str, ...] = ("head.linear.weight", "head.linear.bias")  # ours; other categories need new ones
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # of the builder, that its files need and do not show
 
     def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
         """Tell whether every tensor has a name of this layout."""

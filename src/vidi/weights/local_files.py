@@ -16,12 +16,20 @@ UNNAMED = ".weights"  # Darknet's files
 
 
 def usual_arguments(name: str, path: Path) -> dict[str, Any]:
-    """Return the arguments that a builder needs for most files of its publishers: as trained, with the names."""
+    """Return the arguments that a builder needs for most files of its publishers: as trained, with the names.
+
+    Raises:
+        FileNotFoundError, ValueError: if the file has to be looked into, and is not there or damaged.
+    """
     if path.suffix == UNNAMED:
         categories = order_of(name).categories
         return {} if categories is None else {"categories": categories()}
     row = next((row for row in PUBLISHED.values() if row.model == name), None)
-    return {} if row is None else {**row.arguments, "categories": row.categories()}
+    if row is not None:
+        return {**row.arguments, "categories": row.categories()}
+    asking = [layout for layout in layouts_of(name) if layout.arguments]
+    held = read_tensors(path) if asking else {}
+    return next((dict(layout.arguments) for layout in asking if layout.recognises(held)), {})
 
 
 def load_file(model: Saved, name: str, path: Path, *, new_head: bool = False) -> str:

@@ -18,11 +18,12 @@ class File:
     url: str
     sha256: str  # publishers that put the first digits into the file's name give only those (at least 8)
     package: str = ""  # a module of a PyPI package that holds the file, below any of its folders
+    saved_as: str = ""  # its name on this machine, where the publisher gives many files the same one
 
     @property
     def name(self) -> str:
-        """The name of the file, as its publisher gave it."""
-        return urlsplit(self.url).path.rsplit("/", 1)[-1]
+        """The name of the file on this machine: as its publisher gave it, unless many have it."""
+        return self.saved_as or urlsplit(self.url).path.rsplit("/", 1)[-1]
 
     @classmethod
     def named_by_digest(cls, url: str) -> "File":

@@ -16,6 +16,7 @@ from vidi.weights.tables import (
     effdet_efficientdet,
     efficientnet_lite,
     facebook_detr,
+    smp_deeplab,
     timm_darknet,
     timm_efficientnet,
     timm_inception,
@@ -74,14 +75,22 @@ PUBLISHED: dict[str, Published] = {
     **torchvision_ssd.PUBLISHED,
     **effdet_efficientdet.PUBLISHED,
     **facebook_detr.PUBLISHED,
+    **transformers_maskformer.PUBLISHED,
 }
 
 DETRS = ("detr_tiny", "detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101")
-SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18")
-SMALL_MASK2FORMERS = ("mask2former_tiny", "mask2former_resnet18")
+DEEPLAB_PLUSES = ("deeplabv3plus_resnet18", "deeplabv3plus_resnet50", "deeplabv3plus_resnet101")
+SMALL_MASKFORMERS = ("maskformer_tiny", "maskformer_resnet18", "maskformer_tiny_semantic")
+SMALL_MASK2FORMERS = (
+    "mask2former_tiny",
+    "mask2former_resnet18",
+    "mask2former_tiny_semantic",
+    "mask2former_tiny_instance",
+)
 OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
+    **dict.fromkeys(DEEPLAB_PLUSES, (smp_deeplab.LAYOUT,)),
     **dict.fromkeys((*maskformer.BACKBONES, *SMALL_MASKFORMERS), (transformers_maskformer.LAYOUT,)),
     **dict.fromkeys((*mask2former.BACKBONES, *SMALL_MASK2FORMERS), (transformers_mask2former.LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),

@@ -17,11 +17,13 @@ from transformers import (
 
 from tests.closeness import FLOAT32, assert_close
 from vidi import files
+from vidi.catalog.table import CATALOG
 from vidi.segmentation.mask2former import mask2former_resnet18, mask2former_swin_l, mask2former_swin_t
 from vidi.segmentation.maskformer import maskformer_resnet50, maskformer_swin_t
+from vidi.weights.categories import ade20k_categories
 from vidi.weights.layouts import Layout
 from vidi.weights.local_files import load_file
-from vidi.weights.table import layouts_of
+from vidi.weights.table import PUBLISHED, layouts_of
 from vidi.weights.tables import transformers_mask2former, transformers_maskformer
 
 STAGES = [f"stage{k}" for k in (1, 2, 3, 4)]
@@ -33,8 +35,8 @@ def shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
-def maskformer_of(backbone: Any) -> Any:
-    config = MaskFormerConfig(backbone_config=backbone.to_dict(), num_labels=171)  # type: ignore[call-arg]
+def maskformer_of(backbone: Any, labels: int = 171) -> Any:
+    config = MaskFormerConfig(backbone_config=backbone.to_dict(), num_labels=labels)  # type: ignore[call-arg]
     return MaskFormerForInstanceSegmentation(config)
 
 
@@ -92,6 +94,38 @@ def test_every_tensor_of_a_published_size_has_its_place(theirs: Any, ours: Any, 
     }
     assert set(layout.by_category) <= expected.keys()
     assert layout in layouts_of(model.origin[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [
+        ("maskformer_resnet50_semantic", lambda: maskformer_of(resnet_of(), 150)),
+        pytest.param(
+            "maskformer_swin_t_semantic",
+            lambda: maskformer_of(swin_of(SWIN_T), 150),
+            marks=pytest.mark.extended,
+        ),
+    ],
+)
+def test_published_scene_parsers_have_their_builders(name: str, theirs: Any) -> None:
+    row = PUBLISHED[f"{name}/transformers/ade20k"]
+    with torch.device("meta"):
+        tensors = theirs().state_dict()
+        model: Any = CATALOG[name].builder(categories=row.categories(), **row.arguments)
+    found, expected = shapes(row.layout.ours(model.network, tensors)), shapes(model.network.state_dict())
+    assert {key: shape for key, shape in found.items() if not key.endswith("num_batches_tracked")} == expected
+    assert row.files[0].name == f"{row.files[0].url.split('/')[4]}.bin"
+    assert (row.preprocess.shorter, row.preprocess.longest) == (512, 2048)
+    assert model.preprocess == row.preprocess
+
+
+def test_categories_of_ade20k() -> None:
+    """The challenge's objectInfo150: places of some of its classes."""
+    names = ade20k_categories()
+    assert len(names) == len(set(names)) == 150
+    assert (names[0], names[12], names[20], names[76], names[127], names[149]) == (
+        *("wall", "person", "car", "boat", "bicycle", "flag"),
+    )
 
 
 OLD_NAMES = {  # as files of 2022 have them, and as the modules have since

@@ -4,9 +4,9 @@ import copy
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -19,6 +19,15 @@ Target = dict[str, Any]
 
 LYING = ("boxes", "masks", "semantic", "panoptic", "right", "neighbours", "disparity", "disparity_right", "depth")
 """Keys of a target that lie on the picture and must be as large."""
+
+
+class StoredValue(NamedTuple):
+    """A value that the files of label maps hold."""
+
+    order: int
+    value: str  # as one says it: `11`, or `64 128 64` of a colour
+    name: str
+    is_void: bool
 
 
 class ImageSet(Dataset, ABC):
@@ -56,6 +65,10 @@ class ImageSet(Dataset, ABC):
     @abstractmethod
     def target(self, index: int) -> Target:
         """Return the target of image `index` without decoding its pixels."""
+
+    def stored_values(self, index: int) -> Mapping[StoredValue, int]:
+        """Return how many pixels of each value the file of the label map of image `index` has; none without a table."""
+        return {}
 
     def giving(self, kinds: Collection[str]) -> "ImageSet":
         """Return the same data set with only these keys in its targets, those that it has, and `image_id`.
@@ -147,25 +160,31 @@ def several_of_a_stem(names: Sequence[str]) -> str:
     return f"{' and '.join(names)} differ only in their suffix: which of them is meant is unclear"
 
 
-def listed_classes(folder: Path) -> dict[int, str] | None:
+def class_lines(path: Path) -> list[str]:
+    """Return the stripped lines of a list of classes, without empty ones at its end."""
+    lines = [line.strip() for line in files.read_text(path).splitlines()]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def listed_classes(folder: Path, name: str = "classes.txt") -> dict[int, str] | None:
     """Read classes.txt: one name a line, or `number name`; None where there is no such file.
 
     Raises ValueError with the line for an empty name and for a number that comes twice.
     """
-    path = folder / "classes.txt"
+    path = folder / name
     if not path.is_file():
         return None
-    lines = [line.strip() for line in files.read_text(path).splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
+    lines = class_lines(path)
     split = [re.fullmatch(r"(\d+)[\s:,]+(\S.*)", line) for line in lines]
     numbered = bool(lines) and all(split)
     classes: dict[int, str] = {}
     for line, (text, match) in enumerate(zip(lines, split, strict=True)):
-        number, name = (int(match.group(1)), match.group(2)) if numbered and match else (line, text)
-        if not name or number in classes:
+        number, called = (int(match.group(1)), match.group(2)) if numbered and match else (line, text)
+        if not called or number in classes:
             raise ValueError(f"{path}, line {line + 1}: expected a class name, each number once, got {text!r}")
-        classes[number] = name
+        classes[number] = called
     return classes
 
 

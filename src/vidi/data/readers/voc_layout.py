@@ -1,23 +1,20 @@
 """Where a VOC data set keeps what: lists of stems, folders called like splits, or one folder of pictures and of xml."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from vidi.data.faults import Fault
 from vidi.data.readers.image_set import files_below, images_by_stem, stem_of
+from vidi.data.readers.listings import listings_in, remark_lists
 from vidi.data.readers.splits import (
     UNSPLIT,
     Layout,
     refuse_hidden_splits,
     remark_doubled,
-    remark_shared,
-    remark_unused,
-    split_called,
     split_folders,
     spoken_path,
 )
-from vidi.data.readers.voc_xml import Classes, Listing, VocFolders, VocXml, is_xml, lines_of, stem_meant
+from vidi.data.readers.voc_xml import Classes, VocFolders, VocXml, is_xml
 
 NEEDS = (
     "folders Annotations (xml) and JPEGImages, with ImageSets/Main/{train,val,test}.txt if it is split; or xml beside "
@@ -31,13 +28,14 @@ _LIST_FOLDERS = ("ImageSets/Main", "splits")
 
 def find_layout(root: Path) -> Layout | None:
     """Recognise a VOC data set, also one folder below (VOCdevkit/VOC2007)."""
-    found = [layout for layout in map(_layout, _places(root)) if layout is not None]
+    found = [layout for layout in map(_layout, voc_places(root)) if layout is not None]
     if len(found) > 1:
         raise ValueError(f"{root}: several VOC sets ({', '.join(str(f.root) for f in found)}): name one of them")
     return found[0] if found else None
 
 
-def _places(root: Path) -> Sequence[Path]:
+def voc_places(root: Path) -> Sequence[Path]:
+    """Return where a VOC set may lie: a folder itself, and what is called VOC2007 below it or its VOCdevkit."""
     if not root.is_dir():
         return ()
     return [root, *sorted(path for path in [*root.glob("VOC*"), *root.glob("VOCdevkit/VOC*")] if path.is_dir())]
@@ -66,30 +64,16 @@ def _by_lists(root: Path) -> Layout | None:
     place, folder = _folders(root), next((root / n for n in _LIST_FOLDERS if (root / n).is_dir()), None)
     if place is None or folder is None:
         return None
-    lists = {split: file for file in sorted(folder.glob("*.txt")) if (split := split_called(file.stem)) is not None}
-    listings = {split: Listing(lists[split]) for split in ("train", "val", "test") if split in lists}
-    both = folder / "trainval.txt"
-    if "train" not in listings and both.is_file():
-        listings = {"train": Listing(both, without=lists.get("val")), **listings}
+    listings = listings_in(folder)
     if not listings:
         return None
     classes = Classes(root, (place,))
     sources = {split: functools.partial(VocXml, root, [place], classes, each) for split, each in listings.items()}
     names = ", ".join(listing.file.name for listing in listings.values())
     reason = f"{_spoken(place, root)}, split by {folder.name} ({names})"
-    return Layout(root, reason, sources, remarks=_list_remarks(place, listings))
-
-
-def _list_remarks(place: VocFolders, listings: Mapping[str, Listing]) -> tuple[Fault, ...]:
-    """Remark the pictures with xml that no list has, and those that two have."""
-    known = {*place.stems, *images_by_stem(place.images)}
-    stems = {split: {stem_meant(text, known) for _, text in lines_of(one.file)} for split, one in listings.items()}
-    for split, listing in listings.items():
-        if listing.without is not None:
-            stems[split] -= {stem_meant(text, known) for _, text in lines_of(listing.without)}
-    folder = next(iter(listings.values())).file.parent
-    unlisted = set(images_by_stem(place.images)).difference(*stems.values())
-    return remark_unused(folder, unlisted, "they stand in no list") + remark_shared(folder, stems)
+    stored = images_by_stem(place.images)
+    remarks = remark_lists(listings, {*place.stems, *stored}, stored)
+    return Layout(root, reason, sources, remarks=remarks)
 
 
 def _split_places(root: Path) -> dict[str, tuple[VocFolders, ...]]:

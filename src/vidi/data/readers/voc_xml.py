@@ -12,7 +12,7 @@ alphabetical order (that of VOC itself).
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -31,11 +31,11 @@ from vidi.data.readers.image_set import (
     files_below,
     images_by_stem,
     is_hidden,
-    is_image_name,
     listed_classes,
     several_of_a_stem,
     stem_of,
 )
+from vidi.data.readers.listings import Listing, listed_stems
 from vidi.data.readers.splits import (
     Part,
     classes_of,
@@ -80,14 +80,6 @@ class Classes:
         return tuple(sorted(names - {""}))
 
 
-@dataclass(frozen=True)
-class Listing:
-    """A file that lists the stems of a split; those of another one are left out."""
-
-    file: Path
-    without: Path | None = None  # trainval.txt is train once val.txt is taken off
-
-
 class VocXml(ImageSet):
     """The images of one split; without a listing, those of all xml files."""
 
@@ -111,7 +103,7 @@ class VocXml(ImageSet):
         rows: list[BoxRow] = []
         for place in folders:
             stored = images_by_stem(place.images)
-            stems = place.stems if listing is None else _listed_stems(listing, place, log)
+            stems = place.stems if listing is None else listed_stems(listing, {*place.stems, *stored}, log)
             chosen: dict[str, str] = {}
             for stem in stems:
                 path = place.annotations / f"{stem}.xml"
@@ -193,50 +185,6 @@ def _number(element: Element, tag: str) -> float:
 
 def is_xml(name: str) -> bool:
     return not is_hidden(name) and name.endswith(".xml")
-
-
-def _listed_stems(listing: Listing, place: VocFolders, log: FaultLog) -> list[str]:
-    """Read the stems of a split, without repetitions."""
-    known = {*place.stems, *images_by_stem(place.images)}
-    seen: dict[str, int] = {}
-    for line, text in lines_of(listing.file):
-        stem = stem_meant(text, known)
-        if stem in seen:
-            log.fault(listing.file, f"line {line}", f"{stem} stands in line {seen[stem]} already")
-        elif ".." in re.split(r"[/\\]", stem) or Path(stem).is_absolute():
-            log.fault(listing.file, f"line {line}", f"{stem} is not a file name of this set")
-        else:
-            seen[stem] = line
-    others = {stem_meant(text, known) for _, text in lines_of(listing.without)} if listing.without else set()
-    return [stem for stem in seen if stem not in others]
-
-
-def lines_of(file: Path) -> Iterable[tuple[int, str]]:
-    """Yield the lines of a file that say something, with their numbers."""
-    lines = enumerate(files.read_text(file).splitlines(), start=1)
-    return ((number, text.strip()) for number, text in lines if text.strip())
-
-
-def stem_meant(text: str, known: set[str]) -> str:
-    """Return the stem that a line of a list means.
-
-    The flag of VOC's lists of a class, a suffix, and folders of another machine are left out where what is left is
-    known; a line that means nothing known is returned without its flag.
-    """
-    unflagged = re.sub(r"\s+-?[01]$", "", text)  # `2008_000008  1`, but `my photo 1` if there is such a file
-    for spelling in (text, unflagged):
-        for tail in _tails(spelling.replace("\\", "/")):
-            for stem in (tail, stem_of(tail)) if is_image_name(tail) else (tail,):
-                if stem in known:
-                    return stem
-    return unflagged
-
-
-def _tails(text: str) -> Iterable[str]:
-    """Yield a path and its tails, from the longest to the file name; a path that leads upwards has no tails."""
-    parts = text.split("/")
-    rows = range(len(parts)) if ".." not in parts else range(1)
-    return ("/".join(parts[row:]) for row in rows)
 
 
 def _image_of(tree: Element, names: Sequence[str]) -> str:

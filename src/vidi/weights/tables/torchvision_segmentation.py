@@ -1,35 +1,12 @@
 """FCN and DeepLab v3 that torchvision publishes: trained on the pictures of COCO that hold VOC's classes."""
 
+from vidi.data.readers.legends import VOC_CLASSES
 from vidi.preprocess import Preprocess
 from vidi.results.categories import Categories
 from vidi.weights.layouts import Layout
 from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import Names, under
 from vidi.weights.tables.torchvision_resnet import TRUNK
-
-VOC = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
 
 
 def unit(old: str, new: str) -> dict[str, str | None]:
@@ -60,7 +37,7 @@ PREPROCESS = Preprocess(shorter=520)
 
 def voc_categories() -> Categories:
     """Return the names of VOC's twenty classes behind the background."""
-    return VOC
+    return VOC_CLASSES
 
 
 def _published(model: str, file: str, names: Names, head: str, miou: float) -> Published:

@@ -1,11 +1,15 @@
 """MaskFormer from files of transformers: `MaskFormerForInstanceSegmentation`, with ResNet or Swin.
 
-Such as facebook/maskformer-resnet50-coco-stuff, -resnet50-ade20k-full, -swin-tiny-coco or -swin-tiny-ade. No published
-file carries a digest in its name, so that none is in the table; one on this machine fits a builder with the file's
-categories, that with ResNet with `norm="frozen"`.
+Others on this machine, such as facebook/maskformer-resnet50-coco-stuff, -resnet50-ade20k-full or -swin-tiny-coco, fit a
+builder with the file's categories, that with ResNet with `norm="frozen"`.
 """
 
+from typing import Any
+
+from vidi.preprocess import Preprocess
+from vidi.weights.categories import ade20k_categories
 from vidi.weights.layouts import Layout
+from vidi.weights.published import File, Published, by_name
 from vidi.weights.renaming import under
 from vidi.weights.tables.transformers_detr import DECODER_LAYER
 from vidi.weights.tables.transformers_swin import INSIDE
@@ -58,3 +62,37 @@ MASKFORMER = (
 )
 BY_CATEGORY = ("class_head.weight", "class_head.bias")
 LAYOUT = Layout("transformers", MASKFORMER, by_category=BY_CATEGORY)
+
+
+def _of_scenes(model: str, backbone: str, sha256: str, miou: float, **arguments: Any) -> Published:
+    """Return the authors' weights of ADE20K; their digests are those of the files' pages."""
+    repository = f"maskformer-{backbone}-ade"
+    url = f"https://huggingface.co/facebook/{repository}/resolve/main/pytorch_model.bin"
+    return Published(
+        model=model,
+        version="transformers/ade20k",
+        files=(File(url, sha256, saved_as=f"{repository}.bin"),),
+        licence="CC-BY-NC-4.0",
+        preprocess=Preprocess(512, 2048, stride=32),
+        score={"miou": miou},
+        layout=LAYOUT,
+        categories=ade20k_categories,
+        arguments=arguments,
+    )
+
+
+PUBLISHED = by_name(
+    _of_scenes(
+        "maskformer_resnet50_semantic",
+        "resnet50",
+        "715296aae42e9dcf138eb3254fedd308df2d24fe5c189797874ca028a461ceff",
+        44.5,
+        norm="frozen",
+    ),
+    _of_scenes(
+        "maskformer_swin_t_semantic",
+        "swin-tiny",
+        "aef0b7f380f24adcbee44a20ff00bacc9728a2143acc05572e0a8658a8a88047",
+        46.7,
+    ),
+)
