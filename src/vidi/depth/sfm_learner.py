@@ -152,5 +152,10 @@ def sfm(
 
 sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.208 (paper, table 1)")
 sfm_learner_tiny = of_family(
-    sfm, "sfm_learner_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+    sfm,
+    "sfm_learner_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    width=0.5,
+    shorter=128,
+    longest=256,
 )
