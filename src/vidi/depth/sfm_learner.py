@@ -14,7 +14,7 @@ unknown unit are the paper's. Pictures are in [-1, 1], as in the published code.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,7 @@ class VideoCriterion:
     smoothness: float = 0.5
     explained: float = 0.2
 
-    def __call__(self, network: FrameNetwork, batch: Batch, step: Step) -> Losses:
+    def __call__(self, network: Any, batch: Batch, step: Step) -> Losses:
         motion = network.motion(batch.images, frames_of(batch))
         return self.compare_views(VideoOutputs(tuple(network.depth(batch.images)), *motion), batch, step)
 
