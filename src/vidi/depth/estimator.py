@@ -119,7 +119,7 @@ class DepthEstimator(Supervised):
         super().__init__(network, criterion, DepthDecode(read_out), preprocess)
 
     def predict(
-        self, images: Any, *, focal_px: float | None = None, fov: float | None = None, batch_size: int = 16
+        self, images: Any, *, focal_px: float | int | None = None, fov: float | int | None = None, batch_size: int = 16
     ) -> list[DepthMap]:
         """Return the depth of each image, in input order.
 
@@ -134,7 +134,9 @@ class DepthEstimator(Supervised):
         """
         return self.predict_samples(self.samples(images, focal_px=focal_px, fov=fov), batch_size=batch_size)
 
-    def samples(self, images: Any, *, focal_px: float | None = None, fov: float | None = None) -> Iterator[Sample]:
+    def samples(
+        self, images: Any, *, focal_px: float | int | None = None, fov: float | int | None = None
+    ) -> Iterator[Sample]:
         """Yield images with the camera that is given or that EXIF tells, if any; as for `predict`."""
         for image in several(images):
             (picture,) = self.read([image])
@@ -151,9 +153,9 @@ class StereoEstimator(DepthEstimator):
         self,
         images: Any,
         *,
-        focal_px: float | None = None,
-        fov: float | None = None,
-        baseline: float | None = None,
+        focal_px: float | int | None = None,
+        fov: float | int | None = None,
+        baseline: float | int | None = None,
         batch_size: int = 16,
     ) -> list[DepthMap]:
         """Return the depth of the left picture of each pair, in input order.
@@ -172,7 +174,12 @@ class StereoEstimator(DepthEstimator):
         return self.predict_samples(samples, batch_size=batch_size)
 
     def samples(
-        self, images: Any, *, focal_px: float | None = None, fov: float | None = None, baseline: float | None = None
+        self,
+        images: Any,
+        *,
+        focal_px: float | int | None = None,
+        fov: float | int | None = None,
+        baseline: float | int | None = None,
     ) -> Iterator[Sample]:
         """Yield left pictures with the right ones and what is known of the cameras; as for `predict`."""
         if baseline is not None and not 0 < baseline < math.inf:
@@ -192,7 +199,7 @@ class StereoEstimator(DepthEstimator):
 
 
 def camera_of(
-    image: Any, size: tuple[int, int], focal_px: float | None = None, fov: float | None = None
+    image: Any, size: tuple[int, int], focal_px: float | int | None = None, fov: float | int | None = None
 ) -> dict[str, Tensor]:
     """Return the camera of an image of size (H, W) as keys of a target; none where nothing tells its focal length.
 

@@ -85,10 +85,11 @@ class ViewSet(ImageSet):
             for name, paths in track.beside.items():
                 if paths[frame] is None:
                     log.fault(track.frames[frame], "", f"the picture has no {_spoken(name)}", image=row)
-        for track in tracks:
+        for number, track in enumerate(tracks):
             if track.poses is not None and len(track.poses) != len(track.frames):
                 counted = f"{len(track.poses)} poses for {len(track.frames)} pictures"
-                log.fault(Path(track.frames[0]).parent, "", f"{counted}, expected one for each")
+                log.fault(track.frames[0].parent, "", f"{counted}, expected one for each")
+                log.spoiled.update(row for row, (other, _) in enumerate(every) if other == number)
         log.settle(len(every))
         super().__init__(root, log)
         names = [tracks[number].frames[frame].relative_to(root).as_posix() for number, frame in every]
