@@ -108,7 +108,7 @@ class ViewSet(ImageSet):
         """Return the same set with other neighbours: the frames `gap` before and behind.
 
         Raises:
-            ValueError: if no track is so long.
+            ValueError: if no frame has such neighbours.
         """
         if gap < 1:
             raise ValueError(f"received a frame gap of {gap}, expected at least 1")
@@ -116,8 +116,8 @@ class ViewSet(ImageSet):
         other.gap = gap
         other._rows = other._with_neighbours()
         if len(other._rows) == 0:
-            longest = max(len(track.frames) for track in self.tracks)
-            raise ValueError(f"{self.root}: no frame has neighbours {gap} frames away; the longest track has {longest}")
+            counted = f"none of {len(self._members)} frames has neighbours {gap} frames away"
+            raise ValueError(f"{self.root}: {counted}")
         return other
 
     def __len__(self) -> int:
