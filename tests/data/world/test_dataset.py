@@ -34,6 +34,7 @@ CONTRACT = {
     "disparity_right_valid": (tv_tensors.Mask, torch.bool, ("H", "W")),
     "neighbours": (tv_tensors.Image, torch.uint8, (2, 3, "H", "W")),
     "intrinsics": (torch.Tensor, torch.float32, (3, 3)),
+    "baseline": (torch.Tensor, torch.float32, ()),
     "poses": (torch.Tensor, torch.float32, (2, 4, 4)),
     "occluded": (tv_tensors.Mask, torch.bool, (2, "H", "W")),
     "boxes_3d": (torch.Tensor, torch.float32, ("N", 7)),
