@@ -59,7 +59,10 @@ def criterion(network: nn.Module, batch: Any, step: Step) -> Losses:
 def constant_stereo() -> StereoEstimator:
     """Build a system that finds every pair alike."""
     return StereoEstimator(
-        Rows(), criterion, lambda o, c: estimate_of_disparity(o.disparity, c), Preprocess(paired=True)
+        Rows(),
+        criterion,
+        lambda outputs, cameras: estimate_of_disparity(outputs.disparity, cameras),
+        Preprocess(paired=True),
     )
 
 
