@@ -59,7 +59,10 @@ def criterion(network: nn.Module, batch: Any, step: Step) -> Losses:
 def constant_stereo() -> StereoEstimator:
     """Build a system that finds every pair alike."""
     return StereoEstimator(
-        Rows(), criterion, lambda o, c: estimate_of_disparity(o.disparity, c), Preprocess(paired=True)
+        Rows(),
+        criterion,
+        lambda outputs, cameras: estimate_of_disparity(outputs.disparity, cameras),
+        Preprocess(paired=True),
     )
 
 
@@ -226,14 +229,14 @@ def test_pairs_are_trained_scored_and_predicted_on(tmp_path: Path) -> None:
         pair(tmp_path / "pairs" / name)
     scored = command("eval", run, "--data", tmp_path / "pairs", "--split", "all", "--json")
     assert "warning: the predicted depth of 2 of 2" in scored.err
-    assert scored.json()["epe"] == pytest.approx(abs(float(load(run).network.value) - 3), abs=1e-3)
+    assert scored.json()["epe"] == pytest.approx(abs(load(run).network.value.item() - 3), abs=1e-3)
     assert "abs_rel_metric" not in scored.json()  # the cameras of these pairs are not known
 
     left, right = (tmp_path / f"pairs/a/{name}.png" for name in ("left", "right"))
     words = ("--focal-px", "50", "--baseline", "0.5", "--out", tmp_path / "drawn")
     (record,) = command("predict", run, left, right, *words, "--json").json()
     assert (record["unit"], record["focal_px"], record["focal_source"]) == ("metres", 50, "given")
-    assert record["depth"]["median"] == pytest.approx(50 * 0.5 / float(load(run).network.value), rel=1e-4)
+    assert record["depth"]["median"] == pytest.approx(50 * 0.5 / load(run).network.value.item(), rel=1e-4)
     assert [Path(name).name for name in record["files"]] == [f"left.depth.{k}" for k in ("png", "npy", "json", "ply")]
     assert all(Path(name).is_file() for name in record["files"])
     with PIL.Image.open(record["files"][0]) as picture:
