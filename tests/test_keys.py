@@ -320,7 +320,9 @@ def test_maps_hold_what_the_table_says_beyond_the_picture() -> None:
 
 def test_a_key_without_a_row_is_refused_everywhere() -> None:
     image, target = torch.zeros(3, 8, 8, dtype=torch.uint8), {"colour": torch.tensor(1)}
-    with pytest.raises(ValueError, match="received a target with 'colour', expected keys among areas, boxes, "):
+    with pytest.raises(
+        ValueError, match="received a target with 'colour', expected keys among areas, baseline, boxes, "
+    ):
         Preprocess(exact=(4, 4)).place(image, target)
     with pytest.raises(ValueError, match="'colour'"):
         Augmentation("flip", (8, 8))((image, target))

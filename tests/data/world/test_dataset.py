@@ -111,7 +111,7 @@ def test_sizes_show_the_same_scene():
     ("arguments", "message"),
     [
         ({"split": "training"}, "unknown split 'training'; choices are train, val, test"),
-        ({"targets": ["masks", "boxs"]}, "unknown targets 'boxs'; choices are areas, boxes"),
+        ({"targets": ["masks", "boxs"]}, "unknown targets 'boxs'; choices are areas, baseline, boxes"),
         ({"size": (31, 64)}, "sides from 32 to 512"),
         ({"size": (64, 513)}, "sides from 32 to 512"),
         ({"count": -1}, "must not be negative"),
