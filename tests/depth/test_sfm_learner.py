@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from tests.closeness import NUMBERS, assert_close
 from vidi.data.world.dataset import World
 from vidi.depth.frame_networks import DepthNetwork, InverseDepths, MotionNetwork
-from vidi.depth.sfm_learner import MEAN, STD, VideoCriterion, VideoOutputs
+from vidi.depth.sfm_learner import MEAN, STD, VideoCriterion, VideoOutputs, frames_of, sfm_learner_tiny
+from vidi.engine.evaluate import evaluate
+from vidi.metrics.trajectory import MotionEvaluator
 from vidi.model import Step
+from vidi.ops.rigid import euler_to_pose
 from vidi.preprocess import Batch, Preprocess
+from vidi.tasks.depth import VideoDepthScorer
 
 SIGNED = Preprocess(mean=(MEAN,) * 3, std=(STD,) * 3)
 
@@ -196,3 +200,36 @@ def test_a_missing_key_is_told(lacking: str) -> None:
     outputs = VideoOutputs(tuple(torch.rand(1, 1, 4, 4) for _ in range(4)), torch.zeros(1, 2, 6), ())
     with pytest.raises(ValueError, match="no 'neighbours' or no 'intrinsics'"):
         VideoCriterion().compare_views(outputs, replace(batch, targets=targets), Step())
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The camera's motion
+
+
+@pytest.mark.system("6.1.2-SFM", "6.1.2-POSECNN")
+def test_results_of_frames_with_neighbours_have_the_motions_to_them_and_photos_have_none() -> None:
+    model = sfm_learner_tiny(width=0.125, shorter=32, longest=64).eval()
+    world = World("val", count=2, size=(32, 64), targets=["neighbours", "intrinsics"])
+    samples = [world[0], world[1]]
+    placed = [model.preprocess.place(*sample) for sample in samples]
+    batch = model.preprocess.collate(placed)
+    with torch.no_grad():
+        expected = euler_to_pose(model.network.motion(batch.images, frames_of(batch)).vectors)
+    for result, own in zip(model.predict_samples(samples), expected, strict=True):
+        assert result.motions is not None
+        assert_close(result.motions, own, 1e-5)
+    assert all(result.motions is None for result in model.predict([image for image, _ in samples]))
+
+
+def test_the_scores_of_videos_are_those_of_depth_and_of_the_motions() -> None:
+    model = sfm_learner_tiny(width=0.125, shorter=32, longest=64).eval()
+    scorer = VideoDepthScorer(())
+    world = World("val", count=3, size=(32, 64), targets=list(scorer.keys))
+    scores = evaluate(model, world, scorer)
+    assert {"abs_rel_median_scaled", "ate_3frame_scaled", "ate_3frame_still", "rotation_error"} <= set(scores)
+    motions = MotionEvaluator()
+    samples = [world[row] for row in range(3)]
+    for result, (_, target) in zip(model.predict_samples(samples), samples, strict=True):
+        assert result.motions is not None
+        motions.update(result.motions, target["poses"])
+    assert {name: scores[name] for name in motions.compute()} == pytest.approx(motions.compute(), rel=1e-4)

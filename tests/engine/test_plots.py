@@ -231,3 +231,12 @@ class TestImageGrid:
     def test_refuses_other_channels(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="2 channels"):
             plots.image_grid(tmp_path / "grid.png", torch.zeros(1, 2, 8, 8))
+
+
+class TestCameraPaths:
+    def test_both_paths_are_drawn_to_one_scale(self, tmp_path: Path) -> None:
+        true = np.stack((np.zeros(9), np.linspace(0, 40, 9)), 1)
+        plots.camera_paths(tmp_path / "paths.png", [(true + 1, true)])
+        assert 0.02 < ink(tmp_path / "paths.png") < 0.5
+        plots.camera_paths(tmp_path / "two.png", [(true + 1, true), (true, true)])
+        assert read(tmp_path / "two.png").shape[1] > 1.9 * read(tmp_path / "paths.png").shape[1]

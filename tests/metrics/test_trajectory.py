@@ -9,13 +9,14 @@ from scipy.spatial.transform import Rotation
 from tests.closeness import assert_close
 
 from vidi.metrics.trajectory import (
+    MotionEvaluator,
     align_similarity,
     ate_global_scaled,
     relative_pose_errors,
     snippet_ate_scaled,
     trajectory_numbers,
 )
-from vidi.ops.rigid import axis_angle_to_pose
+from vidi.ops.rigid import axis_angle_to_pose, inverse_pose
 
 
 def path(frames: int = 12, seed: int = 0) -> torch.Tensor:
@@ -139,3 +140,68 @@ def test_paths_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="0 and 0 positions"):
         align_similarity(torch.zeros(0, 3), torch.zeros(0, 3))
     assert relative_pose_errors(path(5), path(5), gap=4).translation < 1e-12
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Motions to the frames beside
+
+
+def motions(poses: torch.Tensor) -> torch.Tensor:
+    """T_neighbour_frame of all frames but the first and the last."""
+    return torch.stack([inverse_pose(poses[:-2]) @ poses[1:-1], inverse_pose(poses[2:]) @ poses[1:-1]], 1)
+
+
+def judged(predicted: torch.Tensor, truth: torch.Tensor) -> MotionEvaluator:
+    evaluator = MotionEvaluator()
+    for own, true in zip(predicted, truth, strict=True):
+        evaluator.update(own, true.float())  # as data sets give them
+    return evaluator
+
+
+def test_motions_between_frames_of_one_video_add_up_to_its_path():
+    truth, other = path(), path(seed=1)
+    evaluator = judged(motions(other), motions(truth))
+    ((found, true),) = evaluator.paths()
+    assert_close(found, inverse_pose(other[:1]) @ other, 1e-9)
+    assert_close(true, inverse_pose(truth[:1]) @ truth, 1e-5)
+    numbers, expected = evaluator.compute(), trajectory_numbers(other, truth)
+    assert {name: numbers[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_second_video_is_a_path_of_its_own_and_four_frames_are_none():
+    videos = path(9), path(4, seed=1), path(7, seed=2)
+    joined = torch.cat([motions(video) for video in videos])
+    assert [len(true) for _, true in judged(joined, joined).paths()] == [9, 7]
+
+
+def test_a_frame_between_two_is_a_piece_of_three():
+    """By SfMLearner's formula in the frame of the first camera; the rotation's error is that of each motion."""
+    truth, other = motions(path(3)), motions(path(3, seed=1))
+    numbers = judged(other, truth).compute()
+    places = []
+    for poses in (other, truth):
+        before, _, behind = torch.linalg.inv(poses[0, 0]), torch.eye(4), torch.linalg.inv(poses[0, 1])
+        first = torch.linalg.inv(before)
+        places.append(torch.stack([first @ before, first, first @ behind])[:, :3, 3].numpy())
+    assert numbers["ate_3frame_scaled"] == pytest.approx(sfmlearner_ate(*places), rel=1e-6)
+    assert numbers["ate_3frame_still"] == pytest.approx(float(np.linalg.norm(places[1])) / 3, rel=1e-6)
+    turns = [
+        Rotation.from_matrix((torch.linalg.inv(t) @ o)[:3, :3].numpy()) for o, t in zip(other[0], truth[0], strict=True)
+    ]
+    angles = [turn.magnitude() for turn in turns]
+    assert numbers["rotation_error"] == pytest.approx(math.sqrt(np.mean(np.square(angles))), rel=1e-6)
+    still = [Rotation.from_matrix(pose[:3, :3].numpy()).magnitude() for pose in truth[0]]
+    assert numbers["rotation_still"] == pytest.approx(math.sqrt(np.mean(np.square(still))), rel=1e-5)
+    assert "ate_5frame_scaled" not in numbers
+
+
+def test_a_camera_that_stands_still_is_as_far_off_as_its_path_is_long():
+    truth = motions(path())
+    numbers = judged(torch.eye(4).double().expand_as(truth), truth).compute()
+    assert numbers["ate_3frame_scaled"] == pytest.approx(numbers["ate_3frame_still"])
+    assert numbers["rotation_error"] == pytest.approx(numbers["rotation_still"])
+
+
+def test_no_motion_cannot_be_scored():
+    with pytest.raises(ValueError, match="no motions to score"):
+        MotionEvaluator().compute()

@@ -107,10 +107,10 @@ class Pictures(torch.utils.data.Dataset[Any]):
 def views_of(image: Tensor) -> dict[str, Any]:
     """Return what the cameras beside one see of a plane 5 m away, whose disparity is 2 pixels, and the plane."""
     places = torch.full(image.shape[1:], True)
-    aside = [tv_tensors.Image(image.roll(shift, 2)) for shift in (-2, 2)]
+    aside = [image.roll(shift, 2) for shift in (-2, 2)]
     disparity, depth = (tv_tensors.Mask(torch.full(image.shape[1:], value)) for value in (2.0, 5.0))
     return {
-        "right": aside[0],
+        "right": tv_tensors.Image(aside[0]),
         "neighbours": tv_tensors.Image(torch.stack(aside)),
         "intrinsics": straight_camera(40.0, (image.shape[1], image.shape[2])),
         "baseline": torch.tensor(0.25),

@@ -13,7 +13,7 @@ Differs from the notes: there, the pose is used "to project" only; the mask of w
 unknown unit are the paper's. Pictures are in [-1, 1], as in the published code.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +28,8 @@ from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
 from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.rigid import euler_to_pose
 from vidi.ops.warp import inverse_warp
-from vidi.preprocess import Batch, Preprocess, unit_range
+from vidi.preprocess import AnyBatch, Batch, Preprocess, unit_range
+from vidi.results.depth_map import DepthMap
 
 MEAN, STD = 0.5, 0.5
 
@@ -74,6 +75,7 @@ class VideoCriterion:
         Raises:
             ValueError: if a target has no neighbours or no intrinsics.
         """
+        batch.require("neighbours", "intrinsics")
         neighbours, cameras = frames_of(batch), torch.stack([target["intrinsics"] for target in batch.targets])
         poses = euler_to_pose(outputs.vectors)
         appearance = smoothness = explained = poses.new_zeros(())
@@ -96,13 +98,26 @@ class VideoCriterion:
 
 def frames_of(batch: Batch) -> Float[Tensor, "B S 3 H W"]:
     """Return the neighbours of a batch, normalised as its pictures are."""
-    batch.require("neighbours", "intrinsics")
+    batch.require("neighbours")
     return (unit_range(batch.maps("neighbours")) - MEAN) / STD
 
 
 def scaled(maps: Float[Tensor, "B C H W"], size: torch.Size) -> Float[Tensor, "B C h w"]:
     """Resize maps by bilinear interpolation."""
     return maps if maps.shape[2:] == size else F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
+
+class VideoEstimator(DepthEstimator):
+    """Depth of a picture; of a frame whose neighbours are known, the camera's motion to them as well."""
+
+    network: FrameNetwork
+
+    def results_of(self, outputs: Any, batch: AnyBatch) -> list[DepthMap]:
+        results = super().results_of(outputs, batch)
+        if not isinstance(batch, Batch) or not all("neighbours" in target for target in batch.targets or [{}]):
+            return results
+        poses = euler_to_pose(self.network.motion(batch.images, frames_of(batch)).vectors.float())
+        return [replace(result, motions=own) for result, own in zip(results, poses, strict=True)]
 
 
 def inverse_depth(outputs: InverseDepths, cameras: Cameras) -> Estimate:
@@ -126,7 +141,7 @@ def sfm(
     size: tuple[int, int] | None = None,
     shorter: int = 128,
     longest: int = 416,
-) -> DepthEstimator:
+) -> VideoEstimator:
     """Build a SfMLearner by its name.
 
     Args:
@@ -139,7 +154,7 @@ def sfm(
     """
     network = FrameNetwork(DepthNetwork(width=width), MotionNetwork(neighbours=neighbours, masked=masked, width=width))
     preprocess = Preprocess(shorter, longest, size, mean=(MEAN,) * 3, std=(STD,) * 3)
-    return DepthEstimator(network, VideoCriterion(smoothness_weight, explained_weight), inverse_depth, preprocess)
+    return VideoEstimator(network, VideoCriterion(smoothness_weight, explained_weight), inverse_depth, preprocess)
 
 
 sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.208 (paper, table 1)")

@@ -210,6 +210,20 @@ def class_scores(path: files.PathLike, scores: Mapping[str, float], label: str) 
     _write(path, figure)
 
 
+def camera_paths(path: files.PathLike, paths: Sequence[tuple[Any, Any]]) -> None:
+    """Draw paths from above, each predicted one (F 2: x and z, metres) with the true one."""
+    figure, diagrams = _diagrams(len(paths))
+    for axes, pair in zip(diagrams, paths, strict=True):
+        for place, (name, points) in enumerate(zip(("predicted", "true"), pair, strict=True)):
+            x, z = np.asarray(points).T
+            axes.plot(x, z, color=_shade(place), label=name, marker=".", markersize=4)
+            axes.plot(x[:1], z[:1], color=_shade(place), marker="o")
+        axes.set(xlabel="x, m", ylabel="z, m", title=f"{len(pair[0])} frames from above; the ring is the first")
+        axes.set_aspect("equal", adjustable="datalim")
+        _legend(axes)
+    _write(path, figure)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Sheets of pictures
 

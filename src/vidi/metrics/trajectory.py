@@ -9,8 +9,13 @@
 
 Poses are T_world_camera, 4 x 4; lengths in metres, angles in radians. Computed in float64. SfMLearner's code divides
 the root by the number of frames, not the sum under it: its number is less than the root mean square by sqrt(5).
+
+Of single frames with one before and one behind, which are no path, the pieces have three frames (`ate_3frame_scaled`).
+`..._still` is the error of a camera that is said to stand still.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -20,6 +25,7 @@ from torch import Tensor
 from vidi.ops.rigid import inverse_pose, rotation_angle
 
 SNIPPET = 5
+SAME = 1e-3  # metres and radians by which two measured poses of one camera differ at most
 
 
 class Similarity(NamedTuple):
@@ -35,6 +41,77 @@ class PoseErrors(NamedTuple):
 
     translation: float
     rotation: float  # radians
+
+
+class MotionEvaluator:
+    """Scores the motions of frames to the one before and the one behind, and the paths that they add up to."""
+
+    def __init__(self) -> None:
+        self.predicted: list[Float64[Tensor, "2 4 4"]] = []
+        self.truth: list[Float64[Tensor, "2 4 4"]] = []
+
+    def update(self, motions: Float[Tensor, "2 4 4"], truth: Float[Tensor, "2 4 4"]) -> None:
+        """Add a frame.
+
+        Args:
+            motions: T_neighbour_frame, of the frame before and the one behind, in any unit.
+            truth: the same, in metres.
+        """
+        self.predicted.append(motions.double())
+        self.truth.append(truth.double())
+
+    def compute(self) -> dict[str, float]:
+        """Return the scores by name; those of paths of five frames at least, means over the paths, where there are any.
+
+        Raises:
+            ValueError: if there is no frame.
+        """
+        if not self.truth:
+            raise ValueError("no motions to score: no frame was given")
+        motions, real = torch.stack(self.predicted), torch.stack(self.truth)
+        pieces, true_pieces = _pieces(motions), _pieces(real)
+        still = torch.eye(4, dtype=torch.float64).expand_as(true_pieces)
+        turned = rotation_angle((inverse_pose(real) @ motions)[..., :3, :3])
+        numbers = {
+            "ate_3frame_scaled": float(snippet_ate_scaled(pieces, true_pieces).mean()),
+            "ate_3frame_still": float(snippet_ate_scaled(still, true_pieces).mean()),
+            "rotation_error": float(turned.square().mean().sqrt()),
+            "rotation_still": float(rotation_angle(real[..., :3, :3]).square().mean().sqrt()),
+        }
+        scores = [trajectory_numbers(path, true) for path, true in self.paths()]
+        return numbers | {
+            name: sum(row[name] for row in scores) / len(scores) for name in (scores[0] if scores else ())
+        }
+
+    def paths(self) -> Iterator[tuple[Float64[Tensor, "F 4 4"], Float64[Tensor, "F 4 4"]]]:
+        """Yield what frames of one video add up to, predicted and true T_world_camera, where five frames follow.
+
+        A frame follows the one given before it if the true motion between them is the same from both sides.
+        """
+        start = 0
+        for end in range(1, len(self.truth) + 1):
+            if end < len(self.truth) and _is_back(self.truth[end - 1][1], self.truth[end][0]):
+                continue
+            if end - start + 2 >= SNIPPET:
+                yield tuple(_added_up(motions[start:end]) for motions in (self.predicted, self.truth))  # type: ignore[misc]
+            start = end
+
+
+def _pieces(motions: Float64[Tensor, "N 2 4 4"]) -> Float64[Tensor, "N 3 4 4"]:
+    """Return the poses of the frame before, the frame and the one behind, as the frame's camera sees them."""
+    back = inverse_pose(motions)
+    return torch.stack((back[:, 0], torch.eye(4, dtype=back.dtype).expand_as(back[:, 0]), back[:, 1]), 1)
+
+
+def _is_back(onward: Float64[Tensor, "4 4"], back: Float64[Tensor, "4 4"]) -> bool:
+    loop = onward @ back
+    return max(float(loop[:3, 3].norm()), float(rotation_angle(loop[:3, :3]))) < SAME
+
+
+def _added_up(motions: list[Float64[Tensor, "2 4 4"]]) -> Float64[Tensor, "F 4 4"]:
+    """Return T_world_camera of the frame before the first, of all frames and of that behind the last."""
+    steps = [torch.eye(4, dtype=torch.float64), motions[0][0], *(inverse_pose(pair[1]) for pair in motions)]
+    return torch.stack(list(itertools.accumulate(steps, torch.matmul)))
 
 
 def trajectory_numbers(predicted: Float[Tensor, "F 4 4"], truth: Float[Tensor, "F 4 4"]) -> dict[str, float]:

@@ -35,6 +35,7 @@ class DepthMap:
         focal: in pixels of this image; None: not known.
         focal_source: where the focal length comes from.
         disparity: in pixels of this image, of systems that find depth by it.
+        motions: T_frame_image of the frames beside it in a video, in the unit of the depth, of systems that find them.
     """
 
     depth: Float[Tensor, "H W"]
@@ -43,6 +44,7 @@ class DepthMap:
     focal: float | None = None
     focal_source: FocalSource | None = None
     disparity: Float[Tensor, "H W"] | None = None
+    motions: Float[Tensor, "S 4 4"] | None = None
 
     def __post_init__(self) -> None:
         if (self.focal is None) != (self.focal_source is None):
@@ -55,6 +57,9 @@ class DepthMap:
         if self.disparity is not None:
             settle(self, disparity=self.disparity.detach().cpu().float())
             check_finite(disparity=self.disparity)
+        if self.motions is not None:
+            settle(self, motions=self.motions.detach().cpu().float())
+            check_finite(motions=self.motions)
         check_finite(depth=self.depth)
         if bool((self.depth[valid] <= 0).any()):
             raise ValueError("received valid depth that is not positive")

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from vidi.data.truths import depth_truth
 from vidi.engine import plots
@@ -21,6 +23,8 @@ from vidi.engine.datasets import WORLD
 from vidi.engine.recipe import Recipe
 from vidi.engine.task import Task
 from vidi.metrics.depth import DepthEvaluator, DisparityEvaluator
+from vidi.metrics.trajectory import MotionEvaluator, align_similarity
+from vidi.ops.rigid import inverse_pose
 from vidi.recipes.depth import DEPTH_FINE_TUNED, DEPTH_FROM_SCRATCH, STEREO_FINE_TUNED, STEREO_FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.depth_map import DepthMap
@@ -131,10 +135,39 @@ class PairDepthScorer(DepthScorer):
 
 
 class VideoDepthScorer(DepthScorer):
-    """The scores of depth that was learnt from videos, whose unit cannot be known."""
+    """The scores of depth that was learnt from videos, whose unit cannot be known, and of the camera's motions."""
 
     headline = "delta1_median_scaled"
-    keys = (*TRUTH, "neighbours", "poses", "intrinsics")
+    keys: tuple[str, ...] = (*TRUTH, "neighbours", "poses", "intrinsics")
+
+    def __init__(self, categories: Categories):
+        super().__init__(categories)
+        self.motion = MotionEvaluator()
+
+    def update(self, results: Sequence[DepthMap], targets: Sequence[Mapping[str, Any]]) -> None:
+        super().update(results, targets)
+        for result, target in zip(results, targets, strict=True):
+            if result.motions is not None and "poses" in target:
+                self.motion.update(result.motions, target["poses"])
+
+    def compute(self) -> dict[str, float]:
+        return super().compute() | (self.motion.compute() if self.motion.truth else {})
+
+    def write_plots(self, folder: Path) -> None:
+        super().write_plots(folder)
+        paths = list(self.motion.paths())
+        if paths:
+            plots.camera_paths(folder / "camera_paths.png", [seen_from_above(*both) for both in paths])
+
+
+def seen_from_above(
+    predicted: Float[Tensor, "F 4 4"], truth: Float[Tensor, "F 4 4"]
+) -> tuple[Float[Tensor, "F 2"], Float[Tensor, "F 2"]]:
+    """Return x and z of two paths, metres in the frame of the first true camera, the predicted one moved and scaled."""
+    true = (inverse_pose(truth[:1]) @ truth)[:, :3, 3]
+    scale, rotation, translation = align_similarity(predicted[:, :3, 3], true)
+    moved = scale * predicted[:, :3, 3].double() @ rotation.T + translation
+    return moved[:, ::2], true[:, ::2]
 
 
 def baseline_of(dataset: Any) -> float | None:
