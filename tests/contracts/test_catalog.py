@@ -75,9 +75,18 @@ def parts(found: Samples) -> tuple[list[Any], list[Any]]:
     return list(inputs), list(targets)
 
 
+def shown(name: str, found: Samples) -> list[Any]:
+    """Return what `predict` takes of some samples: inputs, or pairs of pictures."""
+    images, targets = parts(found)
+    if CATALOG[name].task.asks != "pairs":
+        return images
+    return [(image, target["right"]) for image, target in zip(images, targets, strict=True)]
+
+
 def tensors_of(value: Any) -> list[Tensor]:
-    """Return the tensors of a result."""
-    return [v for v in vars(value).values() if isinstance(v, Tensor)]
+    """Return the tensors of a result; 0 and 1 for what is false and true."""
+    found = [v for v in vars(value).values() if isinstance(v, Tensor)]
+    return [v.byte() if v.dtype == torch.bool else v for v in found]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -142,7 +151,8 @@ def test_outputs_are_named_tensors_of_equal_type_in_every_mode(name: str) -> Non
     model = copied(name)
     placed = [model.preprocess.place(*sample) for sample in samples(name, [(64, 64)] * 2)]
     shared = torch.stack([placed[0][0]] * 2) if CATALOG[name].task.asks == "sentences" else torch.randn(2, 3, 64, 64)
-    trained, evaluated = model.train()(shared), model.eval()(shared)
+    inputs = (shared, shared) if CATALOG[name].task.asks == "pairs" else (shared,)
+    trained, evaluated = model.train()(*inputs), model.eval()(*inputs)
     assert type(trained) is type(evaluated)
     for outputs in (trained, evaluated):
         assert all(isinstance(value, Tensor) for value in outputs)
@@ -195,11 +205,11 @@ def test_the_loss_falls_on_one_batch(name: str) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised, Staged))
 def test_results_are_typed_and_do_not_depend_on_their_neighbours(name: str) -> None:
     model = in_double(name)
-    images, _ = parts(samples(name))
-    together = model.predict(images)
-    alone = [model.predict(image)[0] for image in images]
-    assert len(together) == len(images)
-    for result, single, image in zip(together, alone, images, strict=True):
+    found = samples(name)
+    together = model.predict(shown(name, found))
+    alone = [model.predict([image])[0] for image in shown(name, found)]
+    assert len(together) == len(found)
+    for result, single, (image, _) in zip(together, alone, found, strict=True):
         assert type(result) is CATALOG[name].task.result
         for a, b in zip(tensors_of(result), tensors_of(single), strict=True):
             assert_close(a, b, FLOAT32)
@@ -222,13 +232,13 @@ def check_ranges(result: Any, image: Tensor) -> None:
 @pytest.mark.parametrize("name", names_of(Supervised))
 def test_two_predictions_are_equal_and_leave_the_model_as_it_was(name: str) -> None:
     model = copied(name).train()
-    images, _ = parts(samples(name, SIZES[:1]))
+    found = samples(name, SIZES[:1])
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    picture = images[0].clone()
+    images, picture = shown(name, found), found[0][0].clone()
     one, two = model.predict(images)[0], model.predict(images)[0]
     assert all(torch.equal(a, b) for a, b in zip(tensors_of(one), tensors_of(two), strict=True))
     assert all(module.training for module in model.modules())
-    assert torch.equal(images[0], picture)
+    assert torch.equal(found[0][0], picture)
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 

@@ -91,6 +91,7 @@ PLAIN = layers([USUAL])
 KRIZHEVSKY = [(5, 5e-4, 0.75, 2.0)]  # section 3.3 writes 1e-4 for the sum of n = 5 squares, torch 5e-4 for their mean
 GRADUAL = 0.2  # stochastic depth of EfficientNet: block i of n is left out with 0.2 i / n
 
+DEPTHS = ("monodepth_", "depth_", "stereo_", "sfm_learner")
 FCNS = [name for name in NAMES if name.startswith(("fcn8_", "fcn16_", "fcn32_"))]
 
 LAYERS: dict[str, Layers] = {
@@ -212,6 +213,8 @@ LAYERS: dict[str, Layers] = {
     "deeplabv3_curriculum_resnet50": layers([USUAL], dropout=[0.5]),
     **same([name for name in NAMES if name.startswith("deeplabv3plus_")], layers([USUAL], dropout=[0.5])),
     "deeplabv3plus_efficientnet_lite0": layers([TENSORFLOW, USUAL], dropout=[0.5]),
+    **same([name for name in NAMES if name.startswith(DEPTHS)], Layers()),
+    **same(["monodepth_resnet18", "depth_resnet18"], PLAIN),
 }
 
 
@@ -349,6 +352,13 @@ PICTURES: dict[str, Preprocess] = {
     "patch_segmenter_tiny": within(None, 64, 1),
     **same([name for name in NAMES if name.startswith(("fcn_", "deeplab"))], pictures(shorter=520)),  # torchvision
     "deeplabv3plus_efficientnet_lite0": pictures(shorter=520, **LITE),
+    **same(["monodepth_vgg", "monodepth_resnet50", "monodepth_resnet18"], within(256, 512, 1, **BYTES)),  # 256 x 512
+    **same(["monodepth_tiny", "depth_tiny"], within(128, 256, 1, **BYTES)),
+    "depth_resnet18": within(256, 512, 1, **BYTES),
+    "stereo_vgg": within(256, 512, 1, paired=True, **BYTES),
+    "stereo_tiny": within(128, 256, 1, paired=True, **BYTES),
+    "sfm_learner": within(128, 416, 1, **HALF),  # 128 x 416
+    "sfm_learner_tiny": within(128, 256, 1, **HALF),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""

@@ -31,7 +31,7 @@ def test_networks_have_the_parameters_that_the_published_code_prints(encoder: En
 @pytest.mark.system("6.1.1-ARCH")
 @pytest.mark.parametrize("encoder", ["vgg", "resnet50", "resnet18"])
 def test_four_scales_of_shares_of_the_width_whatever_the_size(encoder: Encoder) -> None:
-    network = DisparityNetwork(encoder, width=0.25).eval()
+    network: Any = DisparityNetwork(encoder, width=0.25).eval()
     outputs = network(torch.rand(1, 3, 130, 203))
     assert [tuple(maps.shape) for maps in outputs] == [
         (1, 2, 130, 203),
@@ -49,7 +49,7 @@ def test_four_scales_of_shares_of_the_width_whatever_the_size(encoder: Encoder) 
 @pytest.mark.system("6.1.1-ARCH")
 def test_layers_of_the_published_vgg_network() -> None:
     """Table 6 of the supplement: kernels, strides and channels; ELU everywhere, no norm, pixels repeated."""
-    network = DisparityNetwork("vgg")
+    network: Any = DisparityNetwork("vgg")
     convolutions = [m for m in network.backbone.modules() if isinstance(m, nn.Conv2d)]
     rows = [(c.kernel_size[0], c.stride[0], c.out_channels) for c in convolutions]
     assert rows == [

@@ -173,10 +173,12 @@ class Level(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "B C h w"], beside: Sequence[Tensor], size: Sequence[int]
-    ) -> Float[Tensor, "B D H W"]:
+    ) -> tuple[Float[Tensor, "B D H W"], Float[Tensor, "B V H W"] | None]:
+        """Return the map of this level, and the disparities that it scores, if it does."""
         align = None if self.upsampling == "nearest" else False
         x = self.up(F.interpolate(x, size=size, mode=self.upsampling, align_corners=align))
-        return self.merge(torch.cat((x, *beside), 1))
+        x = self.merge(torch.cat((x, *beside), 1))
+        return x, None if self.score is None else LARGEST * torch.sigmoid(self.score(x))
 
 
 class DisparityNetwork(nn.Module):
@@ -241,9 +243,9 @@ class DisparityNetwork(nn.Module):
             beside = skips[number - 1 : number] if number else []
             if scales:
                 beside = [*beside, F.interpolate(scales[-1], size=sizes[number], mode="nearest")]
-            x = level(x, beside, sizes[number])
-            if level.score is not None:
-                scales.append(LARGEST * torch.sigmoid(level.score(x)))
+            x, own = level(x, beside, sizes[number])
+            if own is not None:
+                scales.append(own)
         return Disparities(*scales[::-1])
 
 

@@ -186,9 +186,6 @@ def monodepth(
         appearance_weight, smoothness_weight, consistency_weight: of the losses.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-
-    Raises:
-        ValueError: for another encoder, picture or upsampling.
     """
     if rebuilds not in ("left", "right"):
         raise ValueError(f"received rebuilds={rebuilds!r}, expected 'left' or 'right'")
@@ -208,5 +205,10 @@ monodepth_resnet18 = of_family(
     monodepth, "monodepth_resnet18", "14.3 M parameters; can begin with weights for ImageNet", encoder="resnet18"
 )
 monodepth_tiny = of_family(
-    monodepth, "monodepth_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+    monodepth,
+    "monodepth_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    width=0.5,
+    shorter=128,
+    longest=256,
 )

@@ -14,7 +14,7 @@ unknown unit are the paper's. Pictures are in [-1, 1], as in the published code.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,7 @@ class VideoCriterion:
     smoothness: float = 0.5
     explained: float = 0.2
 
-    def __call__(self, network: FrameNetwork, batch: Batch, step: Step) -> Losses:
+    def __call__(self, network: Any, batch: Batch, step: Step) -> Losses:
         motion = network.motion(batch.images, frames_of(batch))
         return self.compare_views(VideoOutputs(tuple(network.depth(batch.images)), *motion), batch, step)
 
@@ -152,5 +152,10 @@ def sfm(
 
 sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.208 (paper, table 1)")
 sfm_learner_tiny = of_family(
-    sfm, "sfm_learner_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+    sfm,
+    "sfm_learner_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    width=0.5,
+    shorter=128,
+    longest=256,
 )

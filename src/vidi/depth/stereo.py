@@ -90,9 +90,6 @@ def stereo_cnn(
         width: multiplies all channels.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-
-    Raises:
-        ValueError: for another encoder, or something else to learn from.
     """
     criteria: dict[str, Criterion] = {"disparity": DisparityCriterion(), "pictures": StereoCriterion()}
     if learns_from not in criteria:
@@ -104,5 +101,10 @@ def stereo_cnn(
 
 stereo_vgg = of_family(stereo_cnn, "stereo_vgg", "31.6 M parameters")
 stereo_tiny = of_family(
-    stereo_cnn, "stereo_tiny", "trains in minutes on a CPU on the world at 128 pixels", width=0.5, size=(128, 128)
+    stereo_cnn,
+    "stereo_tiny",
+    "trains in minutes on a CPU on the world at 128 pixels",
+    width=0.5,
+    shorter=128,
+    longest=256,
 )

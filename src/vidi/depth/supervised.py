@@ -101,9 +101,6 @@ def depth_cnn(
         forgiven: the share of the error common to all pixels that the loss leaves out.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
-
-    Raises:
-        ValueError: for another encoder, or a depth that is not positive.
     """
     if nearest <= 0:
         raise ValueError(f"received nearest={nearest}, expected a positive number of metres")
@@ -120,5 +117,6 @@ depth_tiny = of_family(
     "trains in minutes on a CPU on the world at 128 pixels",
     encoder="vgg",
     width=0.5,
-    size=(128, 128),
+    shorter=128,
+    longest=256,
 )

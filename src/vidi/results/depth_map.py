@@ -60,7 +60,7 @@ class DepthMap:
         if bool((self.depth[valid] <= 0).any()):
             raise ValueError("received valid depth that is not positive")
 
-    def percentiles(self, *percents: float) -> list[float]:
+    def percentiles(self, *percents: float | int) -> list[float]:
         """Return percentiles of the valid depth; none where nothing is valid."""
         seen = self.depth[self.valid].numpy()
         return np.percentile(seen, percents).tolist() if seen.size else []
