@@ -12,7 +12,8 @@ from transformers import DepthProConfig, DepthProForDepthEstimation, DepthProIma
 from tests.closeness import EXACT, GRADIENTS, OUTPUTS, assert_close, largest
 from tests.parity.networks import randomise
 from vidi.backbones.vit import trunk
-from vidi.depth.depth_pro import OVERLAPS, DepthPro, depth_pro, depth_pro_family, merged_patches, overlapping_patches
+from vidi.depth.depth_pro import DepthPro, depth_pro, depth_pro_family
+from vidi.depth.depth_pro_network import OVERLAPS, merged_patches, overlapping_patches
 from vidi.weights.local_files import load_file
 from vidi.weights.renaming import renamed
 from vidi.weights.tables.transformers_depth_pro import LAYOUT, ORIGINAL, TRUNK
@@ -100,7 +101,7 @@ def test_parts_run_alone_as_in_the_whole(pair: Any) -> None:
 
 @pytest.mark.system("6.1.3-DEPTHPRO")
 def test_depth_in_metres_is_that_of_the_published_processing(pair: Any) -> None:
-    """By the estimated focal length, in the size of the original; where inverse depth is 0 there it is 10 km."""
+    """By the estimated focal length, in the size of the original, 10 km at most."""
     size = (50, 90)
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(3))
     placed = pair.ours.preprocess.place(image, {})
@@ -116,10 +117,12 @@ def test_depth_in_metres_is_that_of_the_published_processing(pair: Any) -> None:
     assert found.unit == "metres"
     assert found.focal_source == "estimated"
     assert found.focal == pytest.approx(float(expected["focal_length"]), rel=OUTPUTS)
-    near = found.valid & (expected["predicted_depth"] < 9e3)
-    assert near.double().mean() > 0.3
-    inverse, true = 1 / found.depth[near], 1 / expected["predicted_depth"][near]
-    assert_close(inverse.double(), true.double(), 1e-6)  # results are float32
+    assert found.valid.all()
+    true = expected["predicted_depth"]
+    near = nn.functional.max_pool2d(true[None], 5, stride=1, padding=2)[0] < 1e3  # no neighbour is bounded
+    assert near.double().mean() > 0.1
+    assert_close(1 / found.depth[near], 1 / true[near], OUTPUTS)
+    assert_close(1 / found.depth, 1 / true, 1e-4, size=1.0)
 
 
 @pytest.mark.system("6.1.3-DEPTHPRO")

@@ -112,7 +112,7 @@ class VisionTransformer(Backbone):
         Raises:
             ValueError: for images of another size than the positions are for.
         """
-        return self.tokens_of_layers(images, ())[0]
+        return self.encoder(self.embedded(images))
 
     def tokens_of_layers(
         self, images: Float[Tensor, "B 3 H W"], layers: Sequence[int]
@@ -122,6 +122,16 @@ class VisionTransformer(Backbone):
         Raises:
             ValueError: for images of another size than the positions are for.
         """
+        x = self.embedded(images)
+        kept = {}
+        for row, layer in enumerate(self.encoder.layers):
+            x = layer(x)
+            if row in layers:
+                kept[row] = x
+        return self.encoder.norm(x), *(kept[row] for row in layers)
+
+    def embedded(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B T D"]:
+        """Return what goes into the encoder; as `tokens`."""
         received = (images.shape[2], images.shape[3])
         if received != self.size:
             wanted = f"{self.size[0]} x {self.size[1]}, which the positions are for"
@@ -129,13 +139,7 @@ class VisionTransformer(Backbone):
         x = self.embedding(images)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)  # B N+1 D
-        x = self.dropout(self.positions(x))
-        kept = {}
-        for row, layer in enumerate(self.encoder.layers):
-            x = layer(x)
-            if row in layers:
-                kept[row] = x
-        return self.encoder.norm(x), *(kept[row] for row in layers)
+        return self.dropout(self.positions(x))
 
     def map_of(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B D h w"]:
         """Return the tokens of the patches as the map that they are."""

@@ -1,4 +1,4 @@
-"""Depth Pro from files of transformers (`DepthProForDepthEstimation`, apple/DepthPro-hf) and of its authors (depth_pro.pt).
+"""Depth Pro from files: transformers' `DepthProForDepthEstimation` (apple/DepthPro-hf), and the authors' depth_pro.pt.
 
 Both are under Apple's licence for machine learning research (apple-amlr): for research only. Neither has a digest in
 its name, so that none is in the table of what is downloaded; a file on this machine fits `depth_pro`:
