@@ -247,9 +247,6 @@ def depth_pro_family(
         channels: of the maps of a quarter, a half and the full size while they are enlarged.
         width: channels of the decoder.
         rendered: whether the depth that it learns from is exact; else it is measured, and its worst fifth is forgiven.
-
-    Raises:
-        ValueError: for numbers that do not fit together.
     """
     if patch != 4 * 2 ** len(hooks):
         raise ValueError(f"received patch={patch} and hooks={hooks}, expected one hook for 8, two for 16, none for 4")

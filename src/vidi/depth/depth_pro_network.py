@@ -6,7 +6,7 @@ Names of sizes: the image has S x S pixels, a patch P x P with g x g tokens, S =
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -262,4 +262,4 @@ def initialise(network: DepthProNetwork) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.constant_(network.field_of_view.head[-1].bias, USUAL_VIEW)
+    nn.init.constant_(cast(nn.Conv2d, network.field_of_view.head[-1]).bias, USUAL_VIEW)  # type: ignore[arg-type]
