@@ -172,3 +172,14 @@ def test_the_recipe_is_that_of_the_paper() -> None:
         assert recipe.learning_rate * recipe.backbone_rate == pytest.approx(1.28e-5)
         assert (recipe.batch_size, recipe.clip, recipe.warmup) == (128, 0.2, 0.01)
         assert (recipe.schedule, recipe.milestones, recipe.decay) == ("step", (0.81,), 0.1)
+
+
+@pytest.mark.parametrize("name", ["depth_pro_tiny", "depth_pro"])
+def test_no_pixel_starts_where_no_gradient_flows(name: str) -> None:
+    """The last ReLU would stay at 0; and the field of view starts as that of a usual camera."""
+    torch.default_generator.manual_seed(0)
+    tiny: Any = CATALOG[name].builder(**CATALOG[name].tiny)
+    outputs = tiny(torch.rand(2, 3, 128, 128) * 2 - 1)
+    assert (outputs.canonical > 0.1).all()
+    assert (outputs.canonical < 0.4).all()
+    assert ((outputs.field_of_view - 60).abs() < 10).all()

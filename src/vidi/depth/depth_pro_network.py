@@ -254,12 +254,21 @@ class DepthProNetwork(nn.Module):
 USUAL_VIEW = 60.0
 """Degrees that the field of view starts with: from 0 its bias would take as many steps as it is wide."""
 
+USUAL_INVERSE = 0.2
+"""Canonical inverse depth that all pixels nearly start with: the last ReLU never recovers from 0 everywhere."""
+
 
 def initialise(network: DepthProNetwork) -> None:
-    """Draw the weights of all convolutions but those of the transformers as the package transformers does."""
+    """Draw the weights of convolutions but the transformers' so that features keep their size; the paper says nothing.
+
+    As the package transformers draws them, features and first steps are so large that the last ReLU ends at 0.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and "embedding" not in name:
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    nn.init.constant_(cast(nn.Conv2d, network.field_of_view.head[-1]).bias, USUAL_VIEW)  # type: ignore[arg-type]
+    for last, usual in ((network.head[4], USUAL_INVERSE), (network.field_of_view.head[-1], USUAL_VIEW)):
+        output = cast(nn.Conv2d, last)
+        nn.init.normal_(output.weight, std=1e-3)
+        nn.init.constant_(cast(Tensor, output.bias), usual)

@@ -32,7 +32,7 @@ _TINY = Recipe(
     epochs=8,
     batch_size=16,
     optimizer="adamw",
-    learning_rate=1e-3,
+    learning_rate=5e-4,
     weight_decay=1e-2,
     warmup=0.05,
     clip=1.0,
@@ -43,7 +43,7 @@ _TINY = Recipe(
 )
 DEPTH_PRO_TINY = {
     "robust": _TINY,
-    "sharp": replace(_TINY, epochs=6, learning_rate=5e-4),
-    "field_of_view": replace(_TINY, epochs=2),
+    "sharp": replace(_TINY, epochs=6, learning_rate=2e-4),
+    "field_of_view": replace(_TINY, epochs=2, learning_rate=5e-4),
 }
 """`vidi train depth_pro_tiny` on the world."""
