@@ -72,6 +72,8 @@ def test_derivatives_of_known_maps() -> None:
     assert_close(derivative_error(plane, everywhere, derivative="laplace", power=1, scales=3), 0.0, size=1.0)
     bowl = (3 * columns**2 + 0 * rows)[None]
     assert_close(derivative_error(bowl, everywhere, derivative="laplace", power=1, scales=1), 6.0)
+    smallest = bowl[:, :3, :3], everywhere[:, :3, :3]  # of one derivative
+    assert_close(derivative_error(*smallest, derivative="laplace", power=1), 6.0)
 
 
 def test_derivatives_of_nothing() -> None:
