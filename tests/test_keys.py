@@ -79,7 +79,9 @@ def pictures_alike(found: Tensor, truth: Tensor) -> None:
 
 
 RESIZED: dict[str, Callable[[Tensor, Tensor], None]] = {
-    **dict.fromkeys(("image_id", "label", "labels", "crowd", "identity", "boxes_3d", "joints", "poses"), same),
+    **dict.fromkeys(
+        ("image_id", "label", "labels", "crowd", "identity", "boxes_3d", "joints", "poses", "baseline"), same
+    ),
     **dict.fromkeys(("boxes", "proposals"), near(1.0)),
     "keypoints": near(1e-3),
     "visibility": alike(0.9),
@@ -92,8 +94,8 @@ RESIZED: dict[str, Callable[[Tensor, Tensor], None]] = {
 }
 
 
-WORDS = {"tokens", "sentence"}  # of no picture
-LYING = sorted({*KEYS} - WORDS)
+APART = {"tokens", "sentence", "focal_source"}  # of no picture, and of none of the world
+LYING = sorted({*KEYS} - APART)
 
 
 @pytest.mark.parametrize("name", LYING)
@@ -318,7 +320,9 @@ def test_maps_hold_what_the_table_says_beyond_the_picture() -> None:
 
 def test_a_key_without_a_row_is_refused_everywhere() -> None:
     image, target = torch.zeros(3, 8, 8, dtype=torch.uint8), {"colour": torch.tensor(1)}
-    with pytest.raises(ValueError, match="received a target with 'colour', expected keys among areas, boxes, "):
+    with pytest.raises(
+        ValueError, match="received a target with 'colour', expected keys among areas, baseline, boxes, "
+    ):
         Preprocess(exact=(4, 4)).place(image, target)
     with pytest.raises(ValueError, match="'colour'"):
         Augmentation("flip", (8, 8))((image, target))

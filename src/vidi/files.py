@@ -299,6 +299,13 @@ def write_bytes(path: PathLike, content: bytes) -> None:
     write_atomic(path, lambda handle: _write_all(handle, content))
 
 
+def write_array(path: PathLike, values: np.ndarray) -> None:
+    """Write an array as `.npy`, atomically."""
+    content = io.BytesIO()
+    np.save(content, values, allow_pickle=False)
+    write_bytes(path, content.getvalue())
+
+
 def copy(source: PathLike, path: PathLike) -> None:
     """Write the bytes of a file to another, atomically."""
     write_bytes(path, read_bytes(source))

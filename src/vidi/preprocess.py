@@ -107,6 +107,12 @@ class AnyBatch(ABC):
     def to(self, device: torch.device, *, channels_last: bool = False) -> "AnyBatch":
         """Copy the tensors to a device; images optionally in the layout that convolutions like best."""
 
+    def require(self, *keys: str) -> None:
+        """Refuse targets that lack one of these keys, with a ValueError that names their images."""
+        missing = [row for row, target in enumerate(self.targets) if not set(keys) <= set(target)]
+        if missing:
+            raise ValueError(f"the targets of images {missing} have no {' or no '.join(map(repr, keys))}")
+
     def only(self, row: int) -> "AnyBatch":
         """Return a batch of one: all that the fields, which have a row for each image, hold of it."""
         batch = cast(Any, self)
@@ -258,9 +264,15 @@ class Preprocess:
         canvas = torch.zeros(len(images), images[0].shape[0], *size)
         for row, image in enumerate(images):
             h, w = image.shape[1:]
-            pixels = image.float().div_(255) if image.dtype == torch.uint8 else image.float()
-            torch.div(pixels - mean, std, out=canvas[row, :, :h, :w])
+            torch.div(unit_range(image) - mean, std, out=canvas[row, :, :h, :w])
         return canvas
+
+
+def unit_range(pictures: Tensor) -> Tensor:
+    """Return pictures, uint8 or floats in [0, 1], as floats of full precision in [0, 1]."""
+    if pictures.dtype == torch.uint8:
+        return pictures.float().div_(255)
+    return pictures.to(torch.promote_types(pictures.dtype, torch.float32))
 
 
 def _check_image(image: Tensor, *, channels: int) -> None:

@@ -504,6 +504,13 @@ CRITERIA: dict[str, dict[str, Any]] = {
         ["mask2former_tiny", "mask2former_tiny_semantic", "mask2former_tiny_instance"],
         {**MASKS_AT_POINTS, "points": 1024},
     ),
+    **same(
+        [name for name in NAMES if CATALOG[name].task.name == "depth_from_stereo"],  # Godard et al. 2017, section 3.3
+        {"alpha": 0.85, "appearance": 1.0, "smoothness": 0.1, "consistency": 1.0, "rebuilds": "left"},
+    ),
+    **same(["sfm_learner", "sfm_learner_tiny"], {"smoothness": 0.5, "explained": 0.2}),  # Zhou et al. 2017, section 4
+    **same(["depth_resnet18", "depth_tiny"], {"forgiven": 0.5}),  # Eigen et al. 2014, equation 4
+    **same(["stereo_vgg", "stereo_tiny"], {}),
     # Kirillov et al. 2019, section 4; SEM_SEG_HEAD.LOSS_WEIGHT of detectron2's Base-Panoptic-FPN
     **same(["panoptic_fpn_tiny", "panoptic_fpn_resnet18"], {"stuff_weight": 0.5}),
     "panoptic_fpn_resnet50": {**prefixed("things.detector", two_stages(512)), "things.loss": "sigmoid"}

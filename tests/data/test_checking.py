@@ -177,7 +177,7 @@ class Knowing(Predicts):
         super().__init__()
         self.results = results
 
-    def predict(self, images: Any, *, batch_size: int = 16) -> list[Detections]:
+    def predict_samples(self, samples: Any, **options: Any) -> list[Detections]:
         return self.results
 
 

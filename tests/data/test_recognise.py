@@ -19,6 +19,8 @@ from vidi.data.recognise import READERS, open_dataset, recognise
         ("mnist", "npz", ["train", "val", "test"]),
         ("cifar10", "npz", ["train", "val", "test"]),
         ("orl_faces", "class_folders", ["train", "val", "all"]),
+        ("stereo", "stereo_folders", ["train", "val", "all"]),
+        ("kitti_vo", "sequences", ["train", "val", "all"]),
     ],
 )
 def test_the_real_sets(shared_data, name, format, splits):
@@ -40,7 +42,7 @@ def test_reasons_say_what_was_seen(shared_data):
     assert recognise(shared_data / "bccd", format="voc_xml").format == "voc_xml"
 
 
-@pytest.mark.parametrize("name", ["stereo", "kitti_vo", "emoji", "weights_cifar10_resnet20"])
+@pytest.mark.parametrize("name", ["emoji", "weights_cifar10_resnet20"])
 def test_other_folders_are_not_taken_for_something(shared_data, name):
     with pytest.raises(ValueError, match="not a data set that vidi knows"):
         recognise(shared_data / name)

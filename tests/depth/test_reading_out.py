@@ -184,14 +184,13 @@ def test_stereo_learns_from_the_other_picture_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "wrong", "message"),
-    [
-        (stereo_tiny, {"learns_from": "sound"}, "expected 'disparity' or 'pictures'"),
-        (monodepth_tiny, {"rebuilds": "both"}, "expected 'left' or 'right'"),
-        (depth_tiny, {"nearest": 0}, "positive number of metres"),
-    ],
+    ("build", "wrong"), [(stereo_tiny, {"learns_from": "sound"}), (monodepth_tiny, {"rebuilds": "both"})]
 )
-def test_options_that_do_not_exist(build: Any, wrong: dict[str, Any], message: str) -> None:
-    with pytest.raises((ValueError, TypeError)) as caught:
+def test_options_that_do_not_exist(build: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):  # the shape checks of the test suite refuse a wrong Literal before us
         build(**wrong)
-    assert not isinstance(caught.value, ValueError) or message in str(caught.value)
+
+
+def test_the_nearest_depth_is_positive() -> None:
+    with pytest.raises(ValueError, match="received nearest=0, expected a positive number of metres"):
+        depth_tiny(nearest=0)

@@ -21,7 +21,7 @@ def test_a_scorer_asks_for_what_its_task_gives(name: str) -> None:
     task = TASKS[name]
     scorer = task.scorer(("a", "b")) if task.scorer else None
     assert scorer is not None
-    assert set(scorer.keys) >= set(task.keys)
+    assert set(scorer.keys) >= {*task.keys, *task.judges}
 
 
 def test_a_task_gets_the_keys_that_it_uses(tmp_path: Path) -> None:

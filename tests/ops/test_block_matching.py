@@ -1,5 +1,6 @@
 """Block matching against slow loops, OpenCV, and real pairs with known disparity."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -163,7 +164,6 @@ def test_the_worlds_disparity_is_found():
 
 @pytest.mark.system("6.0-BLOCKMATCH")
 def test_the_errors_on_a_real_pair_are_those_of_opencv(shared_data):
-    cv2 = pytest.importorskip("cv2")
     scene = shared_data / "stereo" / "cones"
     grey = [np.array(Image.open(scene / f"{side}.png").convert("L")) for side in ("left", "right")]
     truth = torch.from_numpy(np.asarray(Image.open(scene / "disp_left.png")).astype(np.float32) / 256)

@@ -1,9 +1,10 @@
-"""Warping, triangulation and smoothness against kornia, where it is installed.
+"""Warping, triangulation and smoothness against kornia.
 
 kornia counts pixel centres by whole numbers and samples with `align_corners=True`: the same points, half a pixel less.
 Its source is the picture that is sampled and its destination the frame that has the depth: our source and target.
 """
 
+import kornia
 import pytest
 import torch
 
@@ -12,8 +13,6 @@ from vidi.losses.depth import edge_aware_smoothness_loss
 from vidi.ops.rigid import axis_angle_to_pose
 from vidi.ops.stereo import disparity_to_depth
 from vidi.ops.warp import inverse_warp, left_from_right
-
-kornia = pytest.importorskip("kornia")
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -24,6 +24,7 @@ from vidi.engine.optimizers import warmup_steps
 from vidi.engine.recipe import NORM_MOMENTUM, Recipe
 from vidi.engine.runs import Run
 from vidi.model import Step, Supervised
+from vidi.ops.camera import straight_camera
 from vidi.tasks.table import TASKS
 from vidi.weights.creation import create
 
@@ -100,7 +101,24 @@ class Pictures(torch.utils.data.Dataset[Any]):
         grey = torch.full((3, *SIZE), 120, dtype=torch.uint8)
         image = torch.randint(0, 150, (3, *SIZE), generator=generator, dtype=torch.uint8) if self.noise else grey
         image[:, 8:40, 8 + index : 40 + index] += 90
-        return tv_tensors.Image(image), {**self.targets[index], "image_id": torch.tensor(index)}
+        return tv_tensors.Image(image), {**self.targets[index], **views_of(image), "image_id": torch.tensor(index)}
+
+
+def views_of(image: Tensor) -> dict[str, Any]:
+    """Return what the cameras beside one see of a plane 5 m away, whose disparity is 2 pixels, and the plane."""
+    places = torch.full(image.shape[1:], True)
+    aside = [tv_tensors.Image(image.roll(shift, 2)) for shift in (-2, 2)]
+    disparity, depth = (tv_tensors.Mask(torch.full(image.shape[1:], value)) for value in (2.0, 5.0))
+    return {
+        "right": aside[0],
+        "neighbours": tv_tensors.Image(torch.stack(aside)),
+        "intrinsics": straight_camera(40.0, (image.shape[1], image.shape[2])),
+        "baseline": torch.tensor(0.25),
+        "disparity": disparity,
+        "disparity_valid": tv_tensors.Mask(places),
+        "depth": depth,
+        "depth_valid": tv_tensors.Mask(places),
+    }
 
 
 def trained(model: Supervised, recipe: Recipe, dataset: Any, folder: Path, *, steps: int) -> Supervised:

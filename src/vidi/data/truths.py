@@ -79,11 +79,11 @@ def depth_truth(target: Mapping[str, Any], categories: Categories = ()) -> Depth
     if disparity is None:
         H, W = next(target[name] for name in ("right", "neighbours") if name in target).shape[-2:]
         return DepthMap(torch.zeros(H, W), torch.zeros(H, W, dtype=torch.bool), "relative", **known)
-    calibrated = focal is not None and "baseline" in target
-    rig = {"focal": focal or 1.0, "baseline": float(target["baseline"])} if calibrated else {"focal": 1, "baseline": 1}
-    depth, positive = (maps[0, 0] for maps in disparity_to_depth(disparity[None, None], **rig))
-    valid = positive & target["disparity_valid"].as_subclass(Tensor).bool()
-    return DepthMap(depth, valid, "metres" if calibrated else "relative", **known, disparity=disparity)
+    rig = None if focal is None or "baseline" not in target else (focal, float(target["baseline"]))
+    length, apart = rig or (1.0, 1.0)
+    found = disparity_to_depth(disparity[None, None], focal=length, baseline=apart)
+    valid = found.valid[0, 0] & target["disparity_valid"].as_subclass(Tensor).bool()
+    return DepthMap(found.values[0, 0], valid, "metres" if rig else "relative", **known, disparity=disparity)
 
 
 def truths(target: Mapping[str, Any], categories: Categories, semantic_categories: Categories) -> Iterator[Result]:

@@ -119,8 +119,8 @@ class PredictsDepth(Predicts):
         self,
         images: Any,
         *,
-        focal_px: float | None = None,
-        fov: float | None = None,
+        focal_px: float | int | None = None,
+        fov: float | int | None = None,
         batch_size: int = 16,
         tile: int | None = None,
         overlap: float | int = 0.25,
@@ -140,7 +140,9 @@ class PredictsDepth(Predicts):
         samples = self.samples(images, focal_px=focal_px, fov=fov)
         return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
 
-    def samples(self, images: Any, *, focal_px: float | None = None, fov: float | None = None) -> Iterator[Sample]:
+    def samples(
+        self, images: Any, *, focal_px: float | int | None = None, fov: float | int | None = None
+    ) -> Iterator[Sample]:
         """Yield images with the camera that is given or that EXIF tells, if any; as for `predict`."""
         for image in several(images):
             (picture,) = self.read([image])
@@ -164,9 +166,9 @@ class StereoEstimator(DepthEstimator):
         self,
         images: Any,
         *,
-        focal_px: float | None = None,
-        fov: float | None = None,
-        baseline: float | None = None,
+        focal_px: float | int | None = None,
+        fov: float | int | None = None,
+        baseline: float | int | None = None,
         batch_size: int = 16,
         tile: int | None = None,
         overlap: float | int = 0.25,
@@ -187,7 +189,12 @@ class StereoEstimator(DepthEstimator):
         return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
 
     def samples(
-        self, images: Any, *, focal_px: float | None = None, fov: float | None = None, baseline: float | None = None
+        self,
+        images: Any,
+        *,
+        focal_px: float | int | None = None,
+        fov: float | int | None = None,
+        baseline: float | int | None = None,
     ) -> Iterator[Sample]:
         """Yield left pictures with the right ones and what is known of the cameras; as for `predict`."""
         if baseline is not None and not 0 < baseline < math.inf:
@@ -207,7 +214,7 @@ class StereoEstimator(DepthEstimator):
 
 
 def camera_of(
-    image: Any, size: tuple[int, int], focal_px: float | None = None, fov: float | None = None
+    image: Any, size: tuple[int, int], focal_px: float | int | None = None, fov: float | int | None = None
 ) -> dict[str, Tensor]:
     """Return the camera of an image of size (H, W) as keys of a target; none where nothing tells its focal length.
 

@@ -30,7 +30,7 @@ from vidi.depth.estimator import Cameras, DepthEstimator, Estimate, estimate_of_
 from vidi.losses.depth import appearance_loss, edge_aware_smoothness_loss, left_right_loss
 from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.warp import Beyond, Warped, left_from_right, right_from_left
-from vidi.preprocess import Batch, Preprocess
+from vidi.preprocess import Batch, Preprocess, unit_range
 
 Rebuilds = Literal["left", "right"]
 BEYOND: Beyond = "zero"  # what the other picture is outside of itself
@@ -112,9 +112,7 @@ def pairs_at_scales(outputs: Disparities, batch: Batch) -> Iterator[tuple[Pair, 
 
     They are all pictures at once, but where sizes differ, each without its padding.
     """
-    missing = [row for row, target in enumerate(batch.targets) if "right" not in target]
-    if missing:
-        raise ValueError(f"the targets of images {missing} have no 'right', expected the right picture of the pair")
+    batch.require("right")
     canvas, right = batch.images.shape[2:], unit_range(batch.maps("right"))
     count = len(batch.images)
     sizes = {canvas} if batch.mask.all() else [placement.resized for placement in batch.placements]
@@ -126,11 +124,6 @@ def pairs_at_scales(outputs: Disparities, batch: Batch) -> Iterator[tuple[Pair, 
             left_small, right_small = (F.interpolate(maps, size=size, mode="area") for maps in pictures)
             disparities = shares[rows, :, : size[0], : size[1]] * shares.shape[3]
             yield Pair(left_small, right_small, disparities, 2**number), len(left_small) / count
-
-
-def unit_range(pictures: Tensor) -> Tensor:
-    """Return pictures as floats in [0, 1]."""
-    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,12 @@ from torch import Tensor, nn
 
 from vidi.depth.estimator import Cameras, DepthEstimator, Estimate
 from vidi.depth.frame_networks import DepthNetwork, InverseDepths, MotionNetwork
-from vidi.depth.monodepth import unit_range
 from vidi.keys import resizing
 from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
 from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.rigid import euler_to_pose
 from vidi.ops.warp import inverse_warp
-from vidi.preprocess import Batch, Preprocess
+from vidi.preprocess import Batch, Preprocess, unit_range
 
 MEAN, STD = 0.5, 0.5
 
@@ -77,34 +76,27 @@ class VideoCriterion:
         """
         neighbours, cameras = frames_of(batch), torch.stack([target["intrinsics"] for target in batch.targets])
         poses = euler_to_pose(outputs.vectors)
-        losses: dict[str, Tensor] = {
-            "appearance": poses.new_zeros(()),
-            "smoothness": poses.new_zeros(()),
-        }
+        appearance = smoothness = explained = poses.new_zeros(())
         for number, inverse in enumerate(outputs.depths):
             size = inverse.shape[2:]
             target, *others = (scaled(maps, size) for maps in (batch.images, *neighbours.unbind(1)))
             seen = scaled(batch.mask[:, None].to(inverse), size)  # padding is not
             camera = resizing(batch.images.shape[2:], size).to(cameras) @ cameras
-            losses["smoothness"] = losses["smoothness"] + self.smoothness / 2**number * second_order_smoothness_loss(
-                inverse
-            )
+            smoothness = smoothness + second_order_smoothness_loss(inverse) / 2**number
             logits = outputs.explained[number] if outputs.explained else None
             for row, other in enumerate(others):
                 off = (inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond="zero").image - target).abs()
                 if logits is not None:
                     off = off * logits[:, row].softmax(1)[:, 1:]
-                    loss = self.explained * explainability_loss(logits[:, row])
-                    losses["explained"] = losses.get("explained", 0) + loss
-                losses["appearance"] = losses["appearance"] + (off * seen).mean() / seen.mean()
-        return losses
+                    explained = explained + explainability_loss(logits[:, row])
+                appearance = appearance + (off * seen).mean() / seen.mean()
+        losses = {"appearance": appearance, "smoothness": self.smoothness * smoothness}
+        return losses | ({"explained": self.explained * explained} if outputs.explained else {})
 
 
 def frames_of(batch: Batch) -> Float[Tensor, "B S 3 H W"]:
     """Return the neighbours of a batch, normalised as its pictures are."""
-    missing = [row for row, target in enumerate(batch.targets) if not {"neighbours", "intrinsics"} <= set(target)]
-    if missing:
-        raise ValueError(f"the targets of images {missing} have no 'neighbours' or no 'intrinsics', expected both")
+    batch.require("neighbours", "intrinsics")
     return (unit_range(batch.maps("neighbours")) - MEAN) / STD
 
 

@@ -50,9 +50,7 @@ class DisparityCriterion:
         Raises:
             ValueError: if a target has no disparity.
         """
-        missing = [row for row, t in enumerate(batch.targets) if not {"disparity", "disparity_valid"} <= set(t)]
-        if missing:
-            raise ValueError(f"the targets of images {missing} have no 'disparity' or 'disparity_valid', expected both")
+        batch.require("disparity", "disparity_valid")
         truth, valid = batch.maps("disparity"), batch.maps("disparity_valid").bool()
         count = step.normaliser(valid.sum())
         total = outputs.scale1.new_zeros(())

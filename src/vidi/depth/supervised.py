@@ -46,9 +46,7 @@ class DepthCriterion:
         Raises:
             ValueError: if a target has no depth.
         """
-        missing = [row for row, t in enumerate(batch.targets) if not {"depth", "depth_valid"} <= set(t)]
-        if missing:
-            raise ValueError(f"the targets of images {missing} have no 'depth' or no 'depth_valid', expected both")
+        batch.require("depth", "depth_valid")
         depth, valid = batch.maps("depth"), batch.maps("depth_valid").bool()
         total = outputs.scale1.new_zeros(())
         for maps in outputs:

@@ -10,7 +10,7 @@ LEAST_STRUCTURE = 0.02  # standard deviation of a patch, pictures in [0, 1]
 
 
 def sparse_flow(
-    first: Float[Tensor, "H W"], second: Float[Tensor, "H W"], *, spacing: int = 24, reach: int = 24
+    first: Float[Tensor, "H W"], second: Float[Tensor, "h w"], *, spacing: int = 24, reach: int = 24
 ) -> Float[Tensor, "N 2"]:
     """Return by how many pixels (x, y) patches moved from the first grey picture to the second.
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vidi.engine.recipe import Recipe
+from vidi.recipes.detection import TINY
 
 DEPTH_FROM_SCRATCH = Recipe(epochs=40, batch_size=8, learning_rate=3e-4, augment="flip")
 DEPTH_FINE_TUNED = replace(DEPTH_FROM_SCRATCH, epochs=20, learning_rate=1e-4)
@@ -11,19 +12,7 @@ STEREO_FROM_SCRATCH = replace(DEPTH_FROM_SCRATCH, augment="none")
 STEREO_FINE_TUNED = replace(DEPTH_FINE_TUNED, augment="none")
 """A mirror exchanges the pictures of a pair, and most data sets know the disparity of the left one alone."""
 
-DEPTH_TINY = Recipe(
-    epochs=12,
-    batch_size=16,
-    optimizer="adamw",
-    learning_rate=1e-3,
-    weight_decay=1e-2,
-    warmup=0.05,
-    clip=1.0,
-    ema=0.99,
-    augment="flip",
-    world_scenes=1800,
-    validate_every=3,
-)
+DEPTH_TINY = replace(TINY, epochs=12, learning_rate=1e-3, warmup=0.05, validate_every=3)
 """`vidi train depth_tiny` on the world: minutes on a CPU."""
 
 STEREO_TINY = replace(DEPTH_TINY, augment="none")
@@ -32,11 +21,29 @@ STEREO_TINY = replace(DEPTH_TINY, augment="none")
 MONODEPTH_TINY = replace(DEPTH_TINY, augment="none")
 """`vidi train monodepth_tiny` on the world's pairs, without depth."""
 
-MONODEPTH_RECIPE = Recipe(epochs=50, batch_size=8, learning_rate=1e-4, augment="none")
-"""`vidi train monodepth_vgg --data pairs/`: Adam, rate and epochs of the paper (section 4.1)."""
+MONODEPTH_RECIPE = Recipe(
+    epochs=50,
+    batch_size=8,
+    optimizer="adam",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+    schedule="step",
+    milestones=(0.6, 0.8),
+    decay=0.5,
+    augment="none",
+)
+"""`vidi train monodepth_vgg --data pairs/`: the paper's (section 4), halved after 30 and 40 of its 50 epochs."""
 
 SFM_TINY = replace(DEPTH_TINY, augment="none", learning_rate=5e-4)
 """`vidi train sfm_learner_tiny` on the world's videos, without depth or poses."""
 
-SFM_RECIPE = Recipe(epochs=50, batch_size=4, learning_rate=2e-4, augment="none")
-"""`vidi train sfm_learner --data sequences/`: rate and batch of the paper (section 4)."""
+SFM_RECIPE = Recipe(
+    epochs=50,
+    batch_size=4,
+    optimizer="adam",
+    learning_rate=2e-4,
+    weight_decay=0.0,
+    schedule="constant",
+    augment="none",
+)
+"""`vidi train sfm_learner --data sequences/`: the paper's (section 4), which counts steps: 150,000."""

@@ -1,6 +1,5 @@
 """What a system of depth gives."""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -132,9 +131,7 @@ class DepthMap:
         text = {"unit": self.unit, "scale": f"{scale:.9g}", "meaning": "depth = value / scale; 0: no depth"}
         told = {"focal_px": f"{self.focal:.6g}", "focal_source": self.focal_source or ""} if self.focal else {}
         files.write_image(paths["png"], PIL.Image.fromarray(values.numpy().astype(np.uint16)), text=text | told)
-        plain = io.BytesIO()
-        np.save(plain, self.depth.numpy())
-        files.write_bytes(paths["npy"], plain.getvalue())
+        files.write_array(paths["npy"], self.depth.numpy())
         files.write_json(paths["json"], self.to_dict())
         focal = self.focal or float(original.width)
         source = self.focal_source or "not known, taken as the width"

@@ -66,9 +66,7 @@ class PixelCriterion:
         Raises:
             ValueError: if a target has no label map, or one with a label that is neither a class nor void.
         """
-        missing = [row for row, target in enumerate(batch.targets) if "semantic" not in target]
-        if missing:
-            raise ValueError(f"the targets of images {missing} have no 'semantic', expected the label of every pixel")
+        batch.require("semantic")
         labels = batch.maps("semantic")  # B H W
         classes = torch.full((VOID + 1,), VOID, dtype=torch.uint8, device=labels.device)
         classes[: len(self.outputs)] = torch.tensor(self.outputs, dtype=torch.uint8, device=labels.device)

@@ -287,10 +287,18 @@ def test_painted_maps_need_a_table_of_colours(tmp_path, name, table):
     dataset = open_dataset(tmp_path, "all")
     assert dataset.semantic_categories == ("Sky", "Car")
     assert dataset[0][1]["semantic"].tolist() == [[0, 1], [255, 1]]
-    painted[0, 0] = 1, 2, 3
-    PIL.Image.fromarray(painted).save(labels)
-    with pytest.raises(ValueError, match=r"_L\.png: unknown classes \[1 2 3\]; .* \[0 0 0, 64 0 128, "):
-        dataset[0]
+    for colour in ((1, 2, 3), (255, 255, 255)):  # between those of the table, and beyond all of them
+        painted[0, 0] = colour
+        PIL.Image.fromarray(painted).save(labels)
+        told = " ".join(map(str, colour))
+        with pytest.raises(ValueError, match=rf"_L\.png: unknown classes \[{told}\]; .* \[0 0 0, 64 0 128, "):
+            dataset[0]
+
+
+def test_parts_of_colours_are_bytes(tmp_path):
+    write(tmp_path, "train", "trainannot", classes="255 0 0\tSky\n0 256 0\tRoad\n")
+    with pytest.raises(ValueError, match=r"line 2: expected a colour of 0\.\.255 each, once, got 0 256 0"):
+        open_dataset(tmp_path, "val")
 
 
 def test_void_everywhere_is_fine(tmp_path):

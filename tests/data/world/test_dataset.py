@@ -34,6 +34,7 @@ CONTRACT = {
     "disparity_right_valid": (tv_tensors.Mask, torch.bool, ("H", "W")),
     "neighbours": (tv_tensors.Image, torch.uint8, (2, 3, "H", "W")),
     "intrinsics": (torch.Tensor, torch.float32, (3, 3)),
+    "baseline": (torch.Tensor, torch.float32, ()),
     "poses": (torch.Tensor, torch.float32, (2, 4, 4)),
     "occluded": (tv_tensors.Mask, torch.bool, (2, "H", "W")),
     "boxes_3d": (torch.Tensor, torch.float32, ("N", 7)),
@@ -110,7 +111,7 @@ def test_sizes_show_the_same_scene():
     ("arguments", "message"),
     [
         ({"split": "training"}, "unknown split 'training'; choices are train, val, test"),
-        ({"targets": ["masks", "boxs"]}, "unknown targets 'boxs'; choices are areas, boxes"),
+        ({"targets": ["masks", "boxs"]}, "unknown targets 'boxs'; choices are areas, baseline, boxes"),
         ({"size": (31, 64)}, "sides from 32 to 512"),
         ({"size": (64, 513)}, "sides from 32 to 512"),
         ({"count": -1}, "must not be negative"),

@@ -114,7 +114,7 @@ def own_legend(root: Path) -> tuple[str, Legend] | None:
     legend = readers[path.name](path)
     if not legend.names:
         raise ValueError(f"{path}: names no class, expected at least one that is not void")
-    if len(legend.names) > UNKNOWN or max(legend.rows, default=0) > (2**24 - 1 if legend.coloured else 255):
+    if len(legend.names) > UNKNOWN or (not legend.coloured and max(legend.rows, default=0) > 255):
         raise ValueError(f"{path}: expected at most {UNKNOWN} classes with values 0..255")
     return path.name, legend
 

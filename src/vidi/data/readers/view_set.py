@@ -85,10 +85,11 @@ class ViewSet(ImageSet):
             for name, paths in track.beside.items():
                 if paths[frame] is None:
                     log.fault(track.frames[frame], "", f"the picture has no {_spoken(name)}", image=row)
-        for track in tracks:
+        for number, track in enumerate(tracks):
             if track.poses is not None and len(track.poses) != len(track.frames):
                 counted = f"{len(track.poses)} poses for {len(track.frames)} pictures"
-                log.fault(Path(track.frames[0]).parent, "", f"{counted}, expected one for each")
+                log.fault(track.frames[0].parent, "", f"{counted}, expected one for each")
+                log.spoiled.update(row for row, (other, _) in enumerate(every) if other == number)
         log.settle(len(every))
         super().__init__(root, log)
         names = [tracks[number].frames[frame].relative_to(root).as_posix() for number, frame in every]
@@ -107,7 +108,7 @@ class ViewSet(ImageSet):
         """Return the same set with other neighbours: the frames `gap` before and behind.
 
         Raises:
-            ValueError: if no track is so long.
+            ValueError: if no frame has such neighbours.
         """
         if gap < 1:
             raise ValueError(f"received a frame gap of {gap}, expected at least 1")
@@ -115,8 +116,8 @@ class ViewSet(ImageSet):
         other.gap = gap
         other._rows = other._with_neighbours()
         if len(other._rows) == 0:
-            longest = max(len(track.frames) for track in self.tracks)
-            raise ValueError(f"{self.root}: no frame has neighbours {gap} frames away; the longest track has {longest}")
+            counted = f"none of {len(self._members)} frames has neighbours {gap} frames away"
+            raise ValueError(f"{self.root}: {counted}")
         return other
 
     def __len__(self) -> int:
