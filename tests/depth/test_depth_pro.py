@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.closeness import EXACT, assert_close
 from vidi.catalog.table import CATALOG
+from vidi.data.world.dataset import World
 from vidi.depth.depth_pro import (
     DepthPro,
     DepthProCriterion,
@@ -115,6 +116,18 @@ def test_targets_without_depth_are_refused() -> None:
     bare = Batch(batch.images, batch.mask, batch.placements, [batch.targets[0], {}])
     with pytest.raises(ValueError, match=r"images \[1\]"):
         DepthProCriterion("robust").compare(outputs_of(bare), bare, Step())
+
+
+def test_data_without_cameras_are_refused_before_the_first_step(model: DepthPro) -> None:
+    class Uncalibrated:
+        kinds = frozenset({"depth", "depth_valid"})
+
+    scenes, own = World(count=1, targets=()), [1, 2]
+    for stage in model.stages():
+        assert stage.prepare(scenes) is scenes
+        assert stage.prepare(own) is own  # says nothing of its kinds
+        with pytest.raises(ValueError, match="the cameras of this data set are not known"):
+            stage.prepare(Uncalibrated())
 
 
 @pytest.mark.system("6.1.3-DEPTHPRO")

@@ -26,7 +26,7 @@ angle is judged in degrees, and in the last phase also validated without known c
 
 import math
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -124,9 +124,7 @@ class DepthProCriterion:
         Raises:
             ValueError: if a target has no depth.
         """
-        missing = [row for row, t in enumerate(batch.targets) if not {"depth", "depth_valid"} <= set(t)]
-        if missing:
-            raise ValueError(f"the targets of images {missing} have no 'depth' or no 'depth_valid', expected both")
+        batch.require("depth", "depth_valid")
         found, valid = outputs.canonical, batch.maps("depth_valid").bool()
         inverse = 1 / batch.maps("depth").to(found).where(valid, 1)
         shares = (cameras_of(batch) / found.shape[2]).to(found)  # NaN: the camera is not known
@@ -170,6 +168,20 @@ class FieldOfViewCriterion:
 # Phases
 
 
+def with_cameras(dataset: Any) -> Any:
+    """Return a data set as it is.
+
+    Raises:
+        ValueError: if it says that it knows no cameras.
+    """
+    if "intrinsics" not in getattr(dataset, "kinds", ("intrinsics",)):
+        raise ValueError(
+            "the cameras of this data set are not known ('intrinsics'): Depth Pro learns metres and the field of view "
+            "by their focal lengths; depth_tiny and depth_resnet18 learn without"
+        )
+    return dataset
+
+
 class PhaseOfTraining(DepthEstimator):
     """The whole network, of which a phase trains the field of view, or everything else."""
 
@@ -210,7 +222,7 @@ class DepthPro(Staged, PredictsDepth):
         }
         network = self.parts["network"]
         return [
-            Stage(name, PhaseOfTraining(network, criterion, read_out, self.preprocess))
+            Stage(name, PhaseOfTraining(network, criterion, read_out, self.preprocess), with_cameras)
             for name, (criterion, read_out) in phases.items()
         ]
 
