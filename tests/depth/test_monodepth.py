@@ -1,6 +1,6 @@
 """Monodepth: its networks by the paper's table, its losses by slow loops, and what they say of a perfect pair."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from vidi.data.world.dataset import World
 from vidi.depth.disparity_network import Disparities, DisparityNetwork, Encoder
 from vidi.depth.monodepth import StereoCriterion
 from vidi.model import Step
+from vidi.ops.warp import Beyond
 from vidi.preprocess import Batch, Preprocess
 
 PLAIN = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -187,6 +188,16 @@ def test_the_sum_of_the_losses_of_two_views_at_four_scales() -> None:
             float((d_left - seen_left).abs().mean() + (d_right - seen_right).abs().mean()) / width
         )
     assert_close(found, {name: torch.tensor(value, dtype=torch.float64) for name, value in expected.items()}, NUMBERS)
+
+
+def test_beyond_its_edge_a_picture_may_stay_what_it_is_there() -> None:
+    """A pair of plain pictures then costs nothing, however far beyond the border a disparity reaches."""
+    plain = torch.full((3, 24, 32), 0.5)
+    batch = PLAIN.collate([PLAIN.place(plain, {"right": plain})])
+    outputs = Disparities(*(torch.full((1, 2, 24 // 2**k, 32 // 2**k), 0.3) for k in range(4)))
+    costs = {kind: StereoCriterion(beyond=kind).compare(outputs, batch, Step()) for kind in get_args(Beyond)}
+    assert all(float(value) == pytest.approx(0, abs=1e-6) for value in costs["edge"].values())
+    assert min(float(costs["zero"][name]) for name in ("appearance", "consistency")) > 0.1
 
 
 @pytest.mark.system("6.1.1-MONO")

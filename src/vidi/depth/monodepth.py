@@ -33,7 +33,6 @@ from vidi.ops.warp import Beyond, Warped, left_from_right, right_from_left
 from vidi.preprocess import Batch, Preprocess, unit_range
 
 Rebuilds = Literal["left", "right"]
-BEYOND: Beyond = "zero"  # what the other picture is outside of itself
 AS_THEY_ARE = Preprocess(mean=(0.0,) * 3, std=(1.0,) * 3)  # pictures in [0, 1]
 
 
@@ -54,6 +53,9 @@ class StereoCriterion:
         alpha: share of the structural similarity in the appearance.
         appearance, smoothness, consistency: weights (section 3.3 of the paper).
         rebuilds: the picture that one disparity rebuilds.
+        beyond: what the other picture and its disparity are outside of themselves. "zero", as in the published code,
+            draws what has no match, at a border of the picture, towards no disparity; "edge" leaves it to its
+            surroundings.
     """
 
     alpha: float = 0.85
@@ -61,6 +63,7 @@ class StereoCriterion:
     smoothness: float = 0.1
     consistency: float = 1.0
     rebuilds: Rebuilds = "left"
+    beyond: Beyond = "zero"
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
         return self.compare(network(*batch.inputs), batch, step)
@@ -89,21 +92,21 @@ class StereoCriterion:
             picture, other = (pair.left, pair.right) if to_left else (pair.right, pair.left)
             rebuild = left_from_right if to_left else right_from_left
             return {
-                "appearance": self.appearance * self._unlike(rebuild(other, left, beyond=BEYOND), picture),
+                "appearance": self.appearance * self._unlike(rebuild(other, left, beyond=self.beyond), picture),
                 "smoothness": smooth * edge_aware_smoothness_loss(left / width, pair.left),
             }
         return {
             "appearance": self.appearance
             * (
-                self._unlike(left_from_right(pair.right, left, beyond=BEYOND), pair.left)
-                + self._unlike(right_from_left(pair.left, right, beyond=BEYOND), pair.right)
+                self._unlike(left_from_right(pair.right, left, beyond=self.beyond), pair.left)
+                + self._unlike(right_from_left(pair.left, right, beyond=self.beyond), pair.right)
             ),
             "smoothness": smooth
             * (
                 edge_aware_smoothness_loss(left / width, pair.left)
                 + edge_aware_smoothness_loss(right / width, pair.right)
             ),
-            "consistency": self.consistency * left_right_loss(left, right, beyond=BEYOND) / width,
+            "consistency": self.consistency * left_right_loss(left, right, beyond=self.beyond) / width,
         }
 
 
@@ -157,6 +160,7 @@ def monodepth(
     rebuilds: Rebuilds = "left",
     upsampling: Upsampling = "nearest",
     averaged: bool = False,
+    beyond: Beyond = "zero",
     alpha: float = 0.85,
     appearance_weight: float = 1.0,
     smoothness_weight: float = 0.1,
@@ -175,6 +179,7 @@ def monodepth(
         rebuilds: without `left_right`, the picture that is rebuilt.
         upsampling: "nearest", or "bilinear" as in the notes.
         averaged: whether a prediction is averaged with that for the mirrored picture.
+        beyond: what a picture is outside of itself, for the losses: "zero" as in the published code, or "edge".
         alpha: share of the structural similarity in the appearance.
         appearance_weight, smoothness_weight, consistency_weight: of the losses.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
@@ -185,7 +190,7 @@ def monodepth(
     network = DisparityNetwork(
         encoder, views=2 if left_right else 1, width=width, upsampling=upsampling, averaged=averaged
     )
-    criterion = StereoCriterion(alpha, appearance_weight, smoothness_weight, consistency_weight, rebuilds)
+    criterion = StereoCriterion(alpha, appearance_weight, smoothness_weight, consistency_weight, rebuilds, beyond)
     preprocess = replace(AS_THEY_ARE, shorter=shorter, longest=longest, exact=size)
     return DepthEstimator(network, criterion, LeftDisparity(baseline), preprocess)
 
@@ -202,6 +207,7 @@ monodepth_tiny = of_family(
     "monodepth_tiny",
     "trains in minutes on a CPU on the world at 128 pixels",
     width=0.5,
+    beyond="edge",
     shorter=128,
     longest=256,
 )

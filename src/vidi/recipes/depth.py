@@ -18,8 +18,8 @@ DEPTH_TINY = replace(TINY, epochs=12, learning_rate=1e-3, warmup=0.05, validate_
 STEREO_TINY = replace(DEPTH_TINY, augment="none")
 """`vidi train stereo_tiny` on the world."""
 
-MONODEPTH_TINY = replace(DEPTH_TINY, augment="none")
-"""`vidi train monodepth_tiny` on the world's pairs, without depth."""
+MONODEPTH_TINY = DEPTH_TINY
+"""`vidi train monodepth_tiny` on the world's pairs, without depth; a mirror exchanges their pictures."""
 
 MONODEPTH_RECIPE = Recipe(
     epochs=50,
@@ -30,9 +30,12 @@ MONODEPTH_RECIPE = Recipe(
     schedule="step",
     milestones=(0.6, 0.8),
     decay=0.5,
-    augment="none",
+    augment="flip",
 )
-"""`vidi train monodepth_vgg --data pairs/`: the paper's (section 4), halved after 30 and 40 of its 50 epochs."""
+"""`vidi train monodepth_vgg --data pairs/`: the paper's (section 4) but for its changes of colours.
+
+The rate is halved after 30 and 40 of its 50 epochs; a mirror exchanges the pictures.
+"""
 
 SFM_TINY = replace(DEPTH_TINY, augment="none", learning_rate=5e-4)
 """`vidi train sfm_learner_tiny` on the world's videos, without depth or poses."""
