@@ -216,7 +216,7 @@ LAYERS: dict[str, Layers] = {
     **same([name for name in NAMES if name.startswith(DEPTHS)], Layers()),
     **same(["monodepth_resnet18", "depth_resnet18"], PLAIN),
     "depth_pro": layers(norm=[1e-6], heads=16),  # ViT-L of DINOv2
-    "depth_pro_tiny": layers(norm=[1e-6], heads=3),
+    "depth_pro_tiny": layers(norm=[1e-6], heads=2),
 }
 
 

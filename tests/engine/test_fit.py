@@ -228,7 +228,7 @@ def test_counts_of_some_micro_batches_only_are_refused(tmp_path: Path, first: in
 
 @pytest.mark.parametrize("stop", [2, 5])
 def test_an_accumulating_run_resumes_bit_for_bit(tmp_path: Path, stop: int) -> None:
-    numbers = {"batch_size": 6, "accumulate": 3, "count": 21, "epochs": 2}
+    numbers: dict[str, Any] = {"batch_size": 6, "accumulate": 3, "count": 21, "epochs": 2}
     make_training(tmp_path / "whole", **numbers).fit()
     training = make_training(tmp_path / "stopped", **numbers)
     stop_after(training, stop)
