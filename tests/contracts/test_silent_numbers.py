@@ -215,6 +215,8 @@ LAYERS: dict[str, Layers] = {
     "deeplabv3plus_efficientnet_lite0": layers([TENSORFLOW, USUAL], dropout=[0.5]),
     **same([name for name in NAMES if name.startswith(DEPTHS)], Layers()),
     **same(["monodepth_resnet18", "depth_resnet18"], PLAIN),
+    "depth_pro": layers(norm=[1e-6], heads=16),  # ViT-L of DINOv2
+    "depth_pro_tiny": layers(norm=[1e-6], heads=2),
 }
 
 
@@ -359,6 +361,8 @@ PICTURES: dict[str, Preprocess] = {
     "stereo_tiny": within(128, 256, 1, paired=True, **BYTES),
     "sfm_learner": within(128, 416, 1, **HALF),  # 128 x 416
     "sfm_learner_tiny": within(128, 256, 1, **HALF),
+    "depth_pro": pictures(exact=(1536, 1536), antialias=False, **HALF),
+    "depth_pro_tiny": pictures(exact=(128, 128), antialias=False, **HALF),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""

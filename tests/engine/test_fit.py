@@ -119,12 +119,16 @@ def assert_equal_runs(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def test_two_processes_compute_what_one_does(run_python: RunPython, tmp_path: Path) -> None:
-    """Equal weights and losses after 12 updates, normalised by the positives of both processes."""
+    """Equal weights and losses after 12 updates, normalised by the positives of both processes.
+
+    Also where a stage trains less than all parameters: the processes wait for no gradient that never comes.
+    """
     # batches of 4 and a last one of 2 or 3: equal shares, unequal ones, less than a micro-batch for each
-    cases = {"even": (1, 22), "odd": (1, 23), "accumulated": (2, 22)}  # accumulate, count
+    # accumulate, count, whether only a part is trained
+    cases = {"even": (1, 22, False), "odd": (1, 23, False), "accumulated": (2, 22, False), "partly": (1, 22, True)}
     words: list[str] = []
-    for name, (accumulate, count) in cases.items():
-        numbers = {**NO_DRAWS, "batch_size": 4, "count": count}
+    for name, (accumulate, count, partly) in cases.items():
+        numbers = {**NO_DRAWS, "batch_size": 4, "count": count, "partly": partly}
         make_training(tmp_path / f"{name}-one", **numbers).fit()
         given = {**numbers, "accumulate": accumulate}
         words += ["then", str(tmp_path / f"{name}-two"), *(f"{key}={value}" for key, value in given.items())]
@@ -224,7 +228,7 @@ def test_counts_of_some_micro_batches_only_are_refused(tmp_path: Path, first: in
 
 @pytest.mark.parametrize("stop", [2, 5])
 def test_an_accumulating_run_resumes_bit_for_bit(tmp_path: Path, stop: int) -> None:
-    numbers = {"batch_size": 6, "accumulate": 3, "count": 21, "epochs": 2}
+    numbers: dict[str, Any] = {"batch_size": 6, "accumulate": 3, "count": 21, "epochs": 2}
     make_training(tmp_path / "whole", **numbers).fit()
     training = make_training(tmp_path / "stopped", **numbers)
     stop_after(training, stop)

@@ -4,6 +4,7 @@ Run as a program it trains in a folder: `python -m tests.engine.tiny FOLDER [key
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,10 +63,20 @@ class Decode:
         return [Classification(row.softmax(0), category_names(4)) for row in outputs.logits]
 
 
+class Partly(Supervised):
+    """Trains less than all of its parameters: what lies beside the network's layers belongs to another stage."""
+
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        return self.network.layers.parameters()  # type: ignore[union-attr]
+
+
 @builder
-def tiny(*, noise: float = 0.1) -> Supervised:
+def tiny(*, noise: float = 0.1, partly: bool = False) -> Supervised:
     """Build it; `noise` is the dropout and the size of the criterion's draws."""
-    return Supervised(Network(noise), PositivesCriterion(noise), Decode(), Preprocess())
+    network, shape = Network(noise), Partly if partly else Supervised
+    if partly:
+        network.beside = nn.Linear(2, 2)
+    return shape(network, PositivesCriterion(noise), Decode(), Preprocess())
 
 
 class Blobs(torch.utils.data.Dataset[Any]):
@@ -95,11 +106,13 @@ def score(model: Any, processes: Processes) -> Row:
     return {"accuracy": sum(right) / 12, "certainty": sum(result.score for result in results) / 12}
 
 
-def make_training(folder: Path, *, noise: float = 0.1, count: int = 22, **numbers: Any) -> Training:
+def make_training(
+    folder: Path, *, noise: float = 0.1, partly: bool = False, count: int = 22, **numbers: Any
+) -> Training:
     recipe = Recipe(**{**STANDARD, **numbers})
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = tiny(noise=noise)
+        model = tiny(noise=noise, partly=partly)
     augment = Augmentation("flip", (8, 8)) if recipe.augment == "flip" else None
     return Training(model, recipe, Blobs(count), Run(folder), augment=augment, validate=score, headline="certainty")
 
@@ -111,7 +124,8 @@ STANDARD: dict[str, Any] = {
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    types = {"noise": float, "count": int, **{name: field.type for name, field in Recipe.__dataclass_fields__.items()}}
+    own = {"noise": float, "partly": bool, "count": int}
+    types = {**own, **{name: field.type for name, field in Recipe.__dataclass_fields__.items()}}
     for words in " ".join(sys.argv[1:]).split(" then "):
         folder, *numbers = words.split()
         make_training(Path(folder), **check_overrides(split_overrides(numbers), types)).fit()

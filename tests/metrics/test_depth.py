@@ -224,6 +224,23 @@ def test_boundaries_are_scored_as_depth_pro_does():
     assert evaluator.compute()["boundary_f1"] == received
 
 
+def test_boundaries_of_scattered_points_are_not_scored():
+    """Nine known pixels of ten need a known one to their right."""
+    truth, known = torch.ones(1, 22), torch.ones(1, 22, dtype=torch.bool)
+    truth[0, :3] = 2.0
+    for unknown, scored in (([5, 21], True), ([5, 9], False), (list(range(0, 22, 2)), False)):
+        evaluator, valid = DepthEvaluator(boundaries=True), known.clone()
+        valid[0, unknown] = False
+        evaluator.update(truth, truth, valid)
+        scores = evaluator.compute()
+        assert math.isnan(scores["boundary_f1"]) is not scored
+        assert scores["delta1_metric"] == 1
+    evaluator = DepthEvaluator(boundaries=True)
+    evaluator.update(truth, truth, known)
+    evaluator.update(9 - truth, truth, valid)
+    assert evaluator.compute()["boundary_f1"] == boundary_f1(truth, truth)  # of the one that is
+
+
 def test_boundaries_beside_unknown_pixels_count_for_nothing():
     truth = torch.tensor([[1.0, 2.0, 1.0, 1.0, 2.0]])
     known = torch.tensor([[True, False, True, True, True]])

@@ -182,6 +182,22 @@ def test_without_a_unit_only_scaled_scores_are_taken_and_without_a_truth_none(tm
         assert (tmp_path / "error_by_depth.png").is_file()
 
 
+@pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+def test_borders_are_scored_where_the_truth_is_dense(task: Any) -> None:
+    """In any unit, as a border is a ratio; not between the points of a laser."""
+    truth = torch.full((8, 8), 2.0)
+    truth[:, 4:] = 6.0
+    every = torch.ones(8, 8, dtype=torch.bool)
+    for found, valid, expected in (
+        (5 * truth, every, 0.25),  # of four directions one has a border
+        (torch.full_like(truth, 3.0), every, 0.0),
+        (5 * truth, torch.rand(8, 8, generator=torch.Generator().manual_seed(0)) < 0.3, None),
+    ):
+        scorer = task.scorer(())
+        scorer.update([result(found, unit="relative")], [{"depth": truth, "depth_valid": valid}])
+        assert scorer.compute().get("boundary_f1") == (None if expected is None else pytest.approx(expected))
+
+
 def test_errors_are_shown_by_how_far_away_the_truth_is() -> None:
     truth = torch.tensor([[1.5, 1.5, 1.5, 20.0]])
     scorer: Any = DEPTH.scorer(()) if DEPTH.scorer else None

@@ -16,7 +16,7 @@ Differs from the paper: the fine-tuning head, one linear layer, is the only one;
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -62,6 +62,8 @@ class VisionTransformer(Backbone):
         dropout: of the embedded tokens, and after every dense layer but those of queries, keys and values.
         drop_path: probability that the last layer's branches are left out for an image; 0 for the first layer's, and
             rising linearly between them (Huang et al. 2016, 1603.09382).
+        layer_scale: what each channel of a layer's branches is multiplied by at first, before they are added (Touvron
+            et al. 2021, 2103.17239); None: nothing.
         eps: of the layer norms.
 
     Raises:
@@ -80,6 +82,7 @@ class VisionTransformer(Backbone):
         class_token: bool = True,
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        layer_scale: float | int | None = None,
         eps: float = 1e-6,
     ):
         super().__init__()
@@ -99,6 +102,8 @@ class VisionTransformer(Backbone):
         numbers = {"activation": nn.GELU, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
         self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **numbers)
         for row, layer in enumerate(self.encoder.layers):
+            if layer_scale is not None:
+                scale_branches(layer, width, layer_scale)
             leave_out(layer, drop_path * row / max(1, depth - 1))
 
     def tokens(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B T D"]:
@@ -107,6 +112,26 @@ class VisionTransformer(Backbone):
         Raises:
             ValueError: for images of another size than the positions are for.
         """
+        return self.encoder(self.embedded(images))
+
+    def tokens_of_layers(
+        self, images: Float[Tensor, "B 3 H W"], layers: Sequence[int]
+    ) -> tuple[Float[Tensor, "B T D"], ...]:
+        """Return what `tokens` does, and before it is normed what comes out of some layers, which count from 0.
+
+        Raises:
+            ValueError: for images of another size than the positions are for.
+        """
+        x = self.embedded(images)
+        kept = {}
+        for row, layer in enumerate(self.encoder.layers):
+            x = layer(x)
+            if row in layers:
+                kept[row] = x
+        return self.encoder.norm(x), *(kept[row] for row in layers)
+
+    def embedded(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B T D"]:
+        """Return what goes into the encoder; as `tokens`."""
         received = (images.shape[2], images.shape[3])
         if received != self.size:
             wanted = f"{self.size[0]} x {self.size[1]}, which the positions are for"
@@ -114,7 +139,7 @@ class VisionTransformer(Backbone):
         x = self.embedding(images)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)  # B N+1 D
-        return self.encoder(self.dropout(self.positions(x)))
+        return self.dropout(self.positions(x))
 
     def map_of(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B D h w"]:
         """Return the tokens of the patches as the map that they are."""
@@ -130,6 +155,24 @@ def leave_out(layer: nn.Module, drop_path: float) -> None:
     for module in layer.modules():
         if isinstance(module, Residual) and drop_path:
             module.dropout = nn.Sequential(module.dropout, StochasticDepth(drop_path, "row"))
+
+
+class LayerScale(nn.Module):
+    """Multiply each channel by a learnt number."""
+
+    def __init__(self, width: int, start: float | int):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((width,), float(start)))
+
+    def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        return x * self.scale
+
+
+def scale_branches(layer: nn.Module, width: int, start: float | int) -> None:
+    """Let each branch of an encoder layer be multiplied by learnt numbers before it is added."""
+    for module in layer.modules():
+        if isinstance(module, Residual):
+            module.dropout = nn.Sequential(module.dropout, LayerScale(width, start))
 
 
 class TokenHead(nn.Module):
@@ -273,7 +316,7 @@ def trunk(
         width, depth, heads: of the encoder; None: the variant's.
         hidden: width inside the feed-forward networks; None: 4 x width.
         pool: "token" has [CLS], "mean" has not.
-        options: dropout, drop_path and eps; see `VisionTransformer`.
+        options: dropout, drop_path, layer_scale and eps; see `VisionTransformer`.
 
     Raises:
         ValueError: for an unknown name or pool, numbers below 1, and those that do not divide each other.

@@ -109,4 +109,14 @@ SMALL_UNET = {"categories": 3, "width": 4, "longest": 64}
 SMALL_DILATED = {"categories": 3, "width": 16, "shorter": 64}
 SMALL_DEEPLAB = {**SMALL_DILATED, "channels": 16}
 SMALL_DEPTH = {"width": 0.1, "shorter": 32, "longest": 64}
+SMALL_DEPTH_PRO = {
+    "side": 32,
+    "patch": 4,
+    "vit_width": 16,
+    "vit_depth": 2,
+    "vit_heads": 2,
+    "hooks": (),
+    "channels": (8, 8, 8),
+    "width": 16,
+}
 SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "thresholds": 8, "pixels": 60}

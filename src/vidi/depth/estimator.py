@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vidi import files
-from vidi.model import Criterion, Supervised
+from vidi.model import Criterion, Predicts, Supervised
 from vidi.ops.camera import focal_of_exif, focal_of_view, straight_camera
 from vidi.preprocess import AnyBatch, Placement, Prepares, Sample, several
 from vidi.results.depth_map import DepthMap, FocalSource
@@ -112,11 +112,8 @@ class DepthDecode:
 # From pictures to samples
 
 
-class DepthEstimator(Supervised):
-    """Depth from one picture."""
-
-    def __init__(self, network: nn.Module, criterion: Criterion, read_out: ReadOut, preprocess: Prepares):
-        super().__init__(network, criterion, DepthDecode(read_out), preprocess)
+class PredictsDepth(Predicts):
+    """Gives the depth of single pictures, and takes what is known of their cameras."""
 
     def predict(
         self,
@@ -150,6 +147,13 @@ class DepthEstimator(Supervised):
         for image in several(images):
             (picture,) = self.read([image])
             yield picture, camera_of(image, (picture.shape[1], picture.shape[2]), focal_px, fov)
+
+
+class DepthEstimator(PredictsDepth, Supervised):
+    """Depth from one picture."""
+
+    def __init__(self, network: nn.Module, criterion: Criterion, read_out: ReadOut, preprocess: Prepares):
+        super().__init__(network, criterion, DepthDecode(read_out), preprocess)
 
     def results_of(self, outputs: Any, batch: AnyBatch) -> list[DepthMap]:
         return self.decode(outputs, batch.placements, batch.targets)  # type: ignore[call-arg]
@@ -215,7 +219,7 @@ def camera_of(
     """Return the camera of an image of size (H, W) as keys of a target; none where nothing tells its focal length.
 
     Raises:
-        ValueError: as `DepthEstimator.predict`.
+        ValueError: as `PredictsDepth.predict`.
     """
     if focal_px is not None and fov is not None:
         raise ValueError(f"received focal_px={focal_px} and fov={fov}, expected one of them")

@@ -116,11 +116,12 @@ def make_accelerator(recipe: Recipe, model: Trainable) -> Accelerator:
     # Accelerate keeps one precision for the life of a process; each training of ours has its own
     AcceleratorState._reset_state()
     precision = {"float32": "no", "bf16": "bf16", "fp16": "fp16"}[recipe.precision]
-    several = len(set(model.turns)) > 1
+    trained = [{id(p) for p in model.parameters_of(turn)} for turn in dict.fromkeys(model.turns)]
+    partly = any(id(p) not in own for own in trained for p in model.parameters() if p.requires_grad)
     return Accelerator(
         mixed_precision=precision,
         cpu=recipe.device == "cpu" or not torch.accelerator.is_available(),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=several)],
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=partly)],
     )
 
 

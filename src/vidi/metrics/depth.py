@@ -38,6 +38,7 @@ BAD = (1.0, 2.0, 3.0)  # pixels
 D1_PIXELS, D1_SHARE = 3.0, 0.05
 FACTORS = np.linspace(1.05, 1.25, 10)  # Depth Pro's thresholds
 NEAREST = 1e-6  # depth at which Depth Pro's code stops to invert
+DENSE = 0.9  # share of known pixels whose right neighbour is known as well
 
 Map = Float[Tensor, "H W"]
 Mask = Bool[Tensor, "H W"]
@@ -50,7 +51,7 @@ class DepthEvaluator:
         nearest: the lower cap, metres; the truth of a pixel that counts is larger.
         farthest: the upper cap; 80 for KITTI, 10 for rooms.
         protocols: which of the scores are taken.
-        boundaries: whether `boundary_f1` is; it asks for a truth without gaps.
+        boundaries: whether `boundary_f1` is, of pictures whose truth is dense.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class DepthEvaluator:
         given = known & _positive(predicted, predicted_valid)
         z, real = predicted[given].double(), truth[given].double()
         numbers = {"coverage": len(z) / count}
-        if self.boundaries:
+        if self.boundaries and is_dense(truth_valid):
             seen = predicted.where(_positive(predicted, predicted_valid), torch.nan)  # NaN is beyond no factor
             numbers["boundary_f1"] = boundary_f1(seen, truth, truth_valid & _positive(truth, None))
         for protocol in self.protocols if len(z) else ():
@@ -103,7 +104,7 @@ class DepthEvaluator:
         self.pictures.append(numbers)
 
     def compute(self) -> dict[str, float]:
-        """Return the mean of each score over the pictures that have it; NaN if none of them has a prediction.
+        """Return the mean of each score over the pictures that have it; NaN if none has.
 
         Raises:
             ValueError: if there is no picture whose truth has a pixel between the caps.
@@ -193,6 +194,12 @@ def boundary_f1(predicted: Map, truth: Map, truth_valid: Mask | None = None) -> 
         f1 = 2 * recall * precision / (recall + precision) if recall + precision > 0 else 0.0
         score += f1 * factor / FACTORS.sum()
     return score
+
+
+def is_dense(valid: Mask) -> bool:
+    """Return whether known pixels lie side by side, as rendered ones do and the points of a laser do not."""
+    known = valid[:, :-1]
+    return int((known & valid[:, 1:]).sum()) >= DENSE * int(known.sum())
 
 
 def boundary_recall(predicted: Map, mask: Mask) -> float:

@@ -35,7 +35,7 @@ RANGES = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 80.0)  # metres, of the plot
 
 
 class DepthScorer:
-    """The scores of depth as predicted, where it is in metres, and of depth scaled by the medians.
+    """The scores of depth as predicted, where it is in metres, of depth scaled by the medians, and of its borders.
 
     Without a truth there are no scores. That of a pair whose cameras are not known has no unit, and is judged by the
     scaled ones alone.
@@ -46,7 +46,7 @@ class DepthScorer:
 
     def __init__(self, categories: Categories):
         self.metric = DepthEvaluator(protocols=("metric",))
-        self.scaled = DepthEvaluator(protocols=("median_scaled",))
+        self.scaled = DepthEvaluator(protocols=("median_scaled",), boundaries=True)
         self.errors = torch.zeros(2, len(RANGES) - 1, dtype=torch.float64)  # sum, count
         self.constant = self.images = 0
 
@@ -82,7 +82,7 @@ class DepthScorer:
             for evaluator in (self.metric, self.scaled)
             if evaluator.pictures
             for name, value in evaluator.compute().items()
-            if value == value  # NaN: no prediction anywhere
+            if value == value  # NaN: no prediction, or no dense truth, anywhere
         }
 
     def remarks(self) -> list[str]:

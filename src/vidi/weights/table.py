@@ -41,6 +41,7 @@ from vidi.weights.tables import (
     torchvision_swin,
     torchvision_vgg,
     torchvision_vit,
+    transformers_depth_pro,
     transformers_detr,
     transformers_mask2former,
     transformers_maskformer,
@@ -92,6 +93,9 @@ OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
     **dict.fromkeys(DEEPLAB_PLUSES, (smp_deeplab.LAYOUT,)),
     **dict.fromkeys((*maskformer.BACKBONES, *SMALL_MASKFORMERS), (transformers_maskformer.LAYOUT,)),
+    **dict.fromkeys(
+        ("depth_pro", "depth_pro_tiny"), (transformers_depth_pro.LAYOUT, transformers_depth_pro.ORIGINAL_LAYOUT)
+    ),
     **dict.fromkeys((*mask2former.BACKBONES, *SMALL_MASK2FORMERS), (transformers_mask2former.LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
