@@ -10,7 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "nms": "non-maximum suppression",
     "roi": "pooling of regions",
     "deformable_attention": "multi-scale deformable attention against transformers",
-    "semantic": "confusion counts against torchmetrics, a semantic training against the bare loop",
+    "semantic": "confusion counts against torchmetrics",
     "panoptic": "panoptic quality against torchmetrics and panopticapi",
     "cascade": "cascades against OpenCV, boosting rounds",
     "ssd": "SSD300: what follows the network, against torchvision",
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, str] = {
     "generation": "generation with and without the cache",
     "depth_forest": "body parts of depth images against features and scikit-learn",
     "block_matching": "block matching against OpenCV's StereoBM",
+    "training": "training steps against the bare loop",
     "warp": "warping by disparity with its backward against kornia",
     "vit": "vision transformers, forward and training step against timm",
 }

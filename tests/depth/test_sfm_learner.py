@@ -42,6 +42,12 @@ def test_layers_of_the_depth_network() -> None:
     assert activations == {nn.Conv2d, nn.ConvTranspose2d, nn.ReLU}
 
 
+def test_the_first_inverse_depths_lie_in_the_middle_of_the_sigmoid() -> None:
+    torch.manual_seed(0)
+    for maps in DepthNetwork()(2 * torch.rand(1, 3, 128, 128) - 1):
+        assert 4 < maps.min() <= maps.max() < 6
+
+
 @pytest.mark.system("6.1.2-DEPTHCNN")
 def test_inverse_depths_lie_between_a_hundredth_and_ten() -> None:
     network = DepthNetwork(width=0.25).eval()
@@ -166,6 +172,19 @@ def test_the_losses_by_slow_loops(masked: bool) -> None:
         bends = (dx[:, 1:] - dx[:, :-1], dx[1:] - dx[:-1], dy[:, 1:] - dy[:, :-1], dy[1:] - dy[:-1])
         expected["smoothness"] += 0.5 / 2**k * float(sum(b.abs().mean() for b in bends))
     assert_close(found, {name: torch.tensor(value, dtype=torch.float64) for name, value in expected.items()}, NUMBERS)
+
+
+def test_normalized_smoothness_is_the_same_in_every_unit_and_the_papers_where_the_mean_is_one() -> None:
+    generator = torch.Generator().manual_seed(2)
+    maps = [0.5 + torch.rand(1, 1, 24 // 2**k, 32 // 2**k, generator=generator, dtype=torch.float64) for k in range(4)]
+    vectors = torch.zeros(1, 2, 6, dtype=torch.float64)
+
+    def smoothness(unit: float, *, normalized: bool) -> float:
+        outputs = VideoOutputs(tuple(unit * own / own.mean() for own in maps), vectors, ())
+        return float(VideoCriterion(normalized=normalized).compare_views(outputs, video(), Step())["smoothness"])
+
+    assert smoothness(3.0, normalized=False) == pytest.approx(3 * smoothness(1.0, normalized=False))
+    assert smoothness(3.0, normalized=True) == pytest.approx(smoothness(1.0, normalized=False))
 
 
 @pytest.mark.system("6.1.2-SFM")

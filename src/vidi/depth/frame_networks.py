@@ -11,7 +11,8 @@ Zhou, Brown, Snavely, Lowe 2017 (arXiv 1704.07813), figure 4 and its code; notes
     explained    five transposed convolutions from the shared map, two logits for each neighbour at the last four
 
 Differs from the notes: the pose network also says which pixels the neighbours explain. Depth and translation have one
-unknown unit.
+unknown unit. Differs from the published code: the scores of inverse depth begin at a tenth of their size, or the first
+steps, which only smooth it, drive the sigmoid to an end from which no picture brings it back.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ POSE_WIDTHS, POSE_KERNELS = (16, 32, 64, 128, 256), (7, 5, 3, 3, 3)
 POSE_LAST = 256
 MASK_WIDTHS, MASK_KERNELS = (256, 128, 64, 32, 16), (3, 3, 3, 5, 7)  # coarsest first
 STEEPEST, LEAST = 10.0, 0.01  # inverse depth: 10 sigmoid + 0.01
+FIRST_SCORES = 0.1  # of the size that other weights are drawn with
 POSE_SCALE = 0.01
 SCALES = 4
 
@@ -88,6 +90,9 @@ class DepthNetwork(nn.Module):
         )
         self.scores = nn.ModuleList(nn.Conv2d(channels, 1, 3, padding=1) for channels in up[-SCALES:])
         draw_weights(self)
+        with torch.no_grad():
+            for score in self.scores.parameters():
+                score.mul_(FIRST_SCORES)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> InverseDepths:
         x, maps = images, [images]

@@ -59,10 +59,13 @@ class VideoCriterion:
 
     Attributes:
         smoothness, explained: weights (section 4).
+        normalized: whether the inverse depth is divided by its mean before it is smoothed (Wang et al. 2018, arXiv
+            1712.00175): smoothness then draws the unknown unit nowhere, and weighs the same in all of them.
     """
 
     smoothness: float = 0.5
     explained: float = 0.2
+    normalized: bool = False
 
     def __call__(self, network: Any, batch: Batch, step: Step) -> Losses:
         motion = network.motion(batch.images, frames_of(batch))
@@ -84,7 +87,8 @@ class VideoCriterion:
             target, *others = (scaled(maps, size) for maps in (batch.images, *neighbours.unbind(1)))
             seen = scaled(batch.mask[:, None].to(inverse), size)  # padding is not
             camera = resizing(batch.images.shape[2:], size).to(cameras) @ cameras
-            smoothness = smoothness + second_order_smoothness_loss(inverse) / 2**number
+            smooth = inverse / inverse.mean((1, 2, 3), keepdim=True) if self.normalized else inverse
+            smoothness = smoothness + second_order_smoothness_loss(smooth) / 2**number
             logits = outputs.explained[number] if outputs.explained else None
             for row, other in enumerate(others):
                 off = (inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond="zero").image - target).abs()
@@ -138,6 +142,7 @@ def sfm(
     width: float | int = 1.0,
     smoothness_weight: float = 0.5,
     explained_weight: float = 0.2,
+    normalized: bool = False,
     size: tuple[int, int] | None = None,
     shorter: int = 128,
     longest: int = 416,
@@ -149,12 +154,14 @@ def sfm(
         masked: whether it says which pixels these explain.
         width: multiplies all channels.
         smoothness_weight, explained_weight: of the losses.
+        normalized: whether the inverse depth is divided by its mean before it is smoothed.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
     """
     network = FrameNetwork(DepthNetwork(width=width), MotionNetwork(neighbours=neighbours, masked=masked, width=width))
     preprocess = Preprocess(shorter, longest, size, mean=(MEAN,) * 3, std=(STD,) * 3)
-    return VideoEstimator(network, VideoCriterion(smoothness_weight, explained_weight), inverse_depth, preprocess)
+    criterion = VideoCriterion(smoothness_weight, explained_weight, normalized)
+    return VideoEstimator(network, criterion, inverse_depth, preprocess)
 
 
 sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.208 (paper, table 1)")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from tests.closeness import assert_close
 from vidi.data.world.camera import BASELINE, right_pose
@@ -141,3 +142,5 @@ def test_neighbours_are_the_frames_before_and_after():
         assert centres[0][2] < -0.1 < 0.1 < centres[1][2]
         for motion in motions:
             assert_close(motion[:3, :3] @ motion[:3, :3].T, np.eye(3))
+            turned = np.rad2deg(Rotation.from_matrix(motion[:3, :3]).magnitude())
+            assert 0.01 < turned < np.linalg.norm((0.5, 0.15, 0.15)) + 1e-6

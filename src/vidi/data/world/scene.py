@@ -95,10 +95,13 @@ def assemble(things: Sequence[_Thing], camera: Camera, light: Daylight) -> Scene
 
 
 def draw_motions(scene: Scene) -> Float64[np.ndarray, "2 4 4"]:
-    """Draw T_neighbour_target of the frames before and after: the camera rolls on, swaying and turning a little."""
+    """Draw T_neighbour_target of the frames before and after: the camera rolls on, swaying and turning a little.
+
+    From frame to frame it turns by up to half a degree, as a car's does (KITTI: 0.1 at ten frames a second).
+    """
     rng = np.random.default_rng((scene.seed, SPLITS.index(scene.split), scene.index, 3))
     centres = np.array(((-1.0,), (1.0,))) * rng.uniform((-0.14, -0.03, 0.15), (0.14, 0.03, 0.4), (2, 3))
-    yaw, pitch, roll = np.deg2rad(rng.uniform((-2.0, -0.5, -0.4), (2.0, 0.5, 0.4), (2, 3))).T
+    yaw, pitch, roll = np.deg2rad(rng.uniform((-0.5, -0.15, -0.15), (0.5, 0.15, 0.15), (2, 3))).T
     motions = np.tile(np.eye(4), (2, 1, 1))
     motions[:, :3, :3] = (about_y(yaw) @ about_x(pitch) @ about_z(roll)).transpose(0, 2, 1)
     motions[:, :3, 3] = -(motions[:, :3, :3] @ centres[..., None])[..., 0]
