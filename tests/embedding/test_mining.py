@@ -16,14 +16,14 @@ from vidi.embedding.mining import count_triplets, drawn_triplets, hardest_triple
 from vidi.ops.triplets import Triplets
 
 THEIR_KINDS = {"semi_hard": "semihard", "hard": "hard", "violating": "all", "easy": "easy"}
-BLOCKS = [2**22, 3 * 20, 1]
+BLOCKS = [2**22, 3 * 20]
 
 
 def listed(triplets: Triplets | tuple[Tensor, ...]) -> list[tuple[int, ...]]:
     return [tuple(row) for row in torch.stack(list(triplets), 1).tolist()]
 
 
-@pytest.fixture(params=BLOCKS, ids=["whole", "blocks", "rows"])
+@pytest.fixture(params=BLOCKS, ids=["whole", "blocks"])
 def block(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidi.ops.blocks.LARGEST", request.param)
 

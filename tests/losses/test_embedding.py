@@ -433,13 +433,12 @@ ODD: dict[str, tuple[Tensor, Tensor]] = {
 
 
 @pytest.mark.system("7.2.1-CONTRAST", "7.2.2-TRIPLET", "7.2.4-ANGTRIP", "7.2.4-TUPLE", "7.2.4-INFONCE", "7.2.4-NTXENT")
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", ODD)
 @pytest.mark.parametrize("name", [*BATCH_LOSSES, *TEMPLATE_LOSSES])
-def test_every_batch_has_a_finite_loss_and_finite_gradients(name: str, case: str, dtype: torch.dtype):
+def test_every_batch_has_a_finite_loss_and_finite_gradients(name: str, case: str):
     embeddings, identities = ODD[case]
-    embeddings = embeddings.to(dtype).clone().requires_grad_()
-    templates = drawn(6, 6, seed=8).to(dtype)
+    embeddings = embeddings.float().requires_grad_()
+    templates = drawn(6, 6, seed=8).float()
     loss = (
         TEMPLATE_LOSSES[name](embeddings, templates, identities)
         if name in TEMPLATE_LOSSES

@@ -57,6 +57,7 @@ def test_distances_far_from_the_origin_are_not_rounded_away():
 @pytest.mark.system("7.2.3-COSINE")
 def test_a_vector_without_a_direction_has_the_cosine_0_and_a_finite_gradient():
     vectors = torch.tensor([[0.0, 0, 0], [1e-20, 0, 0], [1e-30, 0, 0], [3, 4, 0]], requires_grad=True)
+    assert torch.equal(normalized(vectors)[:3], vectors[:3])
     cosines = cosine_similarities(vectors, torch.ones(1, 3))
     assert cosines[:3].abs().max() < 1e-12
     assert cosines[3].item() == pytest.approx(7 / 5 / math.sqrt(3))
@@ -66,6 +67,6 @@ def test_a_vector_without_a_direction_has_the_cosine_0_and_a_finite_gradient():
 
 
 def test_equal_vectors_push_each_other_nowhere():
-    x = torch.tensor([0.0, 4.0], requires_grad=True)
-    assert root(x).tolist() == [0, 2]
-    assert torch.autograd.grad(root(x).sum(), x)[0].tolist() == [0, 0.25]
+    x = torch.tensor([0.0, 4.0, 0.25], requires_grad=True)
+    assert root(x).tolist() == [0, 2, 0.5]
+    assert torch.autograd.grad(root(x).sum(), x)[0].tolist() == [0, 0.25, 1]

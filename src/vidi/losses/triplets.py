@@ -108,7 +108,7 @@ def _mean_hinge(
 
     def hinges(rows: slice, everything: Tensor) -> Tensor:
         values = compare(everything[rows], everything)  # A B
-        ranked = rank_triplets(values.detach(), *pair_masks(identities, rows), margin=margin)
+        ranked = rank_triplets(values, *pair_masks(identities, rows), margin=margin)
         first, last = ranked.of(kind)
         opened = torch.minimum(last, ranked.violating)  # easy ones cost nothing
         weights = -ranked.times_a_negative(first, opened).to(values.dtype)

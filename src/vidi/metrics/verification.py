@@ -30,7 +30,7 @@ class FoldAccuracies(NamedTuple):
     """The accuracy of each fold at the threshold of all others, and what LFW reports of them."""
 
     mean: float
-    standard_error: float  # of the mean: the folds' standard deviation / sqrt(F); NaN for one fold
+    standard_error: float  # of the mean: the folds' standard deviation / sqrt(F)
     accuracies: Float[Tensor, " F"]
     thresholds: Float[Tensor, " F"]
 
