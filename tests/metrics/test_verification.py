@@ -112,6 +112,7 @@ def test_each_fold_is_judged_by_the_threshold_of_the_others():
     numbers = found.accuracies.numpy()
     assert found.mean == pytest.approx(numbers.mean())
     assert found.standard_error == pytest.approx(numbers.std(ddof=1) / math.sqrt(10))  # Huang et al.
+    assert len(fold_accuracies(distances, same, folds % 2).accuracies) == 2
 
 
 @pytest.mark.system("7.2-VERIFY")

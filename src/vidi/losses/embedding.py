@@ -9,7 +9,7 @@ One positive among n negatives, compared by cosines (notes 7.2.4):
     tuple        max(0, max_i n_i - p)
     InfoNCE      ln(1 + sum_i exp((n_i - p) / tau))        van den Oord et al. 2018, arXiv 1807.03748; tau = 1
     NT-Xent      the same, in a batch, with tau = 0.1      Chen et al. 2020 (SimCLR), arXiv 2002.05709, equation 1
-    N-pairs      the same, of products                     Sohn 2016, equation 4
+    N-pairs      the same, of products                     Sohn 2016 (N-pair-mc)
 
 Templates (notes 7.2.3), one vector a class, cross-entropy of s cos(e, w_k):
 
@@ -38,7 +38,7 @@ from vidi.ops.similarity import normalized, root, squared_distances
 from vidi.ops.triplets import count_positive_pairs, pair_masks
 
 TEMPERATURE = 0.1
-"""The tau of SimCLR's table 5 that serves large batches and long trainings; 0.5 served small ones."""
+"""The best tau of SimCLR's table 5, on ImageNet; on CIFAR-10 the paper has 0.5."""
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Pairs
@@ -228,7 +228,7 @@ def n_pairs_loss(
     normalize: bool = False,
     penalty: float | int = 0.0,
 ) -> Float[Tensor, ""]:
-    """Return the mean over N identities of ln(1 + sum_(j != i) exp(a_i p_j - a_i p_i)) (Sohn 2016, equation 4).
+    """Return the mean over N identities of ln(1 + sum_(j != i) exp(a_i p_j - a_i p_i)) (Sohn 2016, N-pair-mc).
 
     Args:
         anchors: one vector of each identity.

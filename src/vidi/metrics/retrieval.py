@@ -1,6 +1,6 @@
 """How well embeddings cluster: whether the nearest are of the same identity, and how far the identities are apart.
 
-Recall@k (Jegou et al. 2011), R-precision and MAP@R (Musgrave et al. 2020, arXiv 2003.08505, section 3.2); notes 7.0:
+Recall@k (Jegou et al. 2011), R-precision and MAP@R (Musgrave et al. 2020, arXiv 2003.08505); notes 7.0:
 
     rank of the i-th nearest of a query's R own pictures    i + the pictures of others that are no further
     recall@k      share of queries whose first rank is at most k

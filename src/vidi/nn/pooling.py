@@ -1,4 +1,4 @@
-"""L2 pooling: the root of the summed squares of a window (Sermanet, Chintala, LeCun 2012, arXiv 1204.3968, equation 1).
+"""L2 pooling: the root of the summed squares of a window (Sermanet, Chintala, LeCun 2012, arXiv 1204.3968).
 
 Between the mean and the maximum: all pixels of a window count, the strong ones more. FaceNet has it in some places
 where GoogLeNet has max pooling (notes 7.2.2). Differs from the paper: no Gaussian weights, as in FaceNet.
