@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, str] = {
     "block_matching": "block matching against OpenCV's StereoBM",
     "training": "training steps against the bare loop",
     "warp": "warping by disparity with its backward against kornia",
+    "metric_learning": "semi-hard mining, NT-Xent and ArcFace against pytorch-metric-learning",
     "vit": "vision transformers, forward and training step against timm",
 }
 

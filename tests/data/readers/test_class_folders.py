@@ -2,6 +2,7 @@
 
 import PIL.Image
 import pytest
+import torch
 
 from vidi.data.faults import DataFaults
 from vidi.data.readers.class_folders import find_layout
@@ -24,6 +25,9 @@ def test_split_folders(tmp_path):
     assert [int(train[index][1]["label"]) for index in range(5)] == [0, 0, 1, 1, 1]
     assert [int(train[index][1]["image_id"]) for index in range(5)] == [0, 1, 2, 3, 4]
     assert train[3][0][:, 0, 0].tolist() == [1, 0, 0]
+    assert train.labels.tolist() == [0, 0, 1, 1, 1]
+    assert val.labels.dtype == torch.int64
+    assert not hasattr(train.giving(()), "labels")
     assert train.path(3) == tmp_path / "train" / "dog" / "1.png"
     assert len(open_dataset(tmp_path, "test")) == 3
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
@@ -65,6 +67,13 @@ class ImageSet(Dataset, ABC):
     @abstractmethod
     def target(self, index: int) -> Target:
         """Return the target of image `index` without decoding its pixels."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each image, int64, read without decoding one; absent where images have none."""
+        if "label" not in self.kinds:
+            raise AttributeError(f"{self.root} has no label for each image")
+        return torch.stack([self.target(index)["label"] for index in range(len(self))])
 
     def stored_values(self, index: int) -> Mapping[StoredValue, int]:
         """Return how many pixels of each value the file of the label map of image `index` has; none without a table."""
