@@ -441,6 +441,15 @@ def _existing(path: PathLike) -> Path:
 # ---------------------------------------------------------------------------------------------------------- tensors
 
 
+def weight_folders() -> list[Path]:
+    """Return the folders where published files are looked for; downloads go into the first."""
+    import torch
+
+    chosen = os.environ.get("VIDI_WEIGHTS")
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    return [Path(chosen), cache] if chosen else [cache]
+
+
 def read_tensors(path: PathLike) -> dict[str, "torch.Tensor"]:
     """Read a safetensors file; ValueError for anything else, a pickle under that name first of all."""
     import safetensors.torch

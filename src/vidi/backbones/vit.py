@@ -36,6 +36,7 @@ from vidi.backbones.classifier import (
 from vidi.backbones.trunk import Backbone, Maps
 from vidi.model import Supervised, of_family
 from vidi.nn.attention import MultiHeadAttention
+from vidi.nn.convolution import Activation
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.patches import PatchEmbedding, grid_of
 from vidi.nn.positional import LearnedPositions, resized_positions
@@ -63,6 +64,8 @@ class VisionTransformer(Backbone):
         drop_path: probability that the last layer's branches are left out for an image; 0 for the first layer's, and
             rising linearly between them (Huang et al. 2016, 1603.09382).
         eps: of the layer norms.
+        activation: of the feed-forward networks.
+        norm_before: whether a layer norm stands before the first layer, and the patches have no offset, as in CLIP.
 
     Raises:
         ValueError: if a number is below 1, or the sizes do not divide each other.
@@ -81,6 +84,8 @@ class VisionTransformer(Backbone):
         dropout: float = 0.0,
         drop_path: float = 0.0,
         eps: float = 1e-6,
+        activation: Activation = nn.GELU,
+        norm_before: bool = False,
     ):
         super().__init__()
         if min(width, depth, heads, hidden) < 1:
@@ -91,13 +96,14 @@ class VisionTransformer(Backbone):
         self.prefix = int(class_token)  # tokens before those of the patches
         self.channels = (width,)
         self.strides = (patch,)
-        self.embedding = PatchEmbedding(patch, width)
+        self.embedding = PatchEmbedding(patch, width, bias=not norm_before)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.positions = LearnedPositions(self.prefix + math.prod(self.grid), width)
         self.no_weight_decay = ("positions.table", *(("class_token",) if class_token else ()))
+        self.norm_before = nn.LayerNorm(width, eps=eps) if norm_before else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        numbers = {"activation": nn.GELU, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
-        self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **numbers)
+        options: dict[str, Any] = {"activation": activation, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
+        self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **options)
         for row, layer in enumerate(self.encoder.layers):
             leave_out(layer, drop_path * row / max(1, depth - 1))
 
@@ -114,7 +120,7 @@ class VisionTransformer(Backbone):
         x = self.embedding(images)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)  # B N+1 D
-        return self.encoder(self.dropout(self.positions(x)))
+        return self.encoder(self.dropout(self.norm_before(self.positions(x))))
 
     def map_of(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B D h w"]:
         """Return the tokens of the patches as the map that they are."""
