@@ -35,10 +35,18 @@ class Processes:
 
 
 def gather_with_gradient(rows: Tensor) -> Tensor:
-    """Concatenate the rows of all processes; the gradient flows back to each process's own rows."""
+    """Concatenate the rows of all processes, of one as many as of another or not, in the order of the processes.
+
+    The gradient of each row flows back to the process that it came from, summed over all processes.
+    """
     from torch.distributed.nn.functional import all_gather
 
-    return torch.cat(all_gather(rows))
+    counts = torch.empty(torch.distributed.get_world_size(), dtype=torch.int64, device=rows.device)
+    torch.distributed.all_gather_into_tensor(counts, counts.new_tensor([len(rows)]))
+    sizes = counts.tolist()
+    missing = rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])  # all must send as much
+    parts = all_gather(torch.cat([rows, missing]))
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
 @atexit.register
