@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from vidi.data.faults import DataFaults, OnFault, check_choice
 from vidi.data.readers import (
+    captions_jsonl,
     class_folders,
     coco_json,
     coco_panoptic,
@@ -41,6 +42,7 @@ VIEWS = frozenset(
 )
 BOXES = frozenset({"boxes", "labels", "crowd", "areas"})
 READERS: dict[str, Reader] = {
+    "captions_jsonl": Reader(captions_jsonl.find_layout, captions_jsonl.NEEDS, frozenset({"caption"})),
     "npz": Reader(npz.find_layout, npz.NEEDS, frozenset({"label"})),
     "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS, BOXES | {"panoptic", "semantic"}),
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS, BOXES | {"masks", "keypoints", "visibility"}),

@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from vidi.embedding.tokenizer import tokenizer_of
+from vidi.data.tokenizer import tokenizer_of
 from vidi.preprocess import Batch, Placement, Preprocess
 
 

@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from vidi.data.tokenizer import PUBLISHED_IDS, tokenizer_of
 from vidi.embedding.cached_forward import in_parts
 from vidi.embedding.captions import CaptionPreprocess, padded
 from vidi.embedding.image_tower import ResNetTower, TransformerTower
 from vidi.embedding.prompts import PHOTO, sentences_of
 from vidi.embedding.text_tower import BagOfWords, QuickGELU, TextTower, TextTransformer
-from vidi.embedding.tokenizer import PUBLISHED_IDS, tokenizer_of
 from vidi.losses.image_text import symmetric_contrastive
 from vidi.losses.reduction import full_precision
 from vidi.model import Embeds, Losses, Step, Supervised, evaluating, in_float32, of_family
@@ -287,9 +287,6 @@ def clip(
         activation: of transformers: "quick_gelu" or "gelu".
         part: how many images and texts go through the towers at once while training; None: the whole batch.
         merges: of the tokenizer, a line for each join; None: the published ones. A training says its own.
-
-    Raises:
-        ValueError: for unknown choices, numbers below 1, and those that do not divide each other.
     """
     variant = VARIANTS[name]
     embedding = variant.embedding if embedding is None else embedding

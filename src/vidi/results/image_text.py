@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vidi.ops.drawing import Picture, as_picture, legible
+from vidi.results.caption import with_text
 from vidi.results.result import check_finite, settle
 
 
@@ -31,8 +32,10 @@ class ImageText:
         return None if self.text is None else float(self.image @ self.text)
 
     def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
-        """Return the picture itself: a vector has nothing to be drawn."""
-        return legible(as_picture(image))
+        """Return the picture, above the similarity of its caption where it has one."""
+        if self.similarity is None:
+            return legible(as_picture(image))
+        return with_text(image, f"similarity to its caption {self.similarity:.3f}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vector, and the similarity of the caption, as plain values."""

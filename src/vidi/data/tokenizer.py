@@ -16,7 +16,6 @@ from the web says where it ends itself.
 
 import functools
 import gzip
-import html
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -30,9 +29,8 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from vidi import files
+from vidi.data.captions import SPECIAL, spelt_token, unescaped
 
-SPECIAL = ("<start_of_text>", "<end_of_text>")
-REFUSED = (*SPECIAL, "<|startoftext|>", "<|endoftext|>")  # the names of open_clip, and those of the first release
 END_OF_WORD = "</w>"
 WORDS = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+", regex.IGNORECASE)
 PUBLISHED_FILE = "bpe_simple_vocab_16e6.txt.gz"
@@ -58,10 +56,10 @@ def cleaned(text: str) -> str:
         ValueError: if it spells a special token.
     """
     text = ftfy.fix_text(text.encode("utf-8", "replace").decode())
-    text = " ".join(html.unescape(html.unescape(text)).split()).lower()
-    spelt = [token for token in REFUSED if token in text]
-    if spelt:
-        raise ValueError(f"received a text with {spelt[0]!r}, expected one without special tokens: {text[:80]!r}")
+    text = " ".join(unescaped(text).split()).lower()
+    token = spelt_token(text)
+    if token is not None:
+        raise ValueError(f"received a text with {token!r}, expected one without special tokens: {text[:80]!r}")
     return text
 
 

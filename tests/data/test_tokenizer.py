@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.settings import SEED
 from vidi import files
-from vidi.embedding import tokenizer as module
-from vidi.embedding.tokenizer import (
+from vidi.data import tokenizer as module
+from vidi.data.tokenizer import (
     BYTES,
     PUBLISHED_FILE,
     PUBLISHED_IDS,
