@@ -58,7 +58,7 @@ class CaptionPreprocess(Preprocess):
             tensors["tokens"] = self.tokens(target["caption"])
         return placed, tensors, placement
 
-    def tokens(self, text: str) -> Int64[Tensor, " T"]:
+    def tokens(self, text: Any) -> Int64[Tensor, " T"]:
         """Return the ids of a text, at most `context`.
 
         Raises:

@@ -197,8 +197,14 @@ class ClipModel(Supervised, Embeds):
             ValueError: without a name or a template, or for a template without `{}`.
         """
         classes = self.embed_classes(prompts, templates)
-        logits = float(self.network.log_scale.exp()) * self.embed(images, batch_size=batch_size) @ classes.T  # N K
-        return [Classification(row, tuple(prompts)) for row in logits.softmax(1)]
+        return self.compared(self.embed(images, batch_size=batch_size), classes, prompts)
+
+    def compared(
+        self, images: Float[Tensor, "N E"], classes: Float[Tensor, "K E"], names: Sequence[str]
+    ) -> list[Classification]:
+        """Return how probable each class is for each image: the softmax of exp(t) times the cosines of unit vectors."""
+        logits = float(self.network.log_scale.detach().exp()) * images @ classes.T  # N K
+        return [Classification(row, tuple(names)) for row in logits.softmax(1)]
 
     def embed_classes(self, prompts: Sequence[str], templates: Sequence[str] = PHOTO) -> Float[Tensor, "K E"]:
         """Return a unit vector for each name: the mean of the unit vectors of its sentences, made of length 1."""

@@ -37,8 +37,8 @@ def with_text(image: Picture, text: str) -> PIL.Image.Image:
     letters = max(8, int(width / font.getlength("n")))
     lines = textwrap.wrap(text, letters, max_lines=10, placeholder="…")
     height = sum(font.getmetrics())
-    sheet = sheet_below(picture, width, height * len(lines) + font.size // 2)
+    sheet = sheet_below(picture, width, height * len(lines) + round(0.5 * font.size))
     pen = PIL.ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
-        pen.text((font.size // 4, picture.height + row * height), line, fill=INK, font=font)
+        pen.text((0.25 * font.size, picture.height + row * height), line, fill=INK, font=font)
     return sheet
