@@ -56,8 +56,9 @@ class CaptionedImages(ImageSet):
         pairs = [pair for line, row in _lines(path, log) for pair in self._pairs(path, line, row, log)]
         log.settle(len(pairs))
         super().__init__(path.parent, log)
-        member = part_members([pair.image for pair in pairs], part)
-        chosen = [pair for pair, inside in zip(pairs, member, strict=True) if inside]
+        names = list(dict.fromkeys(pair.image for pair in pairs))  # all texts of an image are in one split
+        member = dict(zip(names, part_members(names, part), strict=True))
+        chosen = [pair for pair in pairs if member[pair.image]]
         self.kinds = frozenset({"image_id", "caption"})
         self._images = Names([pair.image for pair in chosen])
         self._places = np.array([(pair.archive, pair.row) for pair in chosen], dtype=np.int64).reshape(-1, 2)
