@@ -214,7 +214,7 @@ def fitted_positions(
     """Resize the positions among a network's tensors, which come from another resolution, to the grids that it has.
 
     Args:
-        network: holds vision transformers, or is one.
+        network: holds vision transformers, or is one; other modules with a `grid`, `prefix` and `positions` count too.
         tensors: under the network's names.
         before: the network that they come from; None: one for square images of any size.
         antialias, align_corners: as `vidi.nn.positional.resized_positions`.
@@ -222,12 +222,13 @@ def fitted_positions(
     fitted = dict(tensors)
     for name, module in network.named_modules():
         key = f"{name}.{POSITIONS}" if name else POSITIONS
-        if isinstance(module, VisionTransformer) and key in tensors:
+        if key in tensors and hasattr(module, "grid"):
+            placed = cast(VisionTransformer, module)
             fitted[key] = resized_positions(
                 tensors[key],
-                module.grid,
+                placed.grid,
                 old_size=None if before is None else cast(VisionTransformer, before.get_submodule(name)).grid,
-                prefix=module.prefix,
+                prefix=placed.prefix,
                 antialias=antialias,
                 align_corners=align_corners,
             )

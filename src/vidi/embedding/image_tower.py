@@ -146,7 +146,7 @@ class AttentionPool(nn.Module):
 
     def __init__(self, grid: tuple[int, int], channels: int, heads: int, embedding: int):
         super().__init__()
-        self.grid = grid
+        self.grid, self.prefix = grid, 1  # the mean goes before the cells
         self.positions = LearnedPositions(grid[0] * grid[1] + 1, channels, std=channels**-0.5)
         self.no_weight_decay = ("positions.table",)
         self.attention = MultiHeadAttention(channels, heads, out_width=embedding)
