@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, str] = {
     "depth_forest": "body parts of depth images against features and scikit-learn",
     "block_matching": "block matching against OpenCV's StereoBM",
     "warp": "warping by disparity with its backward against kornia",
+    "metric_learning": "semi-hard mining, NT-Xent and ArcFace against pytorch-metric-learning",
     "vit": "vision transformers, forward and training step against timm",
 }
 

@@ -60,6 +60,14 @@ class Step:
         mean = self.mean(count)
         return torch.where(mean > 0, mean, 1)
 
+    def joint_generator(self) -> torch.Generator | None:
+        """Return a generator that is the same in all processes, for draws over the rows that `gather` gives."""
+        if self.generator is None:
+            return None
+        device = self.generator.device
+        seeds = self.gather(torch.tensor([self.generator.initial_seed()], device=device))
+        return torch.Generator(device).manual_seed(int(seeds[0]))
+
 
 class Criterion(Protocol):
     """Runs the network as training needs it, and compares; may own parameters, never the network."""

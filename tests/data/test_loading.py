@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_metric_learning.samplers import MPerClassSampler
 from torch.utils.data import Dataset
 
 from vidi.data.loading import (
+    Balance,
     Plan,
     Steps,
     derived_seed,
@@ -171,3 +173,104 @@ def test_seeded_draws_leave_the_global_generator_as_it_was() -> None:
     assert torch.equal(torch.default_generator.get_state(), before)
     with seeded_draws(1, 2, 3):
         assert torch.equal(torch.rand(3), first)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Batches of P identities with K pictures each
+
+
+def labels_of(*counts: int) -> torch.Tensor:
+    """Return so many samples of each identity, in any order; identities are numbers with gaps."""
+    labels = (7 * torch.arange(len(counts)) + 3).repeat_interleave(torch.tensor(counts))
+    return labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
+
+
+def batches_of(balance: Balance, epoch: int = 0) -> list[list[int]]:
+    rows = balance.order(5, epoch)
+    size = balance.identities * balance.per_identity
+    assert len(rows) == balance.count == balance.batches * size
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+@pytest.mark.parametrize(
+    ("counts", "per_identity", "identities"),
+    [([4] * 6, 4, 3), ([4] * 7, 2, 3), ([1, 2, 3, 9, 30], 3, 2), ([5, 1, 8, 2, 2, 2], 4, 6), ([3] * 4, 1, 4)],
+)
+def test_every_batch_holds_p_identities_with_k_pictures_each(counts, per_identity, identities) -> None:
+    labels = labels_of(*counts)
+    balance = Balance(labels, per_identity, identities)
+    for epoch in range(4):
+        for batch in batches_of(balance, epoch):
+            own = labels[batch].view(identities, per_identity)
+            assert (own == own[:, :1]).all()
+            assert len(own[:, 0].unique()) == identities
+            for picture, rows in zip(own[:, 0], torch.tensor(batch).view(identities, -1), strict=True):
+                have = int((labels == picture).sum())
+                assert len(rows.unique()) == min(per_identity, have)  # repeated only where there are too few
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_an_epoch_of_equal_identities_shows_every_picture_once() -> None:
+    balance = Balance(labels_of(*[4] * 6), 2, 3)
+    assert balance.batches == 4
+    assert sorted(balance.order(0, 0)) == list(range(24))
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_an_identity_with_very_many_pictures_is_in_each_batch_once() -> None:
+    """30 pictures of one person, 4 of each of three others: 3 batches of two, then nobody is left to be beside it."""
+    labels = labels_of(30, 4, 4, 4)
+    balance = Balance(labels, 2, 2)
+    assert balance.batches == 6
+    seen = set()
+    for epoch in range(20):
+        batches = batches_of(balance, epoch)
+        assert all((labels[batch] == 3).sum() == 2 for batch in batches)
+        seen.update(itertools.chain(*batches))
+    assert seen == set(range(42))
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_who_is_left_out_and_beside_whom_differs_by_epoch() -> None:
+    labels = labels_of(*[2] * 7)
+    balance = Balance(labels, 2, 2)
+    assert balance.batches == 3
+    missing, together = set(), set()
+    for epoch in range(60):
+        batches = batches_of(balance, epoch)
+        missing |= set(labels.tolist()) - {int(labels[row]) for batch in batches for row in batch}
+        together |= {tuple(sorted(labels[batch].unique().tolist())) for batch in batches}
+    assert missing == set(labels.tolist())
+    assert len(together) == 7 * 6 / 2
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_batches_have_the_make_up_of_pytorch_metric_learnings() -> None:
+    labels = labels_of(4, 4, 4, 4, 4, 4)
+    theirs = list(MPerClassSampler(labels, 2, batch_size=6, length_before_new_iter=12))
+    ours = Balance(labels, 2, 3).order(0, 0)
+    for order in (theirs, ours):
+        for start in (0, 6):
+            assert sorted(labels[order[start : start + 6]].bincount().tolist())[-3:] == [2, 2, 2]
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_balanced_steps_are_functions_of_seed_and_epoch() -> None:
+    balance = Balance(labels_of(*[5] * 8), 2, 4)
+    plan = Plan(balance.count, 8, seed=3, balance=balance)
+    assert (plan.steps_per_epoch, plan.left_out) == (6, 0)
+    steps = list(Steps(plan, 0, 18, 0))
+    assert steps[7:] == list(Steps(plan, 7, 18, 0))
+    assert [row for step in steps[6:12] for _, row in step] == balance.order(3, 1)
+    assert plan.order(0) == balance.order(3, 0) != balance.order(3, 1)
+    assert balance.order(3, 0) != balance.order(4, 0)
+    halves = [list(Steps(Plan(balance.count, 8, 3, 2, balance=balance), 0, 6, process)) for process in (0, 1)]
+    for one, other, whole in zip(*halves, steps, strict=False):
+        assert sorted(one + other) == sorted(whole)
+
+
+@pytest.mark.parametrize(("per_identity", "identities"), [(0, 2), (2, 0), (2, 4)])
+def test_batches_of_more_identities_than_there_are_are_refused(per_identity: int, identities: int) -> None:
+    with pytest.raises(ValueError, match="received 3 identities for batches of"):
+        Balance(labels_of(4, 4, 4), per_identity, identities)

@@ -23,13 +23,16 @@ from vidi.backbones.resnet_cifar import resnet20
 from vidi.data.loading import Plan, epoch_order
 from vidi.engine.averaging import Averages
 from vidi.engine.fit import Interrupted, Training, turns_by_batch
+from vidi.engine.limits import check_recipes
 from vidi.engine.loss_window import NonFiniteLossError
+from vidi.engine.overrides import OverrideError
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Row, Run
 from vidi.model import Losses, Step, Supervised
 from vidi.preprocess import Batch, Preprocess
+from vidi.tasks.table import TASKS
 
 pytestmark = pytest.mark.system("0-TRAIN")
 
@@ -262,6 +265,73 @@ def test_a_last_batch_of_one_is_left_out_only_before_a_batch_norm_that_learns(
     assert network.seen == seen
     assert len(said) == (left_out > 0)
     assert not left_out or f"leaves out {left_out} of {count} samples" in said[0]
+
+
+class Labelled(Blobs):
+    """Blobs that say what each of them is."""
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.arange(len(self)) % 4
+
+
+def balanced(folder: Path, dataset: Any = None, **numbers: Any) -> Training:
+    recipe = Recipe(**{"epochs": 2, "batch_size": 6, "per_identity": 2, "device": "cpu", **numbers})
+    return Training(tiny(noise=0), recipe, dataset or Labelled(21), Run(folder))
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_batches_hold_as_many_pictures_of_each_identity_as_the_recipe_says(tmp_path: Path) -> None:
+    training = balanced(tmp_path)
+    seen: list[list[int]] = []
+    advance = training._one_step
+
+    def one_step(micro_batches: Any) -> None:
+        labels = torch.stack([target["label"] for batch in micro_batches for target in batch.targets])
+        seen.append(sorted(labels.bincount(minlength=4).tolist()))
+        advance(micro_batches)
+
+    training._one_step = one_step  # type: ignore[method-assign]
+    training.fit()
+    assert seen == [[0, 2, 2, 2]] * 2 * 4  # 3 x 2 pictures of 6, 5, 5 and 5: 12 pairs, of which one is repeated each
+
+
+@pytest.mark.system("7.2.2-PKSAMPLER")
+def test_a_balanced_run_resumes_bit_for_bit(tmp_path: Path) -> None:
+    runs = [balanced(tmp_path / name) for name in ("whole", "stopped")]
+    start = {name: value.clone() for name, value in runs[0].model.state_dict().items()}
+    runs[1].model.load_state_dict(start)
+    runs[0].fit()
+    stop_after(runs[1], 5)
+    with pytest.raises(Interrupted):
+        runs[1].fit()
+    balanced(tmp_path / "stopped").fit()
+    assert same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_data_set_that_cannot_be_balanced_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="received per_identity=2 and a Blobs without labels"):
+        balanced(tmp_path, Blobs(12))
+    with pytest.raises(ValueError, match="received 4 identities for batches of 5 identities with 2 pictures each"):
+        balanced(tmp_path, batch_size=10)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"per_identity": 0}, "per_identity: received 0, expected at least 1"),
+        ({"per_identity": 4, "batch_size": 6}, "batch_size: received 6, expected a multiple of per_identity=4"),
+        (
+            {"per_identity": 2, "accumulate": 2},
+            "per_identity: received 2, expected 2 or more for each of 2 micro-batch",
+        ),
+        ({"per_identity": 5, "accumulate": 2, "batch_size": 20}, "equally many"),
+    ],
+)
+def test_numbers_that_make_no_balanced_batch_are_refused(numbers: dict[str, Any], message: str) -> None:
+    with pytest.raises(OverrideError, match=message):
+        check_recipes({"": Recipe(**{"batch_size": 8, **numbers})}, TASKS["classification"])
+    check_recipes({"": Recipe(batch_size=8, per_identity=4, accumulate=2)}, TASKS["classification"])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_term(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vidi.preprocess import AnyBatch, Prepares, Sample, equal_canvases
@@ -53,6 +55,80 @@ def epoch_order(count: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(count, generator=generator).tolist()
 
 
+@dataclass(frozen=True, eq=False)
+class Balance:
+    """Batches of P identities with K pictures each (Schroff et al. 2015, section 3.2), of no identity twice.
+
+    An epoch has as many full batches as there are identities for: it shows each picture about once. One that has fewer
+    than a multiple of K repeats some; one that has more than fit into the batches leaves some out, others each time.
+
+    Args:
+        labels: the identity of each sample.
+        per_identity: K.
+        identities: P.
+
+    Raises:
+        ValueError: if K or P is below 1, or there are fewer than P identities.
+    """
+
+    labels: Int64[Tensor, " N"]
+    per_identity: int
+    identities: int
+
+    def __post_init__(self) -> None:
+        K, P, people = self.per_identity, self.identities, len(self.labels.unique())
+        if K < 1 or P < 1 or people < P:
+            given = f"{people} identities for batches of {P} identities with {K} pictures each"
+            raise ValueError(f"received {given}, expected at least as many, and 1 or more of each")
+
+    @functools.cached_property
+    def groups(self) -> Int64[Tensor, " I"]:
+        """How many times an epoch may show K pictures of each identity."""
+        counts = self.labels.unique(return_counts=True)[1]
+        groups = (counts + self.per_identity - 1) // self.per_identity
+        batches = int(groups.sum()) // self.identities
+        while (possible := int(groups.clamp(max=batches).sum()) // self.identities) < batches:
+            batches = possible  # fewer batches can show an identity, which is in each of them once, less often
+        return groups.clamp(max=batches)
+
+    @property
+    def batches(self) -> int:
+        """How many batches an epoch has."""
+        return int(self.groups.sum()) // self.identities
+
+    @property
+    def count(self) -> int:
+        """How many samples an epoch walks, repeated ones included."""
+        return self.batches * self.identities * self.per_identity
+
+    def order(self, seed: int, epoch: int) -> list[int]:
+        """Return the samples that an epoch walks: batch by batch, identity by identity."""
+        generator = torch.Generator().manual_seed(derived_seed(seed, epoch))
+        shuffled = torch.randperm(len(self.labels), generator=generator)
+        by_identity = shuffled[self.labels.cpu()[shuffled].argsort(stable=True)]
+        pictures = by_identity.split(self.labels.unique(return_counts=True)[1].tolist())
+        shown = [0] * len(pictures)
+        rows: list[Tensor] = []
+        for chosen in self._identities_by_batch(generator):
+            for identity in chosen:
+                own = pictures[identity]
+                rows.append(own[(shown[identity] + torch.arange(self.per_identity)) % len(own)])
+                shown[identity] += self.per_identity
+        return torch.cat(rows).tolist()
+
+    def _identities_by_batch(self, generator: torch.Generator) -> Iterator[list[int]]:
+        """Draw P identities for each batch; those that must be in all that are left come first."""
+        tokens = torch.arange(len(self.groups)).repeat_interleave(self.groups.cpu())
+        kept = tokens[torch.randperm(len(tokens), generator=generator)[: self.batches * self.identities]]
+        left = kept.bincount(minlength=len(self.groups))
+        for batch in range(self.batches):
+            draws = left.log() - torch.empty(len(left)).exponential_(generator=generator).log()
+            draws[left == self.batches - batch] = torch.inf
+            chosen = draws.topk(self.identities).indices  # as often as they are left (Gumbel)
+            left[chosen] -= 1
+            yield chosen.tolist()
+
+
 @dataclass(frozen=True)
 class Plan:
     """How many samples make a step, and who takes which.
@@ -69,6 +145,7 @@ class Plan:
     processes: int = 1
     accumulate: int = 1
     least: int = 1  # samples of a micro-batch
+    balance: Balance | None = None  # of identities, with a batch of P x K samples; `count` is its count
 
     def __post_init__(self) -> None:
         if self.count < self.processes:
@@ -99,6 +176,12 @@ class Plan:
         """Steps, the short last one included."""
         return self.count // self.batch_size + (self.short[0] > 0)
 
+    def order(self, epoch: int) -> list[int]:
+        """Return the samples that an epoch walks."""
+        if self.balance is not None:
+            return self.balance.order(self.seed, epoch)
+        return epoch_order(self.count, self.seed, epoch)
+
     def shape(self, step: int) -> tuple[int, int]:
         """Return the samples of a step, of all processes together, and the micro-batches that each process takes."""
         is_full = step % self.steps_per_epoch < self.count // self.batch_size
@@ -124,7 +207,7 @@ class Steps(Sampler[list[tuple[int, int]]]):
         for step in range(self.first, self.last):
             if step // self.plan.steps_per_epoch != epoch:
                 epoch = step // self.plan.steps_per_epoch
-                order = epoch_order(self.plan.count, self.plan.seed, epoch)
+                order = self.plan.order(epoch)
             for rows in self.plan.micro_batches(step, self.process, order):
                 yield [(epoch, index) for index in rows]
 

@@ -22,7 +22,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from vidi import files
-from vidi.data.loading import Augment, Plan, derived_seed, size_of, training_loader
+from vidi.data.loading import Augment, Balance, Plan, derived_seed, size_of, training_loader
 from vidi.engine.averaging import Averages
 from vidi.engine.loss_window import Clock, LossWindow
 from vidi.engine.optimizers import learning_rate, make_optimizer
@@ -124,6 +124,23 @@ def make_accelerator(recipe: Recipe, model: Trainable) -> Accelerator:
     )
 
 
+def balance_of(dataset: Any, recipe: Recipe) -> Balance | None:
+    """Return how batches are balanced by identity, if the recipe says so.
+
+    Raises:
+        ValueError: if the data set does not know whom its samples show, or shows too few.
+    """
+    if recipe.per_identity is None:
+        return None
+    labels = getattr(dataset, "labels", None)
+    if not isinstance(labels, Tensor):
+        what = f"a {type(dataset).__name__} without labels"
+        raise ValueError(
+            f"received per_identity={recipe.per_identity} and {what}, expected one that has a label for each"
+        )
+    return Balance(labels, recipe.per_identity, recipe.batch_size // recipe.per_identity)
+
+
 class Training:
     """One training of one trainable, in one run folder.
 
@@ -167,13 +184,15 @@ class Training:
         self.processes = Processes.of(self.accelerator)
         model.train()
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        balance = balance_of(dataset, recipe)
         self.plan = Plan(
-            size_of(dataset),
+            size_of(dataset) if balance is None else balance.count,
             recipe.batch_size,
             recipe.seed,
             self.processes.count,
             recipe.accumulate,
             least=2 if any(norm.training for norm in norms) else 1,  # one sample has no spread to normalise by
+            balance=balance,
         )
         self.total, *self.former_totals = (r.steps or r.epochs * self.plan.steps_per_epoch for r in (recipe, *former))
         self.groups = turns_by_batch(model.turns)

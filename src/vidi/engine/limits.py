@@ -10,7 +10,7 @@ from vidi.engine.task import Task
 
 # What a number of a recipe may be: a test, and the test in words.
 LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
-    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate"), (lambda v: v >= 1, "at least 1")),
+    **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate", "per_identity"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("world_scenes", "frame_gap", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("learning_rate", "backbone_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
     "norm_momentum": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
@@ -50,8 +50,20 @@ def _faults_of(recipe: Recipe, task: Task) -> Iterator[str]:
             yield f"{key}: received {value}, expected {limit}"
     if recipe.accumulate >= 1 and recipe.batch_size % recipe.accumulate:
         yield f"batch_size: received {recipe.batch_size}, expected a multiple of accumulate"
+    yield from _faults_of_balance(recipe)
     for key, choices in (("augment", task.moves), ("mix", task.mixes)):
         if getattr(recipe, key) not in choices:
             yield f"{key}: received {getattr(recipe, key)}, expected {' or '.join(choices)} for {task.name}"
     if recipe.precision == "fp16" and (recipe.device == "cpu" or not torch.accelerator.is_available()):
         yield "precision: received fp16, which needs a GPU; a CPU takes float32 or bf16"
+
+
+def _faults_of_balance(recipe: Recipe) -> Iterator[str]:
+    """Find what keeps batches from being P identities with K pictures each, and micro-batches from holding pairs."""
+    K, parts = recipe.per_identity, recipe.accumulate
+    if K is None or K < 1 or parts < 1:
+        return
+    if recipe.batch_size % K:
+        yield f"batch_size: received {recipe.batch_size}, expected a multiple of per_identity={K}"
+    if parts > 1 and (K % parts or K // parts < 2):
+        yield f"per_identity: received {K}, expected 2 or more for each of {parts} micro-batches, equally many"

@@ -66,6 +66,7 @@ class Recipe:
     world_scenes: int = 2000  # training scenes, or sentences, when the data is the world
     world_size: tuple[int, int] = (128, 128)
     frame_gap: int = 1  # frames from one of a video to its neighbours
+    per_identity: int | None = None  # pictures of each identity in a batch, the K of P x K; None: as they come
     workers: int = 0
 
     # looking at it
