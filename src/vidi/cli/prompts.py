@@ -98,6 +98,7 @@ def search(
 
     from vidi.data.readers.image_set import image_paths
     from vidi.engine import plots
+    from vidi.ops.neighbours import nearest
     from vidi.results.caption import with_text
 
     model, paths = _model(name, weights), image_paths(photos)
@@ -105,10 +106,9 @@ def search(
     found = [(path, vector) for path, _, vector in _found(model, paths) if vector is not None]
     if not found:
         fail(DATA, "no picture could be read")
-    near = wanted @ torch.stack([vector for _, vector in found]).T  # texts, pictures
-    best = near.topk(min(top, len(found)), dim=1)
+    best = nearest(wanted, torch.stack([vector for _, vector in found]), top, metric="cosine")
     records, tiles = [], []
-    for text, values, rows in zip(asked, best.values.tolist(), best.indices.tolist(), strict=True):
+    for text, values, rows in zip(asked, (1 - best.distances).tolist(), best.places.tolist(), strict=True):
         for place, (value, row) in enumerate(zip(values, rows, strict=True), 1):
             path = found[row][0]
             records.append({"text": text, "place": place, "image": str(path), "similarity": value})
@@ -116,7 +116,7 @@ def search(
             if not as_json:
                 out.print(f"{text}: {place}. {path} ({value:.3f})", markup=False, highlight=False)
     picture = picture_path(out_file, "found.png")
-    plots.mosaic(picture, tiles, columns=best.values.shape[1])
+    plots.mosaic(picture, tiles, columns=best.places.shape[1])
     if as_json:
         print_json(records)
     else:

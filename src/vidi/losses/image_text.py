@@ -9,49 +9,32 @@ is the cross entropy of finding the partner. The loss is the mean over rows, in 
 Differs from the notes, which take one direction "or vice versa" (C7.16): the mean of both, as published.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from vidi.losses.reduction import full_precision
-
-BLOCK = 4096
-"""Rows of the matrix of logits that are held at once."""
+from vidi.losses.blocks import sum_over_rows
 
 
 def symmetric_contrastive(
-    one: Float[Tensor, "N E"], other: Float[Tensor, "N E"], scale: Float[Tensor, ""], *, block: int = BLOCK
+    one: Float[Tensor, "N E"], other: Float[Tensor, "N E"], scale: Float[Tensor, ""]
 ) -> Float[Tensor, ""]:
     """Return the mean of the cross entropies of finding row i of `other` for row i of `one`, and the other way round.
 
     Args:
         one, other: unit vectors of pairs.
         scale: s, the inverse of the temperature.
-        block: rows of the N x N logits that are held at once; larger batches need twice the products, with equal
-            gradients.
 
     Raises:
         ValueError: without a pair.
     """
-    if len(one) == 0:
+    N = len(one)
+    if N == 0:
         raise ValueError("received no pair, expected at least one")
-    one, other, scale = full_precision(one), full_precision(other), full_precision(scale)
-    with torch.autocast(one.device.type, enabled=False):
-        if len(one) <= block:
-            logits = scale * one @ other.T  # N N
-            own = logits.diagonal()
-            return ((logits.logsumexp(1) - own).mean() + (logits.logsumexp(0) - own).mean()) / 2
-        sums = [_in_blocks(one, other, scale, block), _in_blocks(other, one, scale, block)]
-        return torch.stack(sums).sum() / (2 * len(one))
+    to_other = sum_over_rows(_of_rows, N, N, one, other, scale)
+    return (to_other + sum_over_rows(_of_rows, N, N, other, one, scale)) / (2 * N)
 
 
-def _in_blocks(queries: Tensor, keys: Tensor, scale: Tensor, block: int) -> Tensor:
-    """Return the sum of the cross entropies of one direction; logits are computed again for the gradient."""
-
-    def of_rows(rows: Tensor, partners: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
-        return ((scale * rows @ keys.T).logsumexp(1) - scale * (rows * partners).sum(1)).sum()
-
-    parts = zip(queries.split(block), keys.split(block), strict=True)
-    sums = [checkpoint(of_rows, rows, partners, keys, scale, use_reentrant=False) for rows, partners in parts]
-    return torch.stack(sums).sum()
+def _of_rows(rows: slice, queries: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
+    """Return the sum of the cross entropies of some queries, whose partners are the keys of the same rows."""
+    own = (queries[rows] * keys[rows]).sum(1)
+    return ((scale * queries[rows] @ keys.T).logsumexp(1) - scale * own).sum()

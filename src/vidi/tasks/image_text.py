@@ -13,7 +13,8 @@ from vidi.data.tokenizer import trained_merges
 from vidi.data.truths import caption_truth
 from vidi.engine.datasets import WORLD
 from vidi.engine.task import Task
-from vidi.metrics.matching import partner_ranks
+from vidi.metrics.retrieval import retrieval_scores
+from vidi.ops.neighbours import nearest
 from vidi.recipes.image_text import CLIP_FINE_TUNED, CLIP_RECIPE
 from vidi.results.categories import Categories
 from vidi.results.image_text import ImageText
@@ -47,24 +48,25 @@ class RetrievalScorer:
             self.numbers.append(int(target["image_id"]))
 
     def compute(self) -> dict[str, float]:
-        to_text, to_image = self._ranks()
+        images, texts, owners = torch.stack(self.images), torch.stack(self.texts), self._owners()
         scores = {
-            f"{name}_recall{k}": float((ranks <= k).double().mean())
-            for name, ranks in (("text", to_text), ("image", to_image))
-            for k in (1, 5)
+            f"{name}_recall{k}": value
+            for name, queries, others in (("text", images, texts), ("image", texts, images))
+            for k, value in retrieval_scores(
+                queries, owners, gallery=(others, owners), ks=(1, 5), metric="cosine"
+            ).recall.items()
         }
         return {"recall1": (scores["text_recall1"] + scores["image_recall1"]) / 2, **scores}
 
     def write_plots(self, folder: Path) -> None:
-        """Write `retrieval.csv`: each caption with its rank for its image and the image's for it, the worst first."""
-        columns = zip(self.captions, *(ranks.tolist() for ranks in self._ranks()), strict=True)
-        rows = [{"caption": caption, "text_rank": text, "image_rank": image} for caption, text, image in columns]
-        files.write_csv(folder / "retrieval.csv", sorted(rows, key=lambda row: -row["text_rank"] - row["image_rank"]))
-
-    def _ranks(self) -> tuple[Tensor, Tensor]:
-        """Return the rank of the best text of each image, and of the best image of each text."""
-        images, texts, owners = torch.stack(self.images), torch.stack(self.texts), self._owners()
-        return partner_ranks(images, texts, owners), partner_ranks(texts, images, owners)
+        """Write `retrieval.csv`: each caption, and the one that is found for its image, the wrong ones first."""
+        places = nearest(torch.stack(self.images), torch.stack(self.texts), 1, metric="cosine").places[:, 0].tolist()
+        owners = self._owners().tolist()
+        rows = [
+            {"caption": caption, "found": self.captions[place], "right": owners[row] == owners[place]}
+            for row, (caption, place) in enumerate(zip(self.captions, places, strict=True))
+        ]
+        files.write_csv(folder / "retrieval.csv", sorted(rows, key=lambda row: row["right"]))
 
     def _owners(self) -> Tensor:
         """Return a number for each pair, equal for those that share an image or a caption."""

@@ -1,35 +1,13 @@
-"""The rank of a partner, against a loop."""
+"""The scores of a search for texts by images and for images by texts."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from vidi.metrics.matching import partner_ranks
+from vidi import files
 from vidi.results.image_text import ImageText
-from vidi.tasks.image_text import RetrievalScorer
-
-
-def unit(rows: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.normalize(rows, dim=1)
-
-
-@pytest.mark.parametrize("block", [1, 7, 100])
-def test_ranks_are_those_of_a_loop(block: int) -> None:
-    queries, others = unit(torch.randn(20, 4)), unit(torch.randn(20, 4))
-    others[3] = others[4]  # two that are equally near
-    owners = torch.arange(20) // 2 * 2
-    owners[:3] = 0
-    expected = []
-    for query, owner in zip(queries, owners.tolist(), strict=True):
-        near = (others @ query).tolist()
-        best = max(value for value, other in zip(near, owners.tolist(), strict=True) if other == owner)
-        worse = sum(value >= best for value, other in zip(near, owners.tolist(), strict=True) if other != owner)
-        expected.append(1 + worse)
-    assert partner_ranks(queries, others, owners, block=block).tolist() == expected
-
-
-def test_collapsed_vectors_find_nothing() -> None:
-    rows = unit(torch.ones(5, 3))
-    assert partner_ranks(rows, rows, torch.arange(5)).tolist() == [5] * 5
+from vidi.tasks.image_text import IMAGE_TEXT, RetrievalScorer, merges_of
 
 
 def score(images: torch.Tensor, texts: torch.Tensor, captions: list[str], numbers: list[int]) -> RetrievalScorer:
@@ -64,3 +42,23 @@ def test_equal_captions_and_captions_of_one_image_belong_together() -> None:
 def test_an_image_without_a_caption_has_no_score() -> None:
     with pytest.raises(ValueError, match="without a caption"):
         RetrievalScorer(()).update([ImageText(torch.ones(3))], [{"caption": "a", "image_id": torch.tensor(0)}])
+
+
+def test_what_was_found_is_written_the_wrong_ones_first(tmp_path: Path) -> None:
+    texts = torch.eye(4)[[0, 2, 1, 3]]
+    score(torch.eye(4), texts, ["a", "b", "c", "d"], [*range(4)]).write_plots(tmp_path)
+    rows = [(row["caption"], row["found"], row["right"]) for row in files.read_csv(tmp_path / "retrieval.csv")]
+    assert rows == [("b", "c", "False"), ("c", "b", "False"), ("a", "a", "True"), ("d", "d", "True")]
+
+
+def test_a_vocabulary_is_that_of_the_captions() -> None:
+    class Captions:
+        def __len__(self) -> int:
+            return 3
+
+        def target(self, index: int) -> dict[str, str]:
+            return {"caption": "red red box"}
+
+    assert merges_of(Captions()).splitlines()[0] == "e d</w>"
+    assert IMAGE_TEXT.says["merges"] is merges_of
+    assert IMAGE_TEXT.fine_tuned(IMAGE_TEXT.recipe).validate_first
