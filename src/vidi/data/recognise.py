@@ -20,6 +20,7 @@ from vidi.data.readers import (
     label_layout,
     npz,
     sequences,
+    shards,
     stereo_folders,
     voc_layout,
     yolo_layout,
@@ -44,6 +45,7 @@ BOXES = frozenset({"boxes", "labels", "crowd", "areas"})
 READERS: dict[str, Reader] = {
     "captions_jsonl": Reader(captions_jsonl.find_layout, captions_jsonl.NEEDS, frozenset({"caption"})),
     "npz": Reader(npz.find_layout, npz.NEEDS, frozenset({"label"})),
+    "shards": Reader(shards.find_layout, shards.NEEDS, frozenset({"caption"})),
     "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS, BOXES | {"panoptic", "semantic"}),
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS, BOXES | {"masks", "keypoints", "visibility"}),
     "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS, BOXES),

@@ -90,14 +90,10 @@ class CaptionedImages(ImageSet):
     def _pairs(self, path: Path, line: int, row: Mapping[str, Any], log: FaultLog) -> Iterator[Pair]:
         """Yield the pairs of a line, and log what is wrong with it."""
         where = f"line {line}"
-        given = _first(row, CAPTION)
-        captions = given if isinstance(given, list) else [given]
-        if not captions or not all(isinstance(caption, str) for caption in captions):
-            log.fault(path, where, f"expected a text under {' or '.join(CAPTION)}, got {given!r}")
-            return
-        token = next(filter(None, map(spelt_token, captions)), None)
-        if token is not None:
-            log.fault(path, where, f"the text spells the special token {token}")
+        try:
+            captions = texts_in(first_of(row, CAPTION))
+        except ValueError as error:
+            log.fault(path, where, str(error))
             return
         places = self._images_of(row)
         if not places:
@@ -110,7 +106,7 @@ class CaptionedImages(ImageSet):
 
     def _images_of(self, row: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         """Return the images of a line: a name that splits go by, an archive or -1, and a row of that."""
-        image, number = _first(row, IMAGE), row.get("id")
+        image, number = first_of(row, IMAGE), row.get("id")
         if isinstance(image, str) and image:
             return [(image, -1, -1)]
         if not isinstance(number, int):
@@ -119,8 +115,20 @@ class CaptionedImages(ImageSet):
         return [(str(number), place, at) for place, at in found if at is not None]
 
 
-def _first(row: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+def first_of(row: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    """Return what an object has under the first of some keys that it has; None without any."""
     return next((row[key] for key in keys if key in row), None)
+
+
+def texts_in(given: Any) -> list[str]:
+    """Return the texts of an image, one or several; ValueError for what is none, or spells a special token."""
+    captions = given if isinstance(given, list) else [given]
+    if not captions or not all(isinstance(caption, str) for caption in captions):
+        raise ValueError(f"expected a text under {' or '.join(CAPTION)}, got {given!r}")
+    token = next(filter(None, map(spelt_token, captions)), None)
+    if token is not None:
+        raise ValueError(f"the text spells the special token {token}")
+    return captions
 
 
 def _lines(path: Path, log: FaultLog) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -186,4 +194,4 @@ def _has_captions(path: Path) -> bool:
         row = json.loads(line)
     except ValueError:
         return False
-    return isinstance(row, dict) and _first(row, CAPTION) is not None and _first(row, (*IMAGE, "id")) is not None
+    return isinstance(row, dict) and first_of(row, CAPTION) is not None and first_of(row, (*IMAGE, "id")) is not None
