@@ -24,6 +24,7 @@ from vidi.data.tokenizer import tokenizer_of
 from vidi.embedding import clip
 from vidi.embedding.clip import ClipModel
 from vidi.embedding.prompts import PHOTO, PHOTOS, sentences_of
+from vidi.engine.runs import Run
 from vidi.ops.drawing import as_picture
 from vidi.weights.local_files import load_file
 
@@ -216,17 +217,24 @@ def test_a_small_clip_learns_captions_and_names_what_it_was_never_shown(tmp_path
     learnt("unseen", sum(right) / len(right), least=0.5)  # 0.25 by chance
 
 
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short training, beside `pairs`, on which it was."""
+    folder = tmp_path_factory.mktemp("first")
+    write_pairs(folder / "pairs", 30, 0)
+    api.train("clip_tiny", data=folder / "pairs", out=folder / "run", **{**TRAINING, "epochs": 1})
+    return folder / "run"
+
+
 @pytest.mark.system("7.3.1-HIRES")
-def test_one_more_epoch_at_a_larger_size_begins_with_interpolated_positions(tmp_path: Path) -> None:
-    write_pairs(tmp_path / "pairs", 30, 0)
-    first = api.train("clip_tiny", data=tmp_path / "pairs", out=tmp_path / "one", **{**TRAINING, "epochs": 1})
-    larger = vidi.create("clip_tiny", weights=str(first.folder), size=(48, 64))
-    small, large = (each.network.image.backbone.positions.table for each in (api.load(first.folder), larger))
+def test_one_more_epoch_at_a_larger_size_begins_with_interpolated_positions(first: Path, tmp_path: Path) -> None:
+    larger = vidi.create("clip_tiny", weights=str(first), size=(48, 64))
+    small, large = (each.network.image.backbone.positions.table for each in (api.load(first), larger))
     assert (small.shape[1], large.shape[1]) == (17, 49)
     assert_close(large, resample_abs_pos_embed(small, [6, 8]), FLOAT32)
     assert larger.preprocess.exact == (48, 64)
-    numbers = {"size": (48, 48), "epochs": 1, "learning_rate": 1e-3, "batch_size": 12}
-    second = api.train("clip_tiny", weights=str(first.folder), data=tmp_path / "pairs", out=tmp_path / "two", **numbers)
+    numbers = {"size": (48, 48), "epochs": 1, "learning_rate": 1e-3, "batch_size": 12, "validate_first": False}
+    second = api.train("clip_tiny", weights=str(first), data=first.parent / "pairs", out=tmp_path / "run", **numbers)
     assert api.load(second.folder).embed(picture(0)).shape == (1, 32)
     assert float(files.read_csv(second.folder / "metrics.csv")[-1]["epoch"]) == 1
 
@@ -241,17 +249,14 @@ def test_positions_of_attention_pooling_are_interpolated_too() -> None:
     assert_close(large.image.pool.positions.table, expected, FLOAT32)
 
 
-def test_fine_tuning_begins_with_the_scores_of_the_weights(tmp_path: Path) -> None:
+def test_fine_tuning_begins_with_the_scores_of_the_weights(first: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
-    write_pairs(folder, 40, 0)
-    numbers = {**TRAINING, "epochs": 1, "batch_size": 12}
-    first = api.train("clip_tiny", data=folder, out=tmp_path / "one", **numbers)
-    write_pairs(folder, 44, 2)
+    write_pairs(folder, 40, 2)
     lines = files.read_text(folder / "captions.jsonl").replace("something", "anything")
     files.write_text(folder / "captions.jsonl", lines)
-    scores = api.evaluate(first.folder, data=folder)
-    second = api.train("clip_tiny", weights=str(first.folder), data=folder, out=tmp_path / "two", steps=2)
-    assert second.config()["arguments"]["merges"] == first.config()["arguments"]["merges"]
+    scores = api.evaluate(first, data=folder)
+    second = api.train("clip_tiny", weights=str(first), data=folder, out=tmp_path / "two", steps=2)
+    assert second.config()["arguments"]["merges"] == Run(first).config()["arguments"]["merges"]
     rows = files.read_csv(second.folder / "metrics.csv")
     assert (rows[0]["step"], rows[0]["split"]) == ("0", "val")
     assert float(rows[0]["recall1"]) == pytest.approx(float(scores["recall1"]))
