@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -242,7 +242,7 @@ def test_one_more_epoch_at_a_larger_size_begins_with_interpolated_positions(firs
 @pytest.mark.system("7.3.1-HIRES")
 def test_positions_of_attention_pooling_are_interpolated_too() -> None:
     numbers: dict[str, Any] = {"embedding": 8, "width": 8, "blocks": (1, 1, 1, 1), "text_width": 8, "text_layers": 1}
-    small, large = (clip.clip_rn50(size=(side, side), head=8, **numbers).network for side in (64, 96))
+    small, large = (cast(Any, clip.clip_rn50(size=(side, side), head=8, **numbers).network) for side in (64, 96))
     fitted = fitted_positions(large, small.state_dict(), antialias=True)
     large.load_state_dict(fitted)
     expected = resample_abs_pos_embed(small.image.pool.positions.table, [3, 3])
