@@ -76,7 +76,7 @@ def transformers_config(activation: str) -> CLIPConfig:
 # transformers
 
 
-@pytest.mark.system("7.3.1-TEXTENC", "7.3.1-IMGENC", "7.3.1-CLIPLOSS", "7.3.1-CLIP")
+@pytest.mark.system("7.3.1-TEXTENC", "7.3.1-IMGENC", "7.3.1-CLIPLOSS")
 @pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
 def test_both_towers_loss_and_gradients_are_those_of_transformers(activation: Any) -> None:
     images, tokens = pairs()
@@ -262,7 +262,6 @@ HEADS = {  # of the image tower's attention, of the text tower's (paper, tables 
 }
 
 
-@pytest.mark.system("7.3.1-CLIP")
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_sizes(name: str) -> None:
     with torch.device("meta"):
@@ -278,7 +277,6 @@ def test_published_sizes(name: str) -> None:
     assert isinstance(text.encoder.layers[0].feed_forward.activation, QuickGELU)
 
 
-@pytest.mark.system("7.3.1-CLIP")
 def test_images_come_in_as_the_release_has_them() -> None:
     with torch.device("meta"):
         preprocess = clip.clip_vit_l_14_336().preprocess

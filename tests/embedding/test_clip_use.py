@@ -200,7 +200,7 @@ TRAINING: dict[str, Any] = {
 }
 
 
-@pytest.mark.system("7.3.1-CLIP", "7.3-ZEROSHOT")
+@pytest.mark.system("7.3-ZEROSHOT")
 def test_a_small_clip_learns_captions_and_names_what_it_was_never_shown(tmp_path: Path, learnt: Learnt) -> None:
     """A red left half, a green right one, and two more of 16 kinds are in no training pair."""
     write_pairs(tmp_path / "seen", 240, 0, [kind for kind in KINDS if kind not in UNSEEN])
