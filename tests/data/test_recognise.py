@@ -71,7 +71,7 @@ def test_wrong_paths(tmp_path):
 
 
 def test_unknown_formats_and_splits(tmp_path):
-    with pytest.raises(ValueError, match="unknown format 'coco'; choose from npz, coco_panoptic, coco_json"):
+    with pytest.raises(ValueError, match="unknown format 'coco'; choose from captions_jsonl, npz, shards"):
         recognise(tmp_path, format="coco")
     for name in ("dog", "cat"):
         (tmp_path / name).mkdir()
