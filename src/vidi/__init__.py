@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vidi.results.classification import Classification
     from vidi.results.depth_map import DepthMap
     from vidi.results.detections import Detections
+    from vidi.results.image_text import ImageText
     from vidi.results.panoptic_map import PanopticMap
     from vidi.results.semantic_map import SemanticMap
     from vidi.weights.creation import create
@@ -33,6 +34,7 @@ _HOMES = {
     "Classification": "vidi.results.classification",
     "DepthMap": "vidi.results.depth_map",
     "Detections": "vidi.results.detections",
+    "ImageText": "vidi.results.image_text",
     "PanopticMap": "vidi.results.panoptic_map",
     "SemanticMap": "vidi.results.semantic_map",
 }
@@ -43,6 +45,7 @@ __all__ = [
     "Classification",
     "DepthMap",
     "Detections",
+    "ImageText",
     "PanopticMap",
     "SemanticMap",
     "cost",

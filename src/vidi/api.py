@@ -178,7 +178,7 @@ def train(
     _tell(source, datasets, progress)
     with seeded_draws(_seed(recipes)):
         begun = {"weights": weights, "backbone_weights": backbone_weights}
-        model = _build(row, checked, facts_for(row.task, datasets["train"]), begun, download=download)
+        model = _build(row, checked, facts_for(row.task, datasets["train"], row.arguments), begun, download=download)
     begun |= recorded_weights(name, weights)
     job = Job(run, model, recipes, source, categories_for(row.task, datasets["train"]), progress or Silent(), datasets)
     if is_main_process():

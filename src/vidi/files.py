@@ -14,6 +14,7 @@ import mmap
 import os
 import re
 import secrets
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,9 +56,13 @@ def read_image(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> "torch.Tensor
     Raises FileNotFoundError, or ValueError for a file that is truncated, not of `IMAGE_FORMATS`, or larger than
     `max_pixels`.
     """
-    data = read_bytes(path)
-    with _open_image(path, data, max_pixels) as image:
-        return _upright_rgb(path, image, data)
+    return decode_image(path, read_bytes(path), max_pixels=max_pixels)
+
+
+def decode_image(name: PathLike, data: bytes, *, max_pixels: int = MAX_PIXELS) -> "torch.Tensor":
+    """Decode the bytes of an image as `read_image` does those of a file; errors begin with the name."""
+    with _open_image(name, data, max_pixels) as image:
+        return _upright_rgb(name, image, data)
 
 
 def image_pixels(image: PIL.Image.Image) -> "torch.Tensor":
@@ -370,6 +375,29 @@ def read_bytes(path: PathLike) -> bytes:
     return _existing(path).read_bytes()
 
 
+def read_part(path: PathLike, offset: int, size: int) -> bytes:
+    """Read so many bytes of a file from an offset on; ValueError if it ends before."""
+    with _existing(path).open("rb") as handle:
+        handle.seek(offset)
+        data = handle.read(size)
+    if len(data) < size:
+        raise ValueError(f"{path}: ends after {offset + len(data)} bytes, expected {offset + size}")
+    return data
+
+
+def tar_members(path: PathLike) -> list[tuple[str, int, int]]:
+    """Return the plain files of a tar archive that is not compressed: name, offset and size; ValueError if damaged."""
+    whole = _existing(path).stat().st_size
+    try:
+        with tarfile.open(path, "r:") as archive:
+            found = [(member.name, member.offset_data, member.size) for member in archive if member.isfile()]
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a tar archive without compression, or a damaged one: {error}") from None
+    if found and found[-1][1] + found[-1][2] > whole:
+        raise ValueError(f"{path}: the archive is cut short in {found[-1][0]}")
+    return found
+
+
 def read_text(path: PathLike) -> str:
     """Read UTF-8 text, with or without a byte-order mark."""
     try:
@@ -439,6 +467,15 @@ def _existing(path: PathLike) -> Path:
 
 
 # ---------------------------------------------------------------------------------------------------------- tensors
+
+
+def weight_folders() -> list[Path]:
+    """Return the folders where published files are looked for; downloads go into the first."""
+    import torch
+
+    chosen = os.environ.get("VIDI_WEIGHTS")
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    return [Path(chosen), cache] if chosen else [cache]
 
 
 def read_tensors(path: PathLike) -> dict[str, "torch.Tensor"]:

@@ -278,7 +278,7 @@ class Supervised(OneLoss, Predicts):
         super().__init__(network, criterion, preprocess)
         self.decode = decode
 
-    def loss(self, images: Any, targets: Sequence[Mapping[str, Tensor]]) -> Losses:
+    def loss(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> Losses:
         """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""
         samples = zip(self.read(images), targets, strict=True)
         placed = [self.preprocess.place(image, typed(target, image.shape[-2:])) for image, target in samples]

@@ -78,3 +78,9 @@ class DoublePreprocess(Preprocess):
     def collate(self, placed: Any) -> Batch:
         batch = super().collate(placed)
         return replace(batch, images=batch.images.double())
+
+
+def doubled(preprocess: Preprocess) -> Preprocess:
+    """Return a preprocessing that gives float64, whatever kind it is."""
+    kind = type("Double", (DoublePreprocess, type(preprocess)), {})
+    return kind(**vars(preprocess))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.closeness import FLOAT32, assert_close
-from tests.contracts.models import NAMES, DoublePreprocess, build, built, copied, marked, shape_of, without_draws
+from tests.contracts.models import NAMES, build, built, copied, doubled, marked, shape_of, without_draws
 from tests.settings import SEED
 from vidi.api import load
 from vidi.catalog.table import CATALOG
@@ -46,7 +46,7 @@ def in_double(name: str) -> Any:
     """Build a system that computes in float64: before a training most scores differ by less than float32's rounding."""
     model = copied(name).double()
     if isinstance(model.preprocess, Preprocess):
-        model.preprocess = DoublePreprocess(**vars(model.preprocess))
+        model.preprocess = doubled(model.preprocess)
     return model
 
 

@@ -101,7 +101,8 @@ class Pictures(torch.utils.data.Dataset[Any]):
         grey = torch.full((3, *SIZE), 120, dtype=torch.uint8)
         image = torch.randint(0, 150, (3, *SIZE), generator=generator, dtype=torch.uint8) if self.noise else grey
         image[:, 8:40, 8 + index : 40 + index] += 90
-        return tv_tensors.Image(image), {**self.targets[index], **views_of(image), "image_id": torch.tensor(index)}
+        said = {"image_id": torch.tensor(index), "caption": f"a bright square at {8 + index}"}
+        return tv_tensors.Image(image), {**self.targets[index], **views_of(image), **said}
 
 
 def views_of(image: Tensor) -> dict[str, Any]:

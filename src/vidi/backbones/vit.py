@@ -36,6 +36,7 @@ from vidi.backbones.classifier import (
 from vidi.backbones.trunk import Backbone, Maps
 from vidi.model import Supervised, of_family
 from vidi.nn.attention import MultiHeadAttention
+from vidi.nn.convolution import Activation
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.patches import PatchEmbedding, grid_of
 from vidi.nn.positional import LearnedPositions, resized_positions
@@ -65,6 +66,8 @@ class VisionTransformer(Backbone):
         layer_scale: what each channel of a layer's branches is multiplied by at first, before they are added (Touvron
             et al. 2021, 2103.17239); None: nothing.
         eps: of the layer norms.
+        activation: of the feed-forward networks.
+        norm_before: whether a layer norm stands before the first layer, and the patches have no offset, as in CLIP.
 
     Raises:
         ValueError: if a number is below 1, or the sizes do not divide each other.
@@ -84,6 +87,8 @@ class VisionTransformer(Backbone):
         drop_path: float = 0.0,
         layer_scale: float | int | None = None,
         eps: float = 1e-6,
+        activation: Activation = nn.GELU,
+        norm_before: bool = False,
     ):
         super().__init__()
         if min(width, depth, heads, hidden) < 1:
@@ -94,13 +99,14 @@ class VisionTransformer(Backbone):
         self.prefix = int(class_token)  # tokens before those of the patches
         self.channels = (width,)
         self.strides = (patch,)
-        self.embedding = PatchEmbedding(patch, width)
+        self.embedding = PatchEmbedding(patch, width, bias=not norm_before)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width)) if class_token else None
         self.positions = LearnedPositions(self.prefix + math.prod(self.grid), width)
         self.no_weight_decay = ("positions.table", *(("class_token",) if class_token else ()))
+        self.norm_before = nn.LayerNorm(width, eps=eps) if norm_before else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        numbers = {"activation": nn.GELU, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
-        self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **numbers)
+        options: dict[str, Any] = {"activation": activation, "dropout": dropout, "attention_dropout": 0.0, "eps": eps}
+        self.encoder = Encoder(depth, width, heads, hidden, norm_first=True, **options)
         for row, layer in enumerate(self.encoder.layers):
             if layer_scale is not None:
                 scale_branches(layer, width, layer_scale)
@@ -139,7 +145,7 @@ class VisionTransformer(Backbone):
         x = self.embedding(images)
         if self.class_token is not None:
             x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)  # B N+1 D
-        return self.dropout(self.positions(x))
+        return self.dropout(self.norm_before(self.positions(x)))
 
     def map_of(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B D h w"]:
         """Return the tokens of the patches as the map that they are."""
@@ -251,7 +257,7 @@ def fitted_positions(
     """Resize the positions among a network's tensors, which come from another resolution, to the grids that it has.
 
     Args:
-        network: holds vision transformers, or is one.
+        network: holds vision transformers, or is one; other modules with a `grid`, `prefix` and `positions` count too.
         tensors: under the network's names.
         before: the network that they come from; None: one for square images of any size.
         antialias, align_corners: as `vidi.nn.positional.resized_positions`.
@@ -259,12 +265,13 @@ def fitted_positions(
     fitted = dict(tensors)
     for name, module in network.named_modules():
         key = f"{name}.{POSITIONS}" if name else POSITIONS
-        if isinstance(module, VisionTransformer) and key in tensors:
+        if key in tensors and hasattr(module, "grid"):
+            placed = cast(VisionTransformer, module)
             fitted[key] = resized_positions(
                 tensors[key],
-                module.grid,
+                placed.grid,
                 old_size=None if before is None else cast(VisionTransformer, before.get_submodule(name)).grid,
-                prefix=module.prefix,
+                prefix=placed.prefix,
                 antialias=antialias,
                 align_corners=align_corners,
             )

@@ -3,6 +3,7 @@
 from vidi.catalog.backbones import BACKBONES
 from vidi.catalog.depth import DEPTH_SYSTEMS
 from vidi.catalog.detection import DETECTION_SYSTEMS
+from vidi.catalog.embedding import EMBEDDING_SYSTEMS
 from vidi.catalog.entry import Entry
 from vidi.catalog.generative import GENERATIVE
 from vidi.catalog.segmentation import SEGMENTATION
@@ -14,5 +15,6 @@ CATALOG: dict[str, Entry] = {
     **DETECTION_SYSTEMS,
     **SEGMENTATION,
     **DEPTH_SYSTEMS,
+    **EMBEDDING_SYSTEMS,
     **GENERATIVE,
 }

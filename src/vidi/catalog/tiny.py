@@ -120,3 +120,6 @@ SMALL_DEPTH_PRO = {
     "width": 16,
 }
 SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "thresholds": 8, "pixels": 60}
+SMALL_CLIP = {"size": (64, 64), "embedding": 16, "text_width": 16, "text_layers": 1, "context": 32, "head": 8}
+SMALL_CLIP_VIT = {**SMALL_CLIP, "width": 16, "blocks": (1,), "patch": 16}
+SMALL_CLIP_RESNET = {**SMALL_CLIP, "width": 8, "blocks": (1, 1, 1, 1)}

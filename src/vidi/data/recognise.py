@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from vidi.data.faults import DataFaults, OnFault, check_choice
 from vidi.data.readers import (
+    captions_jsonl,
     class_folders,
     coco_json,
     coco_panoptic,
     label_layout,
     npz,
     sequences,
+    shards,
     stereo_folders,
     voc_layout,
     yolo_layout,
@@ -41,7 +43,9 @@ VIEWS = frozenset(
 )
 BOXES = frozenset({"boxes", "labels", "crowd", "areas"})
 READERS: dict[str, Reader] = {
+    "captions_jsonl": Reader(captions_jsonl.find_layout, captions_jsonl.NEEDS, frozenset({"caption"})),
     "npz": Reader(npz.find_layout, npz.NEEDS, frozenset({"label"})),
+    "shards": Reader(shards.find_layout, shards.NEEDS, frozenset({"caption"})),
     "coco_panoptic": Reader(coco_panoptic.find_layout, coco_panoptic.NEEDS, BOXES | {"panoptic", "semantic"}),
     "coco_json": Reader(coco_json.find_layout, coco_json.NEEDS, BOXES | {"masks", "keypoints", "visibility"}),
     "voc_xml": Reader(voc_layout.find_layout, voc_layout.NEEDS, BOXES),

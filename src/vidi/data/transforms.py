@@ -123,6 +123,9 @@ PIPELINES: dict[str, Callable[[tuple[int, int]], v2.Transform]] = {
     "resized_crop": _resized_crop,
     "resized_crop_randaugment": _randaugment(_resized_crop),
     "boxes": _scaled,
+    "slight_crop": lambda size: v2.RandomResizedCrop(
+        size, scale=(0.9, 1.0), antialias=True
+    ),  # as CLIP: left stays left
     "dihedral_boxes": lambda size: v2.Compose([_scaled(size), v2.RandomVerticalFlip(), QuarterTurns()]),
 }
 

@@ -10,6 +10,7 @@ from vidi.data.world.names import JOINTS, SKELETON
 from vidi.ops.segments import segments_of
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
 from vidi.ops.stereo import disparity_to_depth
+from vidi.results.caption import Caption
 from vidi.results.categories import Categories
 from vidi.results.classification import Classification
 from vidi.results.depth_map import DepthMap
@@ -65,6 +66,11 @@ def panoptic_truth(target: Mapping[str, Any], categories: Categories) -> Panopti
     return PanopticMap(torch.where(known, ids, 0).int(), found, categories)
 
 
+def caption_truth(target: Mapping[str, Any], categories: Categories = ()) -> Caption:
+    """Return what is said of a picture as a result."""
+    return Caption(target["caption"])
+
+
 def depth_truth(target: Mapping[str, Any], categories: Categories = ()) -> DepthMap:
     """Return the depth of each pixel as a result: what was measured, or what the disparity of a pair says.
 
@@ -98,3 +104,5 @@ def truths(target: Mapping[str, Any], categories: Categories, semantic_categorie
         yield semantic_truth(target, semantic_categories)
     if "depth" in target or "disparity" in target:
         yield depth_truth(target)
+    if "caption" in target:
+        yield caption_truth(target)

@@ -1,6 +1,6 @@
 """From what `--data` says to data sets: what a task has built in by its name, or a folder recognised by its files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,10 @@ def categories_for(task: Task, dataset: Any) -> Categories:
     return task.says.get("categories", categories_of)(dataset)
 
 
-def facts_for(task: Task, dataset: Any) -> dict[str, Any]:
-    """Return what a data set says about a model of a task: arguments of its builder."""
-    facts = {argument: fact(dataset) for argument, fact in task.says.items()}
+def facts_for(task: Task, dataset: Any, wanted: Collection[str] | None = None) -> dict[str, Any]:
+    """Return what a data set says about a model of a task: arguments of its builder, those that are `wanted`."""
+    asked = {argument: fact for argument, fact in task.says.items() if wanted is None or argument in wanted}
+    facts = {argument: fact(dataset) for argument, fact in asked.items()}
     return {argument: fact for argument, fact in facts.items() if fact}
 
 

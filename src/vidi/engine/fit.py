@@ -223,7 +223,7 @@ class Training:
         self.averages = Averages(model, model.averaged, recipe.ema)
 
         self.step = 0  # steps done
-        self.validation_due = False
+        self.validation_due = recipe.validate_first and validate is not None
         self.rows: list[Row] = []
         self.best: float | None = None
         self.window = LossWindow()

@@ -16,6 +16,7 @@ AugmentChoice = Literal[
     "resized_crop_randaugment",
     "boxes",
     "dihedral_boxes",
+    "slight_crop",
 ]
 MixChoice = Literal["none", "mixup", "cutmix"]
 
@@ -71,5 +72,6 @@ class Recipe:
     # looking at it
     seed: int = 0
     validate_every: int = 1  # epochs; the last epoch is always validated
+    validate_first: bool = False  # before the first step too: how good the weights are that it begins with
     log_every: int = 10  # steps
     checkpoint_seconds: float = 60.0  # between states written for resuming

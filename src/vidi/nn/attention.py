@@ -105,10 +105,11 @@ class MultiHeadAttention(nn.Module):
     """Several attentions side by side, each in a subspace of its own, and a linear map of all they found (3.2.2).
 
     Args:
-        width: d_X, of the queries and of the output.
+        width: d_X, of the queries.
         heads: h.
         context_width: d_Y, of keys and values; None: `width`.
         key_width, value_width: d_K and d_V of one head; None: width / heads.
+        out_width: of the output; None: `width`.
         bias: whether the four maps have offsets.
         dropout: of the weights, while training; then the memory needed grows with N x M on the CPU.
 
@@ -124,6 +125,7 @@ class MultiHeadAttention(nn.Module):
         context_width: int | None = None,
         key_width: int | None = None,
         value_width: int | None = None,
+        out_width: int | None = None,
         bias: bool = True,
         dropout: float = 0.0,
     ):
@@ -138,7 +140,7 @@ class MultiHeadAttention(nn.Module):
         self.query = nn.Linear(width, heads * self.key_width, bias)
         self.key = nn.Linear(context_width, heads * self.key_width, bias)
         self.value = nn.Linear(context_width, heads * self.value_width, bias)
-        self.output = nn.Linear(heads * self.value_width, width, bias)
+        self.output = nn.Linear(heads * self.value_width, width if out_width is None else out_width, bias)
         self.record: list[Tensor] | None = None  # where `recorded_attention` wants the weights
         for linear in (self.query, self.key, self.value, self.output):
             nn.init.xavier_uniform_(linear.weight)
@@ -153,7 +155,7 @@ class MultiHeadAttention(nn.Module):
         *,
         mask: Bool[Tensor, "#B #N M"] | None = None,
         causal: bool = False,
-    ) -> Float[Tensor, "B N X"]:
+    ) -> Float[Tensor, "B N Z"]:
         """Return what the queries find.
 
         Args:
@@ -178,7 +180,7 @@ class MultiHeadAttention(nn.Module):
         *,
         mask: Bool[Tensor, "#B #N M"] | None = None,
         causal: bool = False,
-    ) -> Float[Tensor, "B N X"]:
+    ) -> Float[Tensor, "B N Z"]:
         """Return what the queries find in a sequence that is projected already; arguments as `forward`."""
         q = self._split(self.query(queries))  # B h N d_K
         heads_mask = None if mask is None else mask[:, None]  # B 1 N M
@@ -193,7 +195,7 @@ class MultiHeadAttention(nn.Module):
             found = fused_attention(
                 q, context, mask=heads_mask, causal=causal, dropout=self.dropout if self.training else 0.0
             )
-        return self.output(found.transpose(1, 2).flatten(2))  # B h N d_V -> B N (h d_V) -> B N X
+        return self.output(found.transpose(1, 2).flatten(2))  # B h N d_V -> B N (h d_V) -> B N Z
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # B N (h d) -> B h N d

@@ -53,10 +53,10 @@ def projection_filters(matrix: Float[Tensor, "F D"], patch: int) -> Float[Tensor
 class PatchEmbedding(nn.Module):
     """One token of D numbers for every square of P x P pixels."""
 
-    def __init__(self, patch: int, width: int, *, channels: int = 3):
+    def __init__(self, patch: int, width: int, *, channels: int = 3, bias: bool = True):
         super().__init__()
         self.patch = patch
-        self.projection = nn.Conv2d(channels, width, patch, stride=patch)
+        self.projection = nn.Conv2d(channels, width, patch, stride=patch, bias=bias)
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N D"]:
         """Return the tokens, row by row.

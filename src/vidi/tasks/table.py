@@ -8,6 +8,7 @@ from vidi.tasks.depth import DEPTH, DEPTH_FROM_STEREO, DEPTH_FROM_VIDEO, STEREO
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
 from vidi.tasks.generation import GENERATION
+from vidi.tasks.image_text import IMAGE_TEXT
 from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
@@ -32,4 +33,5 @@ TASKS: dict[str, Task] = {
     "anchors": ANCHORS,
     "windows": WINDOWS,
     "translation": TRANSLATION,
+    "image_text": IMAGE_TEXT,
 }

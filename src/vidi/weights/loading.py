@@ -7,7 +7,6 @@ package that ships them, if one does and it is installed. Nothing is downloaded 
 
 import difflib
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -124,16 +123,9 @@ def load_tensors(
 # Files
 
 
-def folders() -> list[Path]:
-    """Return the folders where published weights are looked for; downloads go into the first."""
-    chosen = os.environ.get("VIDI_WEIGHTS")
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
-    return [Path(chosen), cache] if chosen else [cache]
-
-
 def found(file: File, folder: Path | None = None) -> Path | None:
     """Return the path of a file, None if it is not on this machine; see the module for where it may be."""
-    places = [folder] if folder is not None else folders()
+    places = [folder] if folder is not None else files.weight_folders()
     shipped = _shipped(file) if folder is None else None
     return next((place / file.name for place in places if (place / file.name).is_file()), shipped)
 
@@ -150,10 +142,12 @@ def located(file: File, folder: Path | None = None, *, download: bool = False) -
     present = found(file, folder)
     if present is not None:
         return present
-    path = (folder or folders()[0]) / file.name
+    path = (folder or files.weight_folders()[0]) / file.name
     if not download:
         package = f"the package {file.package.replace('_', '-')}" if file.package and folder is None else ""
-        looked = ", ".join([*map(str, [folder] if folder is not None else folders()), *filter(None, [package])])
+        looked = ", ".join(
+            [*map(str, [folder] if folder is not None else files.weight_folders()), *filter(None, [package])]
+        )
         install = f", or install {package}" if package else ""
         raise FileNotFoundError(
             f"{path}: no such file (looked in {looked}); put {file.url} there, or ask for the download{install}"

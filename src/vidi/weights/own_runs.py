@@ -24,6 +24,9 @@ from vidi.weights.strict import load_strictly
 WORDS = ("source_words", "target_words")
 """The arguments that give an embedding its rows: weights of other words mean nothing."""
 
+KEPT = ("merges",)
+"""The arguments that a data set says and weights go on with as they are: a tokenizer takes any text."""
+
 
 class OtherModelError(ValueError):
     """The weights are those of another model, or of one that cannot begin with any."""
@@ -74,6 +77,7 @@ def own_model(
     Raises:
         ValueError: if the model has other words, or tensors of other shapes, or is fitted at once.
     """
+    given = {key: value for key, value in given.items() if key not in KEPT}
     for key in WORDS:
         if key in given and tuple(given[key]) != tuple(known[key]):
             raise OtherModelError(

@@ -6,6 +6,7 @@ ORDERS        model -> order of Darknet's files, where it is not that in which t
 """
 
 from vidi.backbones import swin, vit
+from vidi.embedding import clip
 from vidi.segmentation import mask2former, maskformer
 from vidi.weights.darknet_files import Order
 from vidi.weights.layouts import Layout
@@ -16,6 +17,7 @@ from vidi.weights.tables import (
     effdet_efficientdet,
     efficientnet_lite,
     facebook_detr,
+    openai_clip,
     smp_deeplab,
     timm_darknet,
     timm_efficientnet,
@@ -41,6 +43,7 @@ from vidi.weights.tables import (
     torchvision_swin,
     torchvision_vgg,
     torchvision_vit,
+    transformers_clip,
     transformers_depth_pro,
     transformers_detr,
     transformers_mask2former,
@@ -88,6 +91,8 @@ SMALL_MASK2FORMERS = (
     "mask2former_tiny_semantic",
     "mask2former_tiny_instance",
 )
+CLIP_TRANSFORMERS = [name for name, variant in clip.VARIANTS.items() if variant.patch]
+CLIP_RESNETS = [name for name, variant in clip.VARIANTS.items() if not variant.patch]
 OTHER: dict[str, tuple[Layout, ...]] = {
     **dict.fromkeys(swin.VARIANTS, (torchvision_swin.LAYOUT, timm_swin.LAYOUT)),
     **dict.fromkeys(vit.SIZES, (torchvision_vit.LAYOUT, timm_vit.LAYOUT, transformers_vit.LAYOUT)),
@@ -97,6 +102,8 @@ OTHER: dict[str, tuple[Layout, ...]] = {
         ("depth_pro", "depth_pro_tiny"), (transformers_depth_pro.LAYOUT, transformers_depth_pro.ORIGINAL_LAYOUT)
     ),
     **dict.fromkeys((*mask2former.BACKBONES, *SMALL_MASK2FORMERS), (transformers_mask2former.LAYOUT,)),
+    **dict.fromkeys(CLIP_TRANSFORMERS, (openai_clip.TRANSFORMER_LAYOUT, transformers_clip.LAYOUT)),
+    **dict.fromkeys(CLIP_RESNETS, (openai_clip.RESNET_LAYOUT,)),
     **dict.fromkeys(DETRS, (facebook_detr.LAYOUT, transformers_detr.LAYOUT)),
 }
 ORDERS = {"yolov3": darknet_yolo.YOLOV3, "yolov3_small": darknet_yolo.YOLOV3_SMALL}

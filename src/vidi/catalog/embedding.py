@@ -1,0 +1,32 @@
+"""Chapter 7: embeddings, of pictures and of texts."""
+
+from vidi.catalog.entry import Entry
+from vidi.catalog.papers import CLIP
+from vidi.catalog.tiny import SMALL_CLIP_RESNET, SMALL_CLIP_VIT
+from vidi.embedding.clip import (
+    clip_rn50,
+    clip_rn50x4,
+    clip_rn50x16,
+    clip_rn50x64,
+    clip_rn101,
+    clip_tiny,
+    clip_vit_b_16,
+    clip_vit_b_32,
+    clip_vit_l_14,
+    clip_vit_l_14_336,
+)
+from vidi.recipes.image_text import CLIP_TINY
+from vidi.tasks.image_text import IMAGE_TEXT
+
+EMBEDDING_SYSTEMS: dict[str, Entry] = {
+    "clip_tiny": Entry(clip_tiny, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT, recipe=CLIP_TINY),
+    "clip_vit_b_32": Entry(clip_vit_b_32, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
+    "clip_vit_b_16": Entry(clip_vit_b_16, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
+    "clip_vit_l_14": Entry(clip_vit_l_14, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
+    "clip_vit_l_14_336": Entry(clip_vit_l_14_336, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
+    "clip_rn50": Entry(clip_rn50, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET),
+    "clip_rn101": Entry(clip_rn101, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET),
+    "clip_rn50x4": Entry(clip_rn50x4, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET),
+    "clip_rn50x16": Entry(clip_rn50x16, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET),
+    "clip_rn50x64": Entry(clip_rn50x64, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET),
+}
