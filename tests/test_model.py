@@ -206,8 +206,8 @@ def test_other_things_are_refused(given: Any, error: type[Exception]) -> None:
 
 
 def test_a_builder_records_all_its_arguments() -> None:
-    assert tiny().origin == ("tiny", {"noise": 0.1})
-    assert tiny(noise=0.0).origin == ("tiny", {"noise": 0.0})
+    assert tiny().origin == ("tiny", {"noise": 0.1, "partly": False})
+    assert tiny(noise=0.0).origin == ("tiny", {"noise": 0.0, "partly": False})
 
     @builder
     def other(*, width: int = 3) -> Supervised:

@@ -22,7 +22,10 @@ from vidi.results.detections import Detections
 from vidi.tiled import Tiling
 from vidi.translation.generation import WordChoice
 
-COMMANDS = ("train", "eval", "predict", "sample", "models", "cost", "runs", "doctor", "data check", "data world")
+COMMANDS = (
+    *("train", "eval", "predict", "sample", "classify", "search", "models", "cost", "runs", "doctor"),
+    *("data check", "data world"),
+)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

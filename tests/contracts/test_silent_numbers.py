@@ -53,15 +53,15 @@ class Layers:
     dropout: frozenset[float] = frozenset()
     drop_path: float = 0.0  # of the last residual branch
     slope: float | None = None  # of leaky ReLUs
-    heads: int | None = None
+    heads: int | tuple[int, ...] | None = None  # several where towers differ
 
     @classmethod
     def of(cls, network: nn.Module) -> "Layers":
         """Read a network."""
         every = list(network.modules())
-        heads = {m.heads for m in every if isinstance(m, MultiHeadAttention)}
+        heads = sorted({m.heads for m in every if isinstance(m, MultiHeadAttention)})
         slopes = {m.negative_slope for m in every if isinstance(m, nn.LeakyReLU)}
-        assert max(len(heads), len(slopes)) <= 1
+        assert len(slopes) <= 1
         return cls(
             frozenset((m.eps, m.momentum or 0.0) for m in every if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)),
             frozenset((m.num_groups, m.eps) for m in every if isinstance(m, nn.GroupNorm)),
@@ -70,7 +70,7 @@ class Layers:
             frozenset(m.p for m in every if isinstance(m, nn.Dropout) and m.p),
             max((m.p for m in every if isinstance(m, StochasticDepth)), default=0.0),
             next(iter(slopes), None),
-            next(iter(heads), None),
+            tuple(heads) if len(heads) > 1 else next(iter(heads), None),
         )
 
 
@@ -217,6 +217,14 @@ LAYERS: dict[str, Layers] = {
     **same(["monodepth_resnet18", "depth_resnet18"], PLAIN),
     "depth_pro": layers(norm=[1e-6], heads=16),  # ViT-L of DINOv2
     "depth_pro_tiny": layers(norm=[1e-6], heads=2),
+    # Radford et al. 2021, tables 19 and 20: of the text tower, and of the image tower or its pooling
+    "clip_tiny": layers(norm=[1e-5], heads=3),
+    **same(["clip_vit_b_32", "clip_vit_b_16"], layers(norm=[1e-5], heads=(8, 12))),
+    **same(["clip_vit_l_14", "clip_vit_l_14_336"], layers(norm=[1e-5], heads=(12, 16))),
+    **same(["clip_rn50", "clip_rn101"], layers([USUAL], norm=[1e-5], heads=(8, 32))),
+    "clip_rn50x4": layers([USUAL], norm=[1e-5], heads=(10, 40)),
+    "clip_rn50x16": layers([USUAL], norm=[1e-5], heads=(12, 48)),
+    "clip_rn50x64": layers([USUAL], norm=[1e-5], heads=(16, 64)),
 }
 
 
@@ -272,6 +280,19 @@ LITE: dict[str, Any] = {
     "mean": (127 / 255,) * 3,
     "std": (128 / 255,) * 3,
 }  # the authors', of 255
+SQUARES_OF_CLIP = {  # Radford et al. 2021, tables 19 and 20
+    **dict.fromkeys(("rn50", "rn101", "vit_b_32", "vit_b_16", "vit_l_14"), 224),
+    "rn50x4": 288,
+    "rn50x16": 384,
+    "rn50x64": 448,
+    "vit_l_14_336": 336,
+    "tiny": 64,
+}
+OF_CLIP: dict[str, Any] = {  # the authors' clip.py
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic",
+}
 IMAGENET = pictures(shorter=256, crop=(224, 224))
 SQUARES = {0: 224, 1: 240, 2: 260, 3: 300, 4: 380, 5: 456, 6: 528, 7: 600}  # Tan & Le 2019, of B0 to B7
 LITE_SQUARES = {0: 224, 1: 240, 2: 260, 3: 280, 4: 300}  # efficientnet_lite_builder.py of the authors
@@ -363,6 +384,7 @@ PICTURES: dict[str, Preprocess] = {
     "sfm_learner_tiny": within(128, 256, 1, **HALF),
     "depth_pro": pictures(exact=(1536, 1536), antialias=False, **HALF),
     "depth_pro_tiny": pictures(exact=(128, 128), antialias=False, **HALF),
+    **{f"clip_{name}": pictures(shorter=side, crop=(side, side), **OF_CLIP) for name, side in SQUARES_OF_CLIP.items()},
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""
@@ -373,7 +395,9 @@ TOLD_OF_PADDING = (*TWO_STAGES, "detr_", "sliding_window")
 
 @pytest.mark.parametrize("name", [name for name in NAMES if CATALOG[name].task.name not in NO_PICTURES])
 def test_pictures_are_prepared_as_the_papers_say(name: str) -> None:
-    assert built(name).preprocess == replace(PICTURES[name], masked=name.startswith(TOLD_OF_PADDING))
+    own = built(name).preprocess
+    of_pictures = Preprocess(**{number.name: getattr(own, number.name) for number in fields(Preprocess)})
+    assert of_pictures == replace(PICTURES[name], masked=name.startswith(TOLD_OF_PADDING))
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -506,9 +530,12 @@ CRITERIA: dict[str, dict[str, Any]] = {
     ),
     **same(
         [name for name in NAMES if CATALOG[name].task.name == "depth_from_stereo"],  # Godard et al. 2017, section 3.3
-        {"alpha": 0.85, "appearance": 1.0, "smoothness": 0.1, "consistency": 1.0, "rebuilds": "left"},
+        {"alpha": 0.85, "appearance": 1.0, "smoothness": 0.1, "consistency": 1.0, "rebuilds": "left", "beyond": "zero"},
     ),
-    **same(["sfm_learner", "sfm_learner_tiny"], {"smoothness": 0.5, "explained": 0.2}),  # Zhou et al. 2017, section 4
+    "monodepth_tiny": {"alpha": 0.85, "smoothness": 0.1, "beyond": "edge"},
+    # Zhou et al. 2017, section 4
+    **same(["sfm_learner", "sfm_learner_tiny"], {"smoothness": 0.5, "explained": 0.2, "normalized": False}),
+    **same([name for name in NAMES if name.startswith("clip_")], {"part": None}),
     **same(["depth_resnet18", "depth_tiny"], {"forgiven": 0.5}),  # Eigen et al. 2014, equation 4
     **same(["stereo_vgg", "stereo_tiny"], {}),
     # Kirillov et al. 2019, section 4; SEM_SEG_HEAD.LOSS_WEIGHT of detectron2's Base-Panoptic-FPN
