@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def png(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def pack(path: Path, members: dict[str, bytes | str], mode: str = "w") -> Path:
+def pack(path: Path, members: Mapping[str, bytes | str], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for name, content in members.items():
             data = content.encode() if isinstance(content, str) else content
