@@ -262,6 +262,7 @@ HEADS = {  # of the image tower's attention, of the text tower's (paper, tables 
 }
 
 
+@pytest.mark.system("B7.11")
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_sizes(name: str) -> None:
     with torch.device("meta"):
@@ -285,7 +286,7 @@ def test_images_come_in_as_the_release_has_them() -> None:
     assert preprocess.std == open_clip.OPENAI_DATASET_STD
 
 
-@pytest.mark.system("7.3.1-CLIPLOSS")
+@pytest.mark.system("7.3.1-CLIPLOSS", "B7.10")
 def test_the_temperature_starts_at_the_paper_s() -> None:
     model = clip.clip_tiny(**SMALL, patch=8)
     assert float(model.network.log_scale.detach()) == pytest.approx(2.6593, abs=5e-5)  # B7.10

@@ -91,7 +91,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_rows_and_columns() -> None:
     assert float(found.detach()) == pytest.approx(total / 10, rel=NUMBERS)
 
 
-@pytest.mark.system("7.3.1-CLIPLOSS")
+@pytest.mark.system("7.3.1-CLIPLOSS", "B7.12")
 @pytest.mark.parametrize("scale", [1.0, 1 / 0.07, 100.0])
 def test_orthonormal_pairs_have_a_known_loss(scale: float) -> None:
     """B7.12: -ln(e^s / (e^s + 3)) for four of them."""
