@@ -303,13 +303,17 @@ def test_pictures_are_found_by_the_command(folder: Path, tmp_path: Path) -> None
     assert (tmp_path / "found.png").is_file()
 
 
+AMONG = ("--prompts", "a", "--prompts", "b")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("classify", "MODEL", "PHOTOS"), "among which names?"),
+        (("classify", "MODEL", "PHOTOS", "--prompts", "ab,cd"), "'ab,cd' is one name"),
         (("search", "MODEL", "PHOTOS"), "what is searched for?"),
-        (("classify", "resnet18", "PHOTOS", "--prompts", "a"), "resnet18 is a system for classification"),
-        (("classify", "MODEL", "nowhere", "--prompts", "a"), "nowhere: no such file or folder"),
+        (("classify", "resnet18", "PHOTOS", *AMONG), "resnet18 is a system for classification"),
+        (("classify", "MODEL", "nowhere", *AMONG), "nowhere: no such file or folder"),
     ],
 )
 def test_commands_say_what_is_wrong(folder: Path, words: tuple[str, ...], message: str) -> None:

@@ -47,6 +47,8 @@ def classify(
     names = [line for argument in prompts or () for line in lines_of(argument)]
     if not names:
         fail(USAGE, 'among which names? give them as --prompts "red sphere" --prompts "blue box", or a text file')
+    if len(names) == 1:
+        fail(USAGE, f"{names[0]!r} is one name, which every picture would get: --prompts takes one, give it again")
     from vidi.data.readers.image_set import image_paths
     from vidi.embedding.prompts import PHOTO
 
