@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from vidi.losses.image_text import symmetric_contrastive
 from vidi.losses.reduction import full_precision
 from vidi.model import Embeds, Losses, Step, Supervised, evaluating, in_float32, of_family
 from vidi.nn.convolution import Activation
+from vidi.ops.similarity import normalized
 from vidi.preprocess import AnyBatch, Placement
 from vidi.results.classification import Classification
 from vidi.results.image_text import ImageText
@@ -82,16 +82,11 @@ class Clip(nn.Module):
         """
 
         def run(tower: nn.Module, inputs: Tensor) -> Tensor:
-            return unit(tower(inputs) if part is None else in_parts(tower, inputs, part))
+            return normalized(full_precision(tower(inputs) if part is None else in_parts(tower, inputs, part)))
 
         image = run(self.image, images)
         text = image.new_zeros(0, image.shape[1]) if tokens is None else run(self.text, tokens)
         return ClipOutputs(image, text, self.log_scale.exp())
-
-
-def unit(vectors: Float[Tensor, "B E"]) -> Float[Tensor, "B E"]:
-    """Return vectors of length 1, and the zero vector as it is."""
-    return F.normalize(full_precision(vectors), dim=1)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -172,10 +167,10 @@ class ClipModel(Supervised, Embeds):
         tokens = [self.preprocess.tokens(text) for text in ([texts] if isinstance(texts, str) else texts)]
         with evaluating(self), torch.no_grad():
             found = [
-                unit(self.network.text(padded(tokens[row : row + batch_size]).to(self.device))).cpu()
+                self.network.text(padded(tokens[row : row + batch_size]).to(self.device)).cpu()
                 for row in range(0, len(tokens), batch_size)
             ]
-        return torch.cat(found) if found else torch.zeros(0, self.width)
+        return normalized(full_precision(torch.cat(found))) if found else torch.zeros(0, self.width)
 
     def classify(
         self,
@@ -211,7 +206,7 @@ class ClipModel(Supervised, Embeds):
         if isinstance(prompts, str) or isinstance(templates, str):
             raise TypeError("received one text, expected a sequence of them")
         vectors = self.embed_text(sentences_of(prompts, templates))
-        return unit(vectors.unflatten(0, (len(prompts), len(templates))).mean(1))
+        return normalized(vectors.unflatten(0, (len(prompts), len(templates))).mean(1))
 
     @property
     def width(self) -> int:

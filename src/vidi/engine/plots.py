@@ -217,8 +217,8 @@ def camera_paths(path: files.PathLike, paths: Sequence[tuple[Any, Any]]) -> None
         for place, (name, points) in enumerate(zip(("predicted", "true"), pair, strict=True)):
             x, z = np.asarray(points).T
             axes.plot(x, z, color=_shade(place), label=name, marker=".", markersize=4)
-            axes.plot(x[:1], z[:1], color=_shade(place), marker="o")
-        axes.set(xlabel="x, m", ylabel="z, m", title=f"{len(pair[0])} frames from above; the ring is the first")
+            axes.plot(x[:1], z[:1], color=_shade(place), marker="o", markersize=9 + 4 * place, fillstyle="none")
+        axes.set(xlabel="x, m", ylabel="z, m", title=f"{len(pair[0])} frames from above; the first is ringed")
         axes.set_aspect("equal", adjustable="datalim")
         _legend(axes)
     _write(path, figure)

@@ -31,7 +31,7 @@ CLIP_TINY = replace(
     world_scenes=4000,
     world_size=(64, 64),
 )
-"""`vidi train clip_tiny`: 1 CPU core, minutes; scores are in docs/results."""
+"""`vidi train clip_tiny` on the world's captions: on a CPU."""
 
 CLIP_FINE_TUNED = replace(
     CLIP_RECIPE,
