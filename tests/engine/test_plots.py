@@ -167,6 +167,10 @@ class TestClassScores:
             shown.append(int((read(tmp_path / f"{name}.png").std(-1) > 40).sum()))  # coloured pixels
         assert shown[0] > 2.5 * shown[1] > 0
 
+    def test_the_axis_reaches_as_far_as_the_errors(self, tmp_path: Path) -> None:
+        plots.class_scores(tmp_path / "far.png", {"a": 1e7, "b": 0.2}, "AbsRel")
+        assert ink(tmp_path / "far.png") > 0.01
+
     def test_nothing_to_show(self, tmp_path: Path) -> None:
         plots.class_scores(tmp_path / "none.png", {"a": math.nan}, "IoU")
         plots.class_scores(tmp_path / "empty.png", {}, "IoU")

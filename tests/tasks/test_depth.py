@@ -179,7 +179,18 @@ def test_without_a_unit_only_scaled_scores_are_taken_and_without_a_truth_none(tm
         blind.update([result(disparity)], [{"right": torch.zeros(3, 8, 8)}])
         assert blind.compute() == {}
         blind.write_plots(tmp_path)
-        assert (tmp_path / "error_by_depth.png").is_file()
+        assert not list(tmp_path.iterdir())
+
+
+def test_errors_by_depth_are_of_depths_that_count_at_all(tmp_path: Path) -> None:
+    truth = torch.full((8, 8), 4.0)
+    found = truth.clone()
+    found[0, 0] = 1e12
+    scorer: Any = DEPTH.scorer(()) if DEPTH.scorer else None
+    scorer.update([result(found)], [{"depth": truth, "depth_valid": torch.ones_like(truth)}])
+    assert scorer.errors[0].sum() == pytest.approx((80 - 4) / 4)
+    scorer.write_plots(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["error_by_depth.png"]
 
 
 @pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)

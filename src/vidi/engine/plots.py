@@ -189,7 +189,7 @@ def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names:
 
 
 def class_scores(path: files.PathLike, scores: Mapping[str, float], label: str) -> None:
-    """Draw a bar from 0 to 1 for each class, and their mean; classes without a score (NaN) have none, and no part."""
+    """Draw a bar for each class, on an axis to 1 or further, and their mean; one without a score (NaN) has no part."""
     figure, diagrams = _diagrams(1, size=(6.4, max(2.2, 1.2 + 0.22 * len(scores))))
     axes = diagrams[0]
     real = [value for value in scores.values() if math.isfinite(value)]
@@ -200,7 +200,7 @@ def class_scores(path: files.PathLike, scores: Mapping[str, float], label: str) 
         axes.text(max(value, 0.0) + 0.01 if math.isfinite(value) else 0.01, place, shown, va="center", fontsize=8)
     axes.set_yticks(places, list(scores), fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1.12), xlabel=label)
+    axes.set(xlim=(0, 1.12 * max(1.0, *real)) if real else (0, 1.12), xlabel=label)
     if real:
         mean = sum(real) / len(real)
         axes.axvline(mean, color=_unit(INK), linewidth=1, linestyle="--", zorder=0)

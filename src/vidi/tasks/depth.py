@@ -69,7 +69,8 @@ class DepthScorer:
         both = result.valid & truth.valid
         if bool(both.any()):
             real, found = truth.depth[both].double(), result.depth[both].double()
-            errors = (found * (real.median() / found.median()) - real).abs() / real
+            scaled = (found * (real.median() / found.median())).clamp(max=RANGES[-1])
+            errors = (scaled - real).abs() / real
             rows = torch.bucketize(real, torch.tensor(RANGES[1:-1], dtype=torch.float64))
             kept = real < RANGES[-1]
             for row, values in enumerate((errors, torch.ones_like(errors))):
@@ -95,7 +96,10 @@ class DepthScorer:
         ]
 
     def write_plots(self, folder: Path) -> None:
+        """Write `error_by_depth.png`, if any depth is known in metres."""
         sums, counts = self.errors
+        if not counts.any():
+            return
         names = [f"{low:g} to {high:g} m" for low, high in itertools.pairwise(RANGES)]
         means = dict(zip(names, (sums / counts).tolist(), strict=True))  # NaN where no pixel is so far away
         label = "AbsRel of the pixels at that depth, each picture scaled by the medians"
