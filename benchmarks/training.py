@@ -1,7 +1,7 @@
 """Training steps of the engine against a bare loop. `python -m benchmarks.training`.
 
 `Training` with all that it does at a step, against a loop of forward, loss, backward and step over the same batches, as
-a user would write it; both from set-up to end, over a small epoch that lies in memory. U-Net on noise of camvid's
+a user would write it; both from set-up to end, over small epochs that lie in memory. U-Net on noise of camvid's
 shape; systems of depth on the world.
 """
 
@@ -26,7 +26,7 @@ from vidi.segmentation.unet import unet_small
 
 BAR = 0.95
 PICTURES, SIZE, LABELS = 24, (180, 240), 11
-RECIPE = Recipe(epochs=1, batch_size=8, optimizer="adamw", learning_rate=1e-4, device="cpu")
+RECIPE = Recipe(epochs=5, batch_size=8, optimizer="adamw", learning_rate=1e-4, device="cpu")
 
 
 class InMemory(torch.utils.data.Dataset[Sample]):
@@ -66,13 +66,13 @@ def against_bare_loop(name: str, build: Callable[[], Supervised], samples: InMem
     def bare() -> None:
         model = build().train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate)
-        order = torch.randperm(PICTURES).tolist()
-        for start in range(0, PICTURES, RECIPE.batch_size):
-            chosen = [samples[row] for row in order[start : start + RECIPE.batch_size]]
-            batch = model.preprocess.collate([model.preprocess.place(*sample) for sample in chosen])
-            optimizer.zero_grad()
-            torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
-            optimizer.step()
+        for _ in range(RECIPE.epochs):
+            for rows in torch.randperm(PICTURES).split(RECIPE.batch_size):
+                chosen = [samples[row] for row in rows.tolist()]
+                batch = model.preprocess.collate([model.preprocess.place(*sample) for sample in chosen])
+                optimizer.zero_grad()
+                torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
+                optimizer.step()
 
     return compare(f"training steps of {name}", {"vidi": engine, "bare loop": bare}).line("bare loop", BAR)
 
