@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from vidi.engine.evaluate import evaluate
 from vidi.metrics.trajectory import MotionEvaluator
 from vidi.model import Step
 from vidi.ops.rigid import euler_to_pose
+from vidi.ops.warp import Beyond
 from vidi.preprocess import Batch, Preprocess
 from vidi.tasks.depth import VideoDepthScorer
 
@@ -185,6 +187,18 @@ def test_normalized_smoothness_is_the_same_in_every_unit_and_the_papers_where_th
 
     assert smoothness(3.0, normalized=False) == pytest.approx(3 * smoothness(1.0, normalized=False))
     assert smoothness(3.0, normalized=True) == pytest.approx(smoothness(1.0, normalized=False))
+
+
+def test_beyond_its_edge_a_neighbour_may_stay_what_it_is_there() -> None:
+    """Plain frames then cost nothing, however far a motion carries them."""
+    frames = torch.full((3, 3, 24, 32), 0.9)
+    camera = torch.tensor([[20.0, 0, 16], [0, 20.0, 12], [0, 0, 1]])
+    batch = SIGNED.collate([SIGNED.place(frames[0], {"neighbours": frames[1:], "intrinsics": camera})])
+    inverse = tuple(torch.ones(1, 1, 24 // 2**k, 32 // 2**k) for k in range(4))
+    outputs = VideoOutputs(inverse, torch.full((1, 2, 6), 0.3), ())
+    costs = {kind: VideoCriterion(beyond=kind).compare_views(outputs, batch, Step()) for kind in get_args(Beyond)}
+    assert float(costs["edge"]["appearance"]) == pytest.approx(0, abs=1e-5)
+    assert float(costs["zero"]["appearance"]) > 0.1
 
 
 @pytest.mark.system("6.1.2-SFM")

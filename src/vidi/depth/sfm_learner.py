@@ -27,7 +27,7 @@ from vidi.keys import resizing
 from vidi.losses.depth import explainability_loss, second_order_smoothness_loss
 from vidi.model import Losses, Step, in_float32, of_family
 from vidi.ops.rigid import euler_to_pose
-from vidi.ops.warp import inverse_warp
+from vidi.ops.warp import Beyond, inverse_warp
 from vidi.preprocess import AnyBatch, Batch, Preprocess, unit_range
 from vidi.results.depth_map import DepthMap
 
@@ -61,11 +61,14 @@ class VideoCriterion:
         smoothness, explained: weights (section 4).
         normalized: whether the inverse depth is divided by its mean before it is smoothed (Wang et al. 2018, arXiv
             1712.00175): smoothness then draws the unknown unit nowhere, and weighs the same in all of them.
+        beyond: what a neighbour is outside of itself. "zero", as in the published code, draws what it does not show, at
+            a border of the picture, far away; "edge" leaves it to its surroundings.
     """
 
     smoothness: float = 0.5
     explained: float = 0.2
     normalized: bool = False
+    beyond: Beyond = "zero"
 
     def __call__(self, network: Any, batch: Batch, step: Step) -> Losses:
         motion = network.motion(batch.images, frames_of(batch))
@@ -91,7 +94,8 @@ class VideoCriterion:
             smoothness = smoothness + second_order_smoothness_loss(smooth) / 2**number
             logits = outputs.explained[number] if outputs.explained else None
             for row, other in enumerate(others):
-                off = (inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond="zero").image - target).abs()
+                rebuilt = inverse_warp(other, 1 / inverse, poses[:, row], camera, beyond=self.beyond).image
+                off = (rebuilt - target).abs()
                 if logits is not None:
                     off = off * logits[:, row].softmax(1)[:, 1:]
                     explained = explained + explainability_loss(logits[:, row])
@@ -143,6 +147,7 @@ def sfm(
     smoothness_weight: float = 0.5,
     explained_weight: float = 0.2,
     normalized: bool = False,
+    beyond: Beyond = "zero",
     size: tuple[int, int] | None = None,
     shorter: int = 128,
     longest: int = 416,
@@ -155,12 +160,13 @@ def sfm(
         width: multiplies all channels.
         smoothness_weight, explained_weight: of the losses.
         normalized: whether the inverse depth is divided by its mean before it is smoothed.
+        beyond: what a picture is outside of itself, for the losses: "zero" as in the published code, or "edge".
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
     """
     network = FrameNetwork(DepthNetwork(width=width), MotionNetwork(neighbours=neighbours, masked=masked, width=width))
     preprocess = Preprocess(shorter, longest, size, mean=(MEAN,) * 3, std=(STD,) * 3)
-    criterion = VideoCriterion(smoothness_weight, explained_weight, normalized)
+    criterion = VideoCriterion(smoothness_weight, explained_weight, normalized, beyond)
     return VideoEstimator(network, criterion, inverse_depth, preprocess)
 
 
