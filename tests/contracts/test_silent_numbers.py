@@ -381,7 +381,7 @@ PICTURES: dict[str, Preprocess] = {
     "stereo_vgg": within(256, 512, 1, paired=True, **BYTES),
     "stereo_tiny": within(128, 256, 1, paired=True, **BYTES),
     "sfm_learner": within(128, 416, 1, **HALF),  # 128 x 416
-    "sfm_learner_tiny": within(128, 256, 1, **HALF),
+    "sfm_learner_tiny": within(64, 128, 1, **HALF),
     "depth_pro": pictures(exact=(1536, 1536), antialias=False, **HALF),
     "depth_pro_tiny": pictures(exact=(128, 128), antialias=False, **HALF),
     **{f"clip_{name}": pictures(shorter=side, crop=(side, side), **OF_CLIP) for name, side in SQUARES_OF_CLIP.items()},
@@ -534,7 +534,8 @@ CRITERIA: dict[str, dict[str, Any]] = {
     ),
     "monodepth_tiny": {"alpha": 0.85, "smoothness": 0.1, "beyond": "edge"},
     # Zhou et al. 2017, section 4
-    **same(["sfm_learner", "sfm_learner_tiny"], {"smoothness": 0.5, "explained": 0.2, "normalized": False}),
+    "sfm_learner": {"smoothness": 0.5, "explained": 0.2, "normalized": False, "beyond": "zero"},
+    "sfm_learner_tiny": {"smoothness": 0.03, "normalized": True, "beyond": "edge"},
     **same([name for name in NAMES if name.startswith("clip_")], {"part": None}),
     **same(["depth_resnet18", "depth_tiny"], {"forgiven": 0.5}),  # Eigen et al. 2014, equation 4
     **same(["stereo_vgg", "stereo_tiny"], {}),

@@ -93,6 +93,23 @@ def test_the_usual_resnet_has_the_layers_of_the_classifier_whose_weights_it_can_
     assert shapes[0] == shapes[1]
 
 
+def test_disparities_may_begin_elsewhere_than_in_the_middle_of_the_sigmoid() -> None:
+    torch.manual_seed(0)
+    for maps in DisparityNetwork("vgg", width=0.25, first=0.03)(torch.rand(1, 3, 128, 128)):
+        assert 0.02 < maps.min() <= maps.max() < 0.045
+    torch.manual_seed(0)
+    published = DisparityNetwork("vgg", width=0.25)
+    torch.manual_seed(0)
+    same = DisparityNetwork("vgg", width=0.25, first=0.15)
+    assert all(torch.equal(a, b) for a, b in zip(published.parameters(), same.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("first", [0.0, 0.3, -0.1])
+def test_a_first_disparity_outside_of_the_sigmoid_is_refused(first: float) -> None:
+    with pytest.raises(ValueError, match=r"above 0 and below 0\.3"):
+        DisparityNetwork("vgg", width=0.25, first=first)
+
+
 @pytest.mark.parametrize("wrong", [{"encoder": "alexnet"}, {"encoder": "vgg", "upsampling": "cubic"}])
 def test_unknown_parts_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, TypeError)):  # the shape checks of the test suite refuse a wrong Literal before us

@@ -15,6 +15,7 @@ a picture need not be multiples of 128. Its ResNet-50 has a projection in every 
 ResNet-18 is the usual one, which can begin with weights for ImageNet.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -34,6 +35,8 @@ Encoder = Literal["vgg", "resnet50", "resnet18"]
 Upsampling = Literal["nearest", "bilinear"]
 
 LARGEST = 0.3  # share of the width that a disparity can reach
+FIRST = 0.5 * LARGEST  # share of the width where disparities begin, in the middle of the sigmoid
+FIRST_SCORES = 0.1  # of the size that other weights are drawn with, where disparities begin elsewhere
 WIDTHS = (512, 512, 256, 128, 64, 32, 16)  # of the decoder, coarsest first
 SCALES = 4
 VGG_WIDTHS, VGG_KERNELS = (32, 64, 128, 256, 512, 512, 512), (7, 5, 3, 3, 3, 3, 3)
@@ -185,10 +188,11 @@ class DisparityNetwork(nn.Module):
     """Encoder and decoder with `views` disparities at four scales.
 
     With `averaged` the left disparity of an evaluation is a mean with that of the mirrored picture (section 4.2: post-
-    processing), but at the borders, where the one of the two counts whose view is not cut off.
+    processing), but at the borders, where the one of the two counts whose view is not cut off. Disparities begin near
+    `first`, a share of the width.
 
     Raises:
-        ValueError: for another encoder or upsampling.
+        ValueError: for another encoder or upsampling, or a first disparity outside of the sigmoid.
     """
 
     def __init__(
@@ -201,11 +205,14 @@ class DisparityNetwork(nn.Module):
         upsampling: Upsampling = "nearest",
         norm: Norm = "batch",
         averaged: bool = False,
+        first: float = FIRST,
     ):
         super().__init__()
         self.averaged = averaged
         if upsampling not in ("nearest", "bilinear"):
             raise ValueError(f"received upsampling={upsampling!r}, expected 'nearest' or 'bilinear'")
+        if not 0 < first < LARGEST:
+            raise ValueError(f"received first={first}, expected a share of the width above 0 and below {LARGEST}")
         self.backbone = encoder_of(encoder, in_channels, width=width, norm=norm)
         channels = (0, *_half_and_coarser(self.backbone))  # beside the levels, finest first
         own = [round_channels(wide * width) for wide in WIDTHS[-len(channels) + 1 :]]
@@ -225,6 +232,16 @@ class DisparityNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and not isinstance(self.backbone, ResNet):
                 nn.init.xavier_uniform_(module.weight)
+        if first != FIRST:
+            self._begin_at(first)
+
+    def _begin_at(self, share: float) -> None:
+        """Let all disparities be near a share of the width at first, far from which no minimum holds them back."""
+        with torch.no_grad():
+            for module in self.modules():
+                if isinstance(module, Level) and module.score is not None:
+                    module.score.weight.mul_(FIRST_SCORES)
+                    nn.init.constant_(module.score.bias, math.log(share / (LARGEST - share)))  # type: ignore[arg-type]
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> Disparities:
         found = self.scales(images)

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.depth.disparity_network import Disparities, DisparityNetwork, Encoder, Upsampling
+from vidi.depth.disparity_network import FIRST, Disparities, DisparityNetwork, Encoder, Upsampling
 from vidi.depth.estimator import Cameras, DepthEstimator, Estimate, estimate_of_disparity
 from vidi.losses.depth import appearance_loss, edge_aware_smoothness_loss, left_right_loss
 from vidi.model import Losses, Step, in_float32, of_family
@@ -161,6 +161,7 @@ def monodepth(
     upsampling: Upsampling = "nearest",
     averaged: bool = False,
     beyond: Beyond = "zero",
+    first: float = FIRST,
     alpha: float = 0.85,
     appearance_weight: float = 1.0,
     smoothness_weight: float = 0.1,
@@ -180,6 +181,8 @@ def monodepth(
         upsampling: "nearest", or "bilinear" as in the notes.
         averaged: whether a prediction is averaged with that for the mirrored picture.
         beyond: what a picture is outside of itself, for the losses: "zero" as in the published code, or "edge".
+        first: share of the width that disparities begin at; the published network's begin in the middle of its sigmoid,
+            from where far pixels stay in minima of the appearance.
         alpha: share of the structural similarity in the appearance.
         appearance_weight, smoothness_weight, consistency_weight: of the losses.
         size: (H, W) that every image is resized to; None: by the lengths of its sides.
@@ -188,7 +191,7 @@ def monodepth(
     if rebuilds not in ("left", "right"):
         raise ValueError(f"received rebuilds={rebuilds!r}, expected 'left' or 'right'")
     network = DisparityNetwork(
-        encoder, views=2 if left_right else 1, width=width, upsampling=upsampling, averaged=averaged
+        encoder, views=2 if left_right else 1, width=width, upsampling=upsampling, averaged=averaged, first=first
     )
     criterion = StereoCriterion(alpha, appearance_weight, smoothness_weight, consistency_weight, rebuilds, beyond)
     preprocess = replace(AS_THEY_ARE, shorter=shorter, longest=longest, exact=size)

@@ -174,8 +174,12 @@ sfm_learner = of_family(sfm, "sfm_learner", "34.2 M parameters, KITTI AbsRel 0.2
 sfm_learner_tiny = of_family(
     sfm,
     "sfm_learner_tiny",
-    "trains in minutes on a CPU on the world at 128 pixels",
+    "trains in minutes on a CPU on the world at 64 pixels",
     width=0.5,
-    shorter=128,
-    longest=256,
+    masked=False,
+    smoothness_weight=0.03,
+    normalized=True,
+    beyond="edge",
+    shorter=64,
+    longest=128,
 )

@@ -37,7 +37,7 @@ MONODEPTH_RECIPE = Recipe(
 The rate is halved after 30 and 40 of its 50 epochs; a mirror exchanges the pictures.
 """
 
-SFM_TINY = replace(DEPTH_TINY, augment="none", learning_rate=5e-4)
+SFM_TINY = replace(DEPTH_TINY, epochs=5, augment="none", world_scenes=10_000, world_size=(64, 64), validate_every=1)
 """`vidi train sfm_learner_tiny` on the world's videos, without depth or poses."""
 
 SFM_RECIPE = Recipe(
