@@ -1,0 +1,147 @@
+"""What a CLIP of one's own knows of styles, names and combinations that it was not taught.
+
+    python -m benchmarks.clip_studies emoji ROOT --out FOLDER     emoji of two drawing styles, then a third one
+    python -m benchmarks.clip_studies world RUN                   a run of `vidi train clip_tiny`: colour and shape
+
+Emoji: a tenth of the names is kept for choosing the weights and a fifth for the test, in no style seen by the training.
+The drawings of the third style are searched for by their names, and their names by them, among all 953: those of names
+that were taught in other styles, and those of names that were not. Groups are told by the names of the groups.
+World: scenes with one thing that is no person; which of 40 colours and shapes it has, by sentences.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import vidi
+from vidi.data.world.dataset import World
+from vidi.data.world.identities import identity
+from vidi.data.world.names import CATEGORIES, COLOUR_NAMES, GROUND_NAMES, PERSON
+from vidi.metrics.retrieval import retrieval_scores
+
+STYLES, OTHER_STYLE = ("twemoji", "noto"), "openmoji_dev"
+KS = (1, 5)
+SHAPES = tuple(name for number, name in enumerate(CATEGORIES) if number != PERSON)
+SCENES = 1500
+SENTENCES = ("A {}, on {}. One {}.", "A small {}, on {}. One {}.", "A large {}, on {}. One {}.")
+
+
+class Name(NamedTuple):
+    """An emoji's name and its place in the study."""
+
+    number: int
+    label: str
+    tags: tuple[str, ...]
+    group: str
+
+    @property
+    def part(self) -> str:
+        """Whether it is taught, chooses the weights, or is kept for the test."""
+        return {0: "test", 1: "test", 2: "val"}.get(self.number // 2 % 10, "train")
+
+
+def names_of(root: Path) -> list[Name]:
+    """Read the names of all emoji."""
+    rows = map(json.loads, (root / "captions.jsonl").read_text(encoding="utf-8").splitlines())
+    return [Name(row["id"], row["label"], tuple(row["tags"]), row["group"]) for row in rows]
+
+
+def write_pairs(root: Path, folder: Path) -> None:
+    """Write what is taught, and what chooses the weights, as a data set of pictures and captions."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for style in STYLES:
+        shutil.copy(root / f"{style}.npz", folder)
+    for part in ("train", "val"):
+        chosen = [name for name in names_of(root) if name.part == part]
+        lines = [json.dumps({"id": own.number, "captions": [own.label, ", ".join(own.tags)]}) for own in chosen]
+        (folder / f"{part}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def recalls(pictures: Tensor, texts: Tensor, chosen: Tensor) -> Iterator[tuple[str, float]]:
+    """Yield how often the chosen are found among all, both ways."""
+    places = torch.arange(len(pictures))
+    for way, asking, asked in (("picture to name", pictures, texts), ("name to picture", texts, pictures)):
+        found = retrieval_scores(asking[chosen], places[chosen], gallery=(asked, places), ks=KS, metric="cosine")
+        yield from ((f"{way}, recall@{k}", value) for k, value in found.recall.items())
+
+
+def emoji(root: Path, out: Path, overrides: Mapping[str, Any]) -> None:
+    """Train on two styles and print what is found in the third."""
+    if not (out / "run").is_dir():
+        write_pairs(root, out / "pairs")
+        vidi.train("clip_tiny", data=out / "pairs", out=out / "run", **overrides)
+    model: Any = vidi.load(out / "run")
+    names = {name.number: name for name in names_of(root)}
+    archive = np.load(root / f"{OTHER_STYLE}.npz")
+    shown = [names[number] for number in archive["ids"].tolist()]
+    pictures = model.embed([torch.from_numpy(image).permute(2, 0, 1) for image in archive["images"]], batch_size=64)
+    texts = model.embed_text([name.label for name in shown])
+    groups = sorted({name.group for name in shown})
+    told = (pictures @ model.embed_classes(groups, ("{}",)).T).argmax(1)
+    is_right = torch.tensor([groups[row] == name.group for row, name in zip(told.tolist(), shown, strict=True)])
+    for what, parts in (("taught names", ("train",)), ("other names", ("val", "test")), ("kept names", ("test",))):
+        chosen = torch.tensor([name.part in parts for name in shown])
+        print(f"{what}: {int(chosen.sum())} pictures of the third style, among {len(shown)}")
+        for score, value in recalls(pictures, texts, chosen):
+            chance = int(score.rsplit("@", 1)[1]) / len(shown)
+            print(f"  {score}: {value:.3f}, {value / chance:.0f} times chance")
+        told_right = float(is_right[chosen].float().mean())
+        print(f"  group among {len(groups)}: {told_right:.3f}, the largest {_largest(shown, chosen):.3f}")
+
+
+def _largest(shown: Sequence[Name], chosen: Tensor) -> float:
+    """Return the share of the most frequent group."""
+    groups = [name.group for name, kept in zip(shown, chosen.tolist(), strict=True) if kept]
+    return max(map(groups.count, groups)) / len(groups)
+
+
+def world(run: Path) -> None:
+    """Print how often the colour and the shape of a thing are told, of scenes that show one thing alone."""
+    model: Any = vidi.load(run)
+    things = [f"{colour} {shape}" for colour in COLOUR_NAMES for shape in SHAPES]
+    sentences = [
+        [form.format(thing, ground, thing.split()[-1]) for form in SENTENCES for ground in GROUND_NAMES]
+        for thing in things
+    ]
+    vectors = model.embed_text([sentence for own in sentences for sentence in own])
+    classes = torch.nn.functional.normalize(vectors.unflatten(0, (len(things), -1)).mean(1), dim=1)
+    scenes = World("test", count=SCENES, size=(64, 64), targets=("identity",))
+    pictures, truths = [], []
+    for row in range(SCENES):
+        image, target = scenes[row]
+        member = identity(int(target["identity"][0])) if len(target["identity"]) == 1 else None
+        if member is not None and member.category != PERSON:
+            pictures.append(image)
+            truths.append(f"{member.colour} {CATEGORIES[member.category]}")
+    told = [things[row] for row in (model.embed(pictures, batch_size=64) @ classes.T).argmax(1).tolist()]
+    pairs = [(one.split(), other.split()) for one, other in zip(told, truths, strict=True)]
+    for what, right in (
+        ("colour and shape", [one == other for one, other in pairs]),
+        ("colour", [one[0] == other[0] for one, other in pairs]),
+        ("shape", [one[1] == other[1] for one, other in pairs]),
+    ):
+        print(f"{what}: {np.mean(right):.3f} of {len(right)} scenes with one thing")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=("emoji", "world"))
+    parser.add_argument("path", type=Path)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the training")
+    parser.add_argument("--out", type=Path, default=Path("runs/clip_emoji"))
+    given = parser.parse_args()
+    if given.study == "emoji":
+        emoji(given.path, given.out, dict(pair.split("=", 1) for pair in given.overrides))
+    else:
+        world(given.path)
+
+
+if __name__ == "__main__":
+    main()
