@@ -195,7 +195,9 @@ class Gallery:
         if len(queries) == 0:
             return []
         near = nearest_exactly(queries, self._rows.vectors, k, squares=self._rows.squares, search=search)
-        apart = near.distances.square() / 2 if self.metric == "cosine" else near.distances  # Q k
+        apart = near.distances  # Q k
+        if self.metric == "cosine":  # of unit vectors |a - b|^2 = 2 - 2 cos; without a direction the cosine is 0
+            apart = torch.where(queries.any(1, keepdim=True), apart.square() / 2, 1.0)
         whose = self._rows.identities[near.places]
         votes = identified(apart, whose, weights=weights, threshold=self.threshold if threshold is None else threshold)
         return [
