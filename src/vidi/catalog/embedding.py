@@ -1,8 +1,8 @@
 """Chapter 7: embeddings, of pictures and of texts."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import CLIP
-from vidi.catalog.tiny import SMALL_CLIP_RESNET, SMALL_CLIP_VIT
+from vidi.catalog.papers import CLIP, MUSGRAVE
+from vidi.catalog.tiny import SMALL_CLIP_RESNET, SMALL_CLIP_VIT, SMALL_EMBEDDER
 from vidi.embedding.clip import (
     clip_rn50,
     clip_rn50x4,
@@ -15,10 +15,16 @@ from vidi.embedding.clip import (
     clip_vit_l_14,
     clip_vit_l_14_336,
 )
+from vidi.embedding.embedder import embedder_resnet18, embedder_resnet50, embedder_tiny
+from vidi.recipes.identity import IDENTITY_TINY
 from vidi.recipes.image_text import CLIP_TINY
+from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
 
 EMBEDDING_SYSTEMS: dict[str, Entry] = {
+    "embedder_tiny": Entry(embedder_tiny, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER, recipe=IDENTITY_TINY),
+    "embedder_resnet18": Entry(embedder_resnet18, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
+    "embedder_resnet50": Entry(embedder_resnet50, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
     "clip_tiny": Entry(clip_tiny, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT, recipe=CLIP_TINY),
     "clip_vit_b_32": Entry(clip_vit_b_32, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
     "clip_vit_b_16": Entry(clip_vit_b_16, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),

@@ -123,3 +123,4 @@ SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "threshold
 SMALL_CLIP = {"size": (64, 64), "embedding": 16, "text_width": 16, "text_layers": 1, "context": 32, "head": 8}
 SMALL_CLIP_VIT = {**SMALL_CLIP, "width": 16, "blocks": (1,), "patch": 16}
 SMALL_CLIP_RESNET = {**SMALL_CLIP, "width": 8, "blocks": (1, 1, 1, 1)}
+SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}

@@ -21,7 +21,7 @@ from vidi.embedding.gallery_folder import GalleryRecord, read_gallery, write_gal
 from vidi.embedding.gallery_rows import KEY_BYTES, Rows
 from vidi.embedding.recognition import STRANGER, identified
 from vidi.ops.exact_search import nearest_exactly
-from vidi.ops.neighbours import METRICS
+from vidi.ops.neighbours import METRICS, Neighbours, nearest
 from vidi.ops.similarity import TINY, normalized
 from vidi.results.recognition import Match, Recognition
 
@@ -35,7 +35,7 @@ class Gallery:
 
     Args:
         width: D, how many numbers a vector has.
-        metric: "cosine" (vectors are kept with length 1) or "euclidean".
+        metric: as for `vidi.ops.neighbours.distances`; by "cosine" vectors are kept with length 1.
         threshold: the largest distance of two pictures of one identity, as `vidi.metrics.verification.fit_threshold`
             finds it; None: whoever is nearest is taken for the query.
         model: what the vectors are of, such as `vidi.embedding.fingerprint.fingerprint(model)`.
@@ -179,7 +179,7 @@ class Gallery:
             k: neighbours that vote; all where the gallery has fewer.
             weights: "uniform", or "distance": a neighbour counts 1 / distance.
             threshold: instead of the gallery's; infinity: nobody is a stranger.
-            search: who finds neighbours, see `nearest_exactly`.
+            search: who finds neighbours by "euclidean" and "cosine", see `nearest_exactly`.
 
         Returns:
             One for each vector; in an empty gallery everybody is a stranger.
@@ -194,12 +194,11 @@ class Gallery:
             return [Recognition(None, 0.0, ())] * len(queries)
         if len(queries) == 0:
             return []
-        near = nearest_exactly(queries, self._rows.vectors, k, squares=self._rows.squares, search=search)
-        apart = near.distances  # Q k
-        if self.metric == "cosine":  # of unit vectors |a - b|^2 = 2 - 2 cos; without a direction the cosine is 0
-            apart = torch.where(queries.any(1, keepdim=True), apart.square() / 2, 1.0)
+        near = self._nearest(queries, k, search)
         whose = self._rows.identities[near.places]
-        votes = identified(apart, whose, weights=weights, threshold=self.threshold if threshold is None else threshold)
+        votes = identified(
+            near.distances, whose, weights=weights, threshold=self.threshold if threshold is None else threshold
+        )
         return [
             Recognition(
                 None if winner == STRANGER else self._names[winner],
@@ -207,9 +206,19 @@ class Gallery:
                 tuple(Match(self._names[n], d) for n, d in zip(numbers, distances, strict=True)),
             )
             for winner, share, numbers, distances in zip(
-                votes.identities.tolist(), votes.shares.tolist(), whose.tolist(), apart.tolist(), strict=True
+                votes.identities.tolist(), votes.shares.tolist(), whose.tolist(), near.distances.tolist(), strict=True
             )
         ]
+
+    def _nearest(self, queries: Tensor, k: int, search: str) -> Neighbours:
+        rows = self._rows
+        if self.metric not in ("euclidean", "cosine"):
+            return nearest(queries, rows.vectors, k, metric=self.metric)
+        near = nearest_exactly(queries, rows.vectors, k, squares=rows.squares, search=search)
+        if self.metric == "euclidean":
+            return near
+        # of unit vectors |a - b|^2 = 2 - 2 cos; without a direction the cosine is 0
+        return near._replace(distances=torch.where(queries.any(1, keepdim=True), near.distances.square() / 2, 1.0))
 
     # -------------------------------------------------------------------------------------------------------- on disk
 

@@ -34,7 +34,7 @@ def recognise(
         gallery: embeddings of known identities.
         identities: theirs, none negative.
         k: neighbours that vote.
-        metric: "euclidean" or "cosine", of the distances.
+        metric: of the distances, as for `vidi.ops.neighbours.distances`.
         weights: "uniform" or "distance", of the votes.
         threshold: the largest distance of two pictures of one identity, as `vidi.metrics.verification.fit_threshold`
             finds it; a query whose nearest picture is further is a `STRANGER`. None: everybody is known.

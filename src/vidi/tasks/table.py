@@ -8,6 +8,7 @@ from vidi.tasks.depth import DEPTH, DEPTH_FROM_STEREO, DEPTH_FROM_VIDEO, STEREO
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
 from vidi.tasks.generation import GENERATION
+from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
 from vidi.tasks.instance import INSTANCE
 from vidi.tasks.panoptic import PANOPTIC
@@ -34,4 +35,5 @@ TASKS: dict[str, Task] = {
     "windows": WINDOWS,
     "translation": TRANSLATION,
     "image_text": IMAGE_TEXT,
+    "identity": IDENTITY,
 }
