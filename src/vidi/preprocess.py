@@ -34,6 +34,7 @@ from vidi.keys import (
     with_moved_masks,
     without_lost_joints,
 )
+from vidi.ops.alignment import aligned_face, moved_points
 from vidi.ops.masks import CodedMasks
 
 Sample = tuple[Tensor, Mapping[str, Any]]
@@ -194,6 +195,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     masked: bool = False  # whether the network is told what is padding
     paired: bool = False  # whether the network sees the right picture of a stereo pair too
+    aligned: bool = False  # whether faces are turned upright by their five keypoints, to `exact`
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
@@ -201,6 +203,8 @@ class Preprocess:
             sides = value if isinstance(value, tuple) else () if value is None else (value,)
             if any(side < 1 for side in sides):
                 raise ValueError(f"received {name}={value}, expected at least 1 pixel")
+        if self.aligned and self.exact is None:
+            raise ValueError("received aligned=True without exact, expected the (H, W) of upright faces")
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (h, w) that an image of `size` (H, W) is resized to."""
@@ -217,11 +221,15 @@ class Preprocess:
         """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
 
         Raises:
-            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1], or a key of
-                the target has no row in `vidi.keys`.
+            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1], a key of
+                the target has no row in `vidi.keys`, or a face to be aligned has no five keypoints.
         """
         _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
+        if self.aligned and self.exact is not None:
+            image, target = upright(image, target, self.exact)
+            plain = {k: v.as_subclass(Tensor) for k, v in target.items() if isinstance(v, Tensor)}
+            return image, plain, Placement(original, self.exact)
         resized = self.resized(original)
         kept = {name: v for name, v in target.items() if row_of(name) and isinstance(v, Tensor | CodedMasks)}
         sample = {PICTURE: tv_tensors.Image(image)} | kept
@@ -266,6 +274,26 @@ class Preprocess:
             h, w = image.shape[1:]
             torch.div(unit_range(image) - mean, std, out=canvas[row, :, :h, :w])
         return canvas
+
+
+def upright(
+    image: Tensor, target: Mapping[str, Any], size: tuple[int, int]
+) -> tuple[Float[Tensor, "C h w"], dict[str, Any]]:
+    """Turn a face upright, to the template for a size (h, w); of the target, what does not lie on the picture follows.
+
+    Raises:
+        ValueError: if the target has no five keypoints of one face, or they say no rotation.
+    """
+    points = target.get("keypoints")
+    if points is None or tuple(points.shape) != (1, 5, 2):
+        found = "none" if points is None else str(tuple(points.shape))
+        raise ValueError(
+            f"received keypoints of shape {found}, expected the five of a face (1, 5, 2), to turn it upright"
+        )
+    turned, matrix = aligned_face(unit_range(image), points.as_subclass(Tensor)[0].float(), size)
+    kept = {name: value for name, value in target.items() if row_of(name).on is None}
+    moved = typed({"keypoints": moved_points(points.as_subclass(Tensor).float(), matrix[None])}, size)
+    return turned, kept | moved
 
 
 def unit_range(pictures: Tensor) -> Tensor:

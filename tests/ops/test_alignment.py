@@ -51,7 +51,7 @@ def test_similarities_are_those_of_opencv_without_outliers() -> None:
     target = moved_points(source, matrix)
     theirs, _ = cv2.estimateAffinePartial2D(source.numpy(), target.numpy())
     torch.testing.assert_close(similarity_between(source, target), matrix)
-    np.testing.assert_allclose(theirs, matrix.numpy(), atol=1e-6)
+    np.testing.assert_allclose(theirs, matrix.numpy(), atol=1e-4)  # they stop earlier
 
 
 def test_no_other_similarity_brings_points_nearer() -> None:

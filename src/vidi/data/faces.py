@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from vidi.data.portrait import Identity, Nuisance, draw_identity, draw_nuisance, landmarks, portrait
+from vidi.data.portrait import LANDMARKS, Identity, Nuisance, draw_identity, draw_nuisance, landmarks, portrait
 from vidi.data.seeding import checked_index, sample_generator, split_number
 from vidi.data.world.names import SPLITS
 
@@ -40,6 +40,7 @@ class Faces(Dataset[tuple[tv_tensors.Image, dict[str, Tensor]]]):
     """
 
     kinds = frozenset({"image_id", "label", "identity", "keypoints", "visibility"})
+    keypoint_names = LANDMARKS
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ between papers, so that here nothing else does.
 Differs from the notes: vectors of length 1 bound a loss, an L2 penalty does not (C7.3).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess
@@ -65,6 +65,7 @@ def embedder(
     temperature: float | None = None,
     scale: float | None = None,
     penalty: float | None = None,
+    aligned: bool = False,
 ) -> EmbeddingModel:
     """Build a network of the family by its name in `VARIANTS`.
 
@@ -80,6 +81,7 @@ def embedder(
         temperature: of nt_xent; None: 0.1.
         scale: of normalized_softmax (None: 20) and arcface (64).
         penalty: of n_pairs, on the squared lengths; None: 0.
+        aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
 
     Raises:
         ValueError: for another loss, or an option that it does not have.
@@ -96,7 +98,7 @@ def embedder(
     criterion = criterion_of(loss, options, identities=identities, dimensions=dimensions)
     backbone = trunk(variant.backbone, width=variant.width if width is None else width)
     network = EmbeddingNetwork(backbone, GlobalAverageHead(backbone.channels[-1], dimensions), normalize=choice.unit)
-    preprocess = image_preprocess(size or (variant.size, variant.size))
+    preprocess = replace(image_preprocess(size or (variant.size, variant.size)), aligned=aligned)
     return EmbeddingModel(network, criterion, preprocess, EmbeddingDecode(normalize=choice.cosine))
 
 

@@ -60,9 +60,7 @@ def similarity_between(source: Float[Tensor, "*B N 2"], target: Float[Tensor, "*
     tiny = torch.finfo(source.dtype).eps
     reach = source.abs().amax((-2, -1)).square() + target.abs().amax((-2, -1)).square()
     if (spread <= tiny * reach).any() or (turned.norm(dim=-1) <= 8 * tiny * (spread * wanted).sqrt()).any():
-        raise ValueError(
-            "received points that say no scale and rotation: they are all one, or one pattern's mirror image"
-        )
+        raise ValueError("received points that say no rotation: they are all one, or mirror those they should come to")
     cos, sin = (turned / spread[..., None]).unbind(-1)
     linear = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)  # *B 2 2
     shift = to_centre - (linear @ from_centre[..., None])[..., 0]

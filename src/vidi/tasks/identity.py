@@ -52,7 +52,7 @@ class IdentityScorer:
     """
 
     headline = "tar"
-    keys: tuple[str, ...] = ("label",)
+    keys: tuple[str, ...] = ("label", "keypoints")
 
     def __init__(self, categories: Categories):
         self.vectors: list[Tensor] = []
@@ -197,6 +197,7 @@ FACES = BuiltIn("generated faces of people who do not exist", _open_faces)
 IDENTITY = Task(
     name="identity",
     needs=("label",),
+    uses=("keypoints", "visibility"),
     apart=True,
     says={"identities": identities_of},
     result=Embedding,
