@@ -340,7 +340,7 @@ PICTURES: dict[str, Preprocess] = {
     **same(["maskrcnn_resnet18_fpn", "keypointrcnn_resnet18_fpn"], within(320, 512)),
     "maskrcnn_efficientnet_lite0_fpn": within(320, 512, **LITE),
     **same(["maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn"], within(800, 1333, antialias=False)),
-    **same(["centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny"], within(128, 256)),
+    **same(["centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny", "face_landmarks_tiny"], within(128, 256)),
     **same(["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn"], within(800, 1333)),
     **same(["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"], within(800, 1333, antialias=False)),
     **same(["retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"], within(800, 1333, antialias=False)),
@@ -514,7 +514,7 @@ CRITERIA: dict[str, dict[str, Any]] = {
     **same([name for name in NAMES if name.startswith("efficientdet_")], EFFICIENT),
     **same(["centernet_tiny", "centernet_resnet18", "centernet_resnet50"], CENTER),
     **same(
-        ["centernet_pose_tiny", "centernet_pose_resnet18"],
+        ["centernet_pose_tiny", "centernet_pose_resnet18", "face_landmarks_tiny"],
         {**prefixed("objects", CENTER), "offset_weight": 0.1, "heat_weight": 1.0, "residual_weight": 1.0},
     ),
     # boxes in the world are a few metres away, cars of Kitti up to 60
@@ -575,7 +575,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     ),
     **same(["centernet_tiny", "centernet_resnet18", "centernet_resnet50"], PEAKS),
     **same(
-        ["centernet_pose_tiny", "centernet_pose_resnet18"],
+        ["centernet_pose_tiny", "centernet_pose_resnet18", "face_landmarks_tiny"],
         {**prefixed("objects", PEAKS), "peak_threshold": 0.1, "peaks_per_joint": 100},
     ),
     **same(["centernet_3d_tiny", "centernet_3d_resnet18"], prefixed("objects", PEAKS)),

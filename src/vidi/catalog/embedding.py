@@ -1,8 +1,9 @@
 """Chapter 7: embeddings, of pictures and of texts."""
 
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import CLIP, MUSGRAVE
-from vidi.catalog.tiny import SMALL_CLIP_RESNET, SMALL_CLIP_VIT, SMALL_EMBEDDER
+from vidi.catalog.papers import CENTERNET, CLIP, MUSGRAVE
+from vidi.catalog.tiny import FACES, SMALL_CENTERNET, SMALL_CLIP_RESNET, SMALL_CLIP_VIT, SMALL_EMBEDDER
+from vidi.detection.landmarks import face_landmarks_tiny
 from vidi.embedding.clip import (
     clip_rn50,
     clip_rn50x4,
@@ -16,12 +17,23 @@ from vidi.embedding.clip import (
     clip_vit_l_14_336,
 )
 from vidi.embedding.embedder import embedder_resnet18, embedder_resnet50, embedder_tiny
+from vidi.recipes.detection import LANDMARKS_TINY
 from vidi.recipes.identity import IDENTITY_TINY
 from vidi.recipes.image_text import CLIP_TINY
 from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
+from vidi.tasks.landmarks import LANDMARKS
 
 EMBEDDING_SYSTEMS: dict[str, Entry] = {
+    "face_landmarks_tiny": Entry(
+        face_landmarks_tiny,
+        LANDMARKS,
+        "7.1",
+        CENTERNET,
+        "",
+        {**SMALL_CENTERNET, "channels": (32,), **FACES},
+        recipe=LANDMARKS_TINY,
+    ),
     "embedder_tiny": Entry(embedder_tiny, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER, recipe=IDENTITY_TINY),
     "embedder_resnet18": Entry(embedder_resnet18, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
     "embedder_resnet50": Entry(embedder_resnet50, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),

@@ -59,6 +59,7 @@ SMALL_RCNN_ALEXNET = {
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
 SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
 HANDS = {"jointed": (), "joints": ("head", "left_hand", "right_hand"), "bones": ((0, 1), (0, 2))}
+FACES = {"jointed": (), "joints": ("left_eye", "right_eye", "nose"), "bones": ()}
 SMALL_SSD = {"categories": 3, "size": (64, 64), "width": 16, "detections_per_image": 20}
 SHALLOW_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "repeats": 1, "head_depth": 1}
 SMALL_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "drop": 0.0}

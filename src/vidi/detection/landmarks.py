@@ -1,4 +1,4 @@
-"""Eyes, nose and mouth corners of faces in photos: what they are turned upright by before they are embedded (notes 7.1).
+"""Eyes, nose and mouth corners of faces in photos, by which they are turned upright before they are embedded (7.1).
 
     image -> CenterNet with five joints (`centernet_pose`) -> Detections -> the largest sure face -> points 5 2
 

@@ -11,6 +11,7 @@ from vidi.tasks.generation import GENERATION
 from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
 from vidi.tasks.instance import INSTANCE
+from vidi.tasks.landmarks import LANDMARKS
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
@@ -21,6 +22,7 @@ TASKS: dict[str, Task] = {
     "classification": CLASSIFICATION,
     "detection": DETECTION,
     "pose": POSE,
+    "landmarks": LANDMARKS,
     "instance": INSTANCE,
     "detection_3d": DETECTION_3D,
     "semantic": SEMANTIC,
