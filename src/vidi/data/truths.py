@@ -26,7 +26,7 @@ SKELETONS = {
 
 
 def known_skeleton(joints: int) -> Skeleton:
-    """Return the skeleton of COCO, the world or faces by its number of joints; of any other number, one without bones."""
+    """Return the skeleton of COCO, the world or faces by its number of joints; of another, one without bones."""
     return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
 
 
