@@ -68,6 +68,8 @@ def embedder(
 ) -> EmbeddingModel:
     """Build a network of the family by its name in `VARIANTS`.
 
+    An option that the loss does not have is refused.
+
     Args:
         identities: that the training has, for losses with a template of each. A training says its own.
         size: (H, W) that every image is resized to; None: the variant's square.
@@ -80,9 +82,6 @@ def embedder(
         temperature: of nt_xent; None: 0.1.
         scale: of normalized_softmax (None: 20) and arcface (64).
         penalty: of n_pairs, on the squared lengths; None: 0.
-
-    Raises:
-        ValueError: for another loss, or an option that it does not have.
     """
     variant, choice = VARIANTS[name], choice_of(loss)
     options = {
