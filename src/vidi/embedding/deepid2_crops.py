@@ -283,7 +283,7 @@ class DeepID2Crops(Staged, EmbedsPictures):
         ]
 
     def predict_batch(self, batch: AnyBatch) -> list[Embedding]:
-        images = batch.to(self.device).images
+        (images,) = batch.to(self.device).inputs
         return EmbeddingDecode()(cast(CropEnsemble, self.parts["crops"])(images), batch.placements)
 
 
