@@ -17,7 +17,7 @@ would be no distance; the hinge loss of its support vector machine, and the cros
 the pairs of a batch, those of one identity and those of two with equal weight.
 """
 
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +36,7 @@ from vidi.ops.triplets import pair_masks
 from vidi.preprocess import AnyBatch, Prepares
 from vidi.results.embedding import Embedding
 
-Similarity = Literal["chi_square", "manhattan"]
+SIMILARITIES = ("chi_square", "manhattan")
 FULL_WIDTH = 16
 SMALLEST = 0.05  # of what a feature is divided by: one that hardly ever fires stays small (section 3.3)
 FIRST_REACH = 4.0  # times 1 / sqrt(D): the first weights, with which distances are at most twice that
@@ -165,7 +165,7 @@ class SimilarityCriterion:
         metric: "chi_square", learnt as by a support vector machine, or "manhattan", by cross entropy.
     """
 
-    def __init__(self, metric: Similarity):
+    def __init__(self, metric: str):
         self.metric = metric
 
     def __call__(self, network: nn.Module, batch: AnyBatch, step: Step) -> Losses:
@@ -202,11 +202,11 @@ class SimilarityTraining(EmbeddingModel):
 class DeepFace(Staged, EmbedsPictures):
     """The network, trained to name people; then the weights of a distance, trained on pairs of them."""
 
-    def __init__(self, network: DeepFaceNetwork, metric: Similarity, preprocess: Prepares):
+    def __init__(self, network: DeepFaceNetwork, metric: str, preprocess: Prepares):
         super().__init__()
         similarity = WeightedSimilarity(network.hidden.out_features)
         self.parts = nn.ModuleDict({"network": network, "similarity": similarity})
-        self.metric: Similarity = metric
+        self.metric = metric
         self.preprocess = preprocess
 
     def stages(self) -> list[Stage]:
@@ -233,7 +233,7 @@ class DeepFace(Staged, EmbedsPictures):
         one, other = self.embed(first), self.embed(second)
         if len(one) != len(other):
             raise ValueError(f"received {len(one)} and {len(other)} pictures, expected pairs")
-        threshold = float(cast(WeightedSimilarity, self.parts["similarity"]).threshold)
+        threshold = float(cast(WeightedSimilarity, self.parts["similarity"]).threshold.detach())
         return [
             float(distances(a[None], b[None], metric=self.metric)) <= threshold for a, b in zip(one, other, strict=True)
         ]
@@ -267,7 +267,7 @@ def deepface_network(
     width: int = FULL_WIDTH,
     hidden: int = 4096,
     dropout: float = 0.5,
-    similarity: Similarity = "chi_square",
+    similarity: str = "chi_square",
 ) -> DeepFace:
     """Build a network of the family.
 
@@ -279,8 +279,8 @@ def deepface_network(
         dropout: of F7.
         similarity: "chi_square", or "manhattan": the paper's siamese network.
     """
-    if similarity not in ("chi_square", "manhattan"):
-        raise ValueError(f"received similarity={similarity!r}, expected 'chi_square' or 'manhattan'")
+    if similarity not in SIMILARITIES:
+        raise ValueError(f"received similarity={similarity!r}, expected {' or '.join(map(repr, SIMILARITIES))}")
     network = DeepFaceNetwork(identities, size=size, width=width, hidden=hidden, dropout=dropout)
     return DeepFace(network, similarity, image_preprocess(size))
 

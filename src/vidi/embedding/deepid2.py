@@ -39,6 +39,7 @@ CHANNELS = (20, 40, 60, 80)
 WEIGHT = 0.05  # lambda: the best of section 4.1
 REMEMBERED = 5000  # pairs of each kind
 FIRST_MARGIN = 1.0
+NONE = -1.0  # in the place of a distance
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Network
@@ -101,8 +102,8 @@ class DeepID2Criterion(nn.Module):
         super().__init__()
         self.weight = weight
         self.register_buffer("margin", torch.tensor(FIRST_MARGIN))
-        for kind in ("same", "other"):  # distances of the last pairs of one identity, and of two; NaN before there are
-            self.register_buffer(kind, torch.full((REMEMBERED,), torch.nan))
+        for kind in ("same", "other"):  # distances of the last pairs of one identity, and of two
+            self.register_buffer(kind, torch.full((REMEMBERED,), NONE))
 
     def forward(self, network: nn.Module, batch: AnyBatch, step: Step) -> Losses:
         return self.compare(network(*batch.inputs), batch, step)
@@ -138,7 +139,7 @@ class DeepID2Criterion(nn.Module):
     @torch.no_grad()
     def update_margin(self) -> None:
         """Take the threshold that is right about most of the remembered pairs, if there is one above 0."""
-        same, other = (kept[kept.isfinite()] for kept in (self.same, self.other))
+        same, other = (kept[kept != NONE] for kept in (self.same, self.other))
         if not len(same) or not len(other):
             return
         is_same = torch.cat((torch.ones_like(same), torch.zeros_like(other))).bool()
