@@ -1,5 +1,6 @@
 """The scores of embeddings of people who were never seen, and the data that a training and an evaluation see."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_folds_are_left_out_where_there_are_too_few_pairs_and_one_picture_is_no_
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_pairs_of_one_kind_have_no_score(labels: list[int]) -> None:
     scorer = scored(torch.randn(3, 4), torch.tensor(labels))
-    with pytest.raises(ValueError, match="received 3 pictures of . identities, expected two identities or more"):
+    with pytest.raises(ValueError, match=r"received 3 pictures of . identities, expected two identities or more"):
         scorer.compute()
 
 
@@ -100,7 +101,7 @@ def test_plots_show_the_curve_and_the_worst_pairs(tmp_path: Path) -> None:
     assert (curve[0]["true_accepts"], curve[-1]["true_accepts"]) == (0, 1)
     area = sum(
         (b["false_accepts"] - a["false_accepts"]) * (a["true_accepts"] + b["true_accepts"]) / 2
-        for a, b in zip(curve, curve[1:], strict=False)
+        for a, b in itertools.pairwise(curve)
     )
     assert area == pytest.approx(float(torch.trapezoid(whole.true_accepts, whole.false_accepts)), abs=1e-9)
     assert len(curve) < len(whole.thresholds)
@@ -173,7 +174,7 @@ def test_too_few_people_are_refused(tmp_path: Path) -> None:
 
 def test_pictures_that_do_not_say_whom_they_show_are_refused(tmp_path: Path) -> None:
     files.write_image(tmp_path / "images" / "a.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
-    with pytest.raises((ValueError, DataFaults), match="names of splits or of parts|not a data set"):
+    with pytest.raises((ValueError, DataFaults), match=r"names of splits or of parts|not a data set"):
         opened(tmp_path)
 
 
