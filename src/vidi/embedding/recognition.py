@@ -45,8 +45,19 @@ def recognise(
     if len(identities) and identities.min() < 0:
         raise ValueError(f"received the identity {int(identities.min())}, expected none below 0")
     near = nearest(queries, gallery, k, metric=metric)
-    votes = vote(near.distances, identities[near.places], weights=weights)
+    return identified(near.distances, identities[near.places], weights=weights, threshold=threshold)
+
+
+def identified(
+    distances: Float[Tensor, "Q k"],
+    identities: Int64[Tensor, "Q k"],
+    *,
+    weights: str = "uniform",
+    threshold: float | int | None = None,
+) -> Votes:
+    """Return whom neighbours, nearest first, say that each query shows; arguments and errors as for `recognise`."""
+    votes = vote(distances, identities, weights=weights)
     if threshold is None:
         return votes
-    known = verify(near.distances[:, 0], threshold)
+    known = verify(distances[:, 0], threshold)
     return Votes(torch.where(known, votes.identities, STRANGER), votes.shares)

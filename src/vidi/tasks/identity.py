@@ -21,7 +21,7 @@ from vidi.engine.datasets import categories_of
 from vidi.engine.recipe import Recipe
 from vidi.engine.task import BuiltIn, Task
 from vidi.metrics.retrieval import cluster_distances, retrieval_scores
-from vidi.metrics.verification import Roc, equal_error_rate, fold_accuracies, roc, tar_at_far
+from vidi.metrics.verification import Roc, equal_error_rate, equal_error_threshold, fold_accuracies, roc, tar_at_far
 from vidi.ops.neighbours import distances
 from vidi.recipes.identity import IDENTITY_FINE_TUNED, IDENTITY_RECIPE
 from vidi.results.categories import Categories
@@ -48,6 +48,7 @@ class IdentityScorer:
 
     `tar` is the share of pairs of one identity that are accepted where one in a hundred of two is; `eer` the rate of
     equal errors; `accuracy` that of balanced pairs in ten folds, each by the threshold of the others, as LFW has it.
+    `threshold` is the distance at which errors are equal: `vidi verify` and galleries accept what is not further.
     """
 
     headline = "tar"
@@ -87,7 +88,8 @@ class IdentityScorer:
         found = retrieval_scores(vectors, labels, ks=(1, 5), metric=self.metric)
         apart = cluster_distances(vectors, labels, metric=self.metric)
         scores |= {f"recall{k}": value for k, value in found.recall.items()}
-        return scores | {"map_at_r": found.map_at_r, "intra_inter": apart.ratio}
+        scores |= {"map_at_r": found.map_at_r, "intra_inter": apart.ratio}
+        return scores | {"threshold": equal_error_threshold(curve)}
 
     @cached_property
     def pairs(self) -> AllPairs:
@@ -126,7 +128,7 @@ class IdentityScorer:
 
     def _wrong_pairs(self, curve: Roc) -> list[dict[str, Any]]:
         pairs = self.pairs
-        threshold = float(curve.thresholds[curve.false_accepts + curve.true_accepts >= 1][0])
+        threshold = equal_error_threshold(curve)
         beyond = pairs.distances - threshold
         rows: list[dict[str, Any]] = []
         for says, error in (
