@@ -225,6 +225,12 @@ LAYERS: dict[str, Layers] = {
     "clip_rn50x4": layers([USUAL], norm=[1e-5], heads=(10, 40)),
     "clip_rn50x16": layers([USUAL], norm=[1e-5], heads=(12, 48)),
     "clip_rn50x64": layers([USUAL], norm=[1e-5], heads=(16, 64)),
+    **same(["embedder_tiny", "embedder_resnet18", "embedder_resnet50", "identity_classifier"], PLAIN),
+    "facenet": layers([(1e-3, 0.1)]),
+    # Deng et al. 2019, section 3.1: dropout 0.4
+    **same(["arcface_resnet18", "arcface_resnet50", "arcface_resnet100"], layers([USUAL], dropout=[0.4])),
+    **same(["deepface", "deepface_tiny"], layers(dropout=[0.5])),  # Hinton et al. 2012, whom the paper follows
+    **same(["deepid2", "deepid2_crops", "siamese"], Layers()),
 }
 
 
@@ -385,6 +391,15 @@ PICTURES: dict[str, Preprocess] = {
     "depth_pro": pictures(exact=(1536, 1536), antialias=False, **HALF),
     "depth_pro_tiny": pictures(exact=(128, 128), antialias=False, **HALF),
     **{f"clip_{name}": pictures(shorter=side, crop=(side, side), **OF_CLIP) for name, side in SQUARES_OF_CLIP.items()},
+    **same(["embedder_tiny", "identity_classifier"], pictures(exact=(64, 64))),
+    **same(["embedder_resnet18", "embedder_resnet50"], pictures(exact=(112, 112))),
+    "facenet": pictures(exact=(224, 224)),  # Schroff et al. 2015, table 2
+    **same([f"arcface_resnet{depth}" for depth in (18, 50, 100)], pictures(exact=(112, 112), **HALF)),
+    "deepface": pictures(exact=(152, 152)),  # Taigman et al. 2014, section 3.1
+    "deepface_tiny": pictures(exact=(80, 80)),
+    "deepid2": pictures(exact=(55, 47)),  # Sun et al. 2014, figure 1
+    "deepid2_crops": pictures(exact=(110, 94)),
+    "siamese": pictures(exact=(32, 32)),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""

@@ -124,4 +124,18 @@ SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "threshold
 SMALL_CLIP = {"size": (64, 64), "embedding": 16, "text_width": 16, "text_layers": 1, "context": 32, "head": 8}
 SMALL_CLIP_VIT = {**SMALL_CLIP, "width": 16, "blocks": (1,), "patch": 16}
 SMALL_CLIP_RESNET = {**SMALL_CLIP, "width": 8, "blocks": (1, 1, 1, 1)}
+SMALL_CLASSIFIED = {"categories": 3, "width": 16, "dimensions": 16}
+SMALL_FACENET = {"size": (64, 64), "width": 8, "dimensions": 16}
+SMALL_ARCFACE = {"identities": 3, "size": (64, 64), "width": 8, "dimensions": 16}
+SMALL_DEEPFACE = {"identities": 3, "size": (72, 72), "width": 2, "hidden": 16}
+SMALL_DEEPID2 = {"identities": 3, "size": (64, 64), "channels": (4, 4, 4, 4), "dimensions": 16}
+SMALL_DEEPID2_CROPS = {
+    "identities": 3,
+    "size": (32, 32),
+    "whole": (48, 48),
+    "channels": (2, 2, 2, 2),
+    "dimensions": 8,
+    "chosen": 2,
+    "components": 4,
+}
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}

@@ -102,3 +102,27 @@ class Faces(Dataset[tuple[tv_tensors.Image, dict[str, Tensor]]]):
     def nuisance_of(self, person: int, picture: int) -> Nuisance:
         """Return the circumstances of one picture."""
         return draw_nuisance(sample_generator(self.seed, self.split, _PICTURE, person, picture), self.nuisance)
+
+
+class KnownFaces(Dataset[tuple[tv_tensors.Image, dict[str, Tensor]]]):
+    """Some of the pictures of each of some people; another part has other pictures of the same people.
+
+    Args:
+        faces: every picture of them.
+        first, last: the pictures of each person that are in it: from the first up to before the last.
+    """
+
+    kinds = Faces.kinds
+
+    def __init__(self, faces: Faces, first: int, last: int):
+        self.faces, self.first, self.count = faces, first, last - first
+        self.categories = faces.categories
+        self.labels = torch.arange(faces.identities).repeat_interleave(self.count)
+
+    def __len__(self) -> int:
+        return self.faces.identities * self.count
+
+    def __getitem__(self, index: int) -> tuple[tv_tensors.Image, dict[str, Tensor]]:
+        person, picture = divmod(checked_index(index, len(self)), self.count)
+        image, target = self.faces[person * self.faces.pictures + self.first + picture]
+        return image, {**target, "image_id": torch.tensor(index)}

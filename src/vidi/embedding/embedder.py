@@ -13,26 +13,12 @@ Differs from the notes: vectors of length 1 bound a loss, an L2 penalty does not
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from vidi.backbones.classifier import GlobalAverageHead, image_preprocess
 from vidi.backbones.resnet import trunk
 from vidi.embedding.choices import choice_of, criterion_of
 from vidi.embedding.vectors import EmbeddingDecode, EmbeddingModel, EmbeddingNetwork
 from vidi.model import of_family
-
-LossName = Literal[
-    "contrastive",
-    "triplet",
-    "drawn_triplet",
-    "angular_triplet",
-    "tuple",
-    "n_pairs",
-    "nt_xent",
-    "softmax",
-    "normalized_softmax",
-    "arcface",
-]
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,7 @@ def embedder(
     size: tuple[int, int] | None = None,
     width: int | None = None,
     dimensions: int = 128,
-    loss: LossName = "nt_xent",
+    loss: str = "nt_xent",
     margin: float | None = None,
     positive_margin: float | None = None,
     kind: str | None = None,
@@ -69,12 +55,14 @@ def embedder(
 ) -> EmbeddingModel:
     """Build a network of the family by its name in `VARIANTS`.
 
+    An option that the loss does not have is refused.
+
     Args:
         identities: that the training has, for losses with a template of each. A training says its own.
         size: (H, W) that every image is resized to; None: the variant's square.
         width: channels of stage 1; None: the variant's.
         dimensions: D, of the vectors.
-        loss: by its name.
+        loss: by its name, see `vidi.embedding.choices`.
         margin: of contrastive (None: 1), triplets (0.2) and arcface (0.5 radians).
         positive_margin: of contrastive: how near one identity is near enough.
         kind: of triplets: "semi_hard" (None), "hard", "violating" or "all".
@@ -82,9 +70,6 @@ def embedder(
         scale: of normalized_softmax (None: 20) and arcface (64).
         penalty: of n_pairs, on the squared lengths; None: 0.
         aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
-
-    Raises:
-        ValueError: for another loss, or an option that it does not have.
     """
     variant, choice = VARIANTS[name], choice_of(loss)
     options = {

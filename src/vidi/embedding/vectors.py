@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vidi.backbones.trunk import Backbone
 from vidi.losses.reduction import full_precision
-from vidi.model import Criterion, Decode, Embeds, Losses, Step, Supervised
+from vidi.model import Criterion, Decode, Embeds, Losses, Predicts, Step, Supervised
 from vidi.ops.similarity import normalized
 from vidi.preprocess import AnyBatch, Placement, Prepares
 from vidi.results.embedding import Embedding
@@ -23,6 +23,13 @@ class Embeddings(NamedTuple):
     """One vector a picture, as the loss compares it."""
 
     embeddings: Float[Tensor, "B D"]
+
+
+class Identified(NamedTuple):
+    """One vector a picture, and what a layer over it says of whom it shows."""
+
+    embeddings: Float[Tensor, "B D"]
+    logits: Float[Tensor, "B K"]
 
 
 class EmbeddingNetwork(nn.Module):
@@ -55,21 +62,25 @@ class EmbeddingDecode:
     normalize: bool = False
     metric: str = "euclidean"
 
-    def __call__(self, outputs: Embeddings, placements: Sequence[Placement]) -> list[Embedding]:
+    def __call__(self, outputs: Embeddings | Identified, placements: Sequence[Placement]) -> list[Embedding]:
         vectors = full_precision(outputs.embeddings)
         return [Embedding(row, self.metric) for row in (normalized(vectors) if self.normalize else vectors).cpu()]
 
 
-class EmbeddingModel(Supervised, Embeds):
-    """A network that embeds, with a loss of a batch: of its pairs, of its triplets, or against templates."""
-
-    def __init__(self, network: nn.Module, criterion: Criterion, preprocess: Prepares, decode: Decode | None = None):
-        super().__init__(network, criterion, decode or EmbeddingDecode(), preprocess)
+class EmbedsPictures(Predicts, Embeds):
+    """Whatever predicts an `Embedding` a picture."""
 
     def embed(self, images: Any, *, batch_size: int = 16) -> Float[Tensor, "N D"]:
         """Return one vector per image, in input order, as `predict` has them; N = 0 gives 0 x 0."""
         found = self.predict(images, batch_size=batch_size)
         return torch.stack([result.vector for result in found]) if found else torch.zeros(0, 0)
+
+
+class EmbeddingModel(Supervised, EmbedsPictures):
+    """A network that embeds, with a loss of a batch: of its pairs, of its triplets, or against templates."""
+
+    def __init__(self, network: nn.Module, criterion: Criterion, preprocess: Prepares, decode: Decode | None = None):
+        super().__init__(network, criterion, decode or EmbeddingDecode(), preprocess)
 
     def judge_batch(
         self, batch: AnyBatch, steps: Sequence[Step], note: Callable[[Sequence[Losses]], None]
