@@ -121,7 +121,7 @@ def test_without_a_threshold_verify_says_the_distance_only(run: Path, photos: Pa
 def test_a_gallery_knows_whom_it_was_shown_and_forgets_whom_it_should(run: Path, photos: Path, people: Path) -> None:
     found = vidi("gallery", "query", people, run, photos / "known", "--json").json()
     assert [Path(row["image"]).parent.name for row in found] == [row["name"] for row in found]
-    assert {row["distance"] for row in found} == {pytest.approx(0, abs=1e-4)}
+    assert max(row["distance"] for row in found) < 1e-4
     stranger = vidi("gallery", "query", people, run, photos / "stranger", "--threshold", "0", "--json").json()
     assert [row["name"] for row in stranger] == [None] * 3
     done = vidi("gallery", "remove", people, "Bob")
@@ -151,12 +151,12 @@ def test_what_is_enrolled_is_not_embedded_again(
     run: Path, photos: Path, people: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in people.iterdir()}
-    monkeypatch.setattr("vidi.api.predict_files", lambda *_, **__: pytest.fail("embedded again"))
-    done = vidi("gallery", "add", people, run, photos / "known")
+    with monkeypatch.context() as without:
+        without.setattr("vidi.api.predict_files", lambda *_, **__: pytest.fail("embedded again"))
+        done = vidi("gallery", "add", people, run, photos / "known")
     assert done.code == 0, done.err
     assert done.out == "people: 9 pictures of 3 identities; 9 pictures there before\n"
     assert {path.name: path.read_bytes() for path in people.iterdir()} == before
-    monkeypatch.undo()
     done = vidi("gallery", "add", people, run, photos / "known/Ann/0.png", "--name", "Anna")
     assert done.code == 3
     assert "pictures of 'Anna' are enrolled as 'Ann'" in done.err
@@ -206,13 +206,13 @@ def test_wrong_folders_and_models_are_told(run: Path, photos: Path, people: Path
         ("gallery", "add", "new", run, "empty"): (3, "empty"),
         ("gallery", "add", "new", run, "text.txt"): (3, "text.txt"),
         ("gallery", "add", "new", run, "missing"): (3, "missing"),
-        ("gallery", "add", "new", "no_run", ann): (3, "no_run"),
+        ("gallery", "add", "new", "no_run", ann): (2, "no_run does not exist; expected a run folder"),
         ("gallery", "add", "new", classifier, ann): (2, "is a system for classification"),
         ("gallery", "add", "new", run, ann, "--name", " "): (3, "expected a line of 1 to 255 letters"),
         ("gallery", "remove", people, "Zoe"): (3, "nobody in the gallery is called 'Zoe'"),
         ("gallery", "rename", people, "Ann", "Bob"): (3, "there is somebody called 'Bob'"),
         ("embed", run, ann, "--out", "vectors.txt"): (2, "expected a file that ends in .npz or .csv"),
-        ("embed", "no_run", ann): (3, "no_run"),
+        ("embed", "no_run", ann): (2, "no_run does not exist; expected a run folder"),
         ("verify", run, ann, photos): (2, "is a folder; expected a picture"),
         ("verify", run, ann, "missing.png"): (3, "missing.png"),
     }
