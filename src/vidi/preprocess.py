@@ -31,10 +31,11 @@ from vidi.keys import (
     row_of,
     shifting,
     typed,
+    upright,
     with_moved_masks,
     without_lost_joints,
 )
-from vidi.ops.alignment import aligned_face, moved_points
+from vidi.ops.alignment import warped
 from vidi.ops.masks import CodedMasks
 
 Sample = tuple[Tensor, Mapping[str, Any]]
@@ -227,9 +228,8 @@ class Preprocess:
         _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
         if self.aligned and self.exact is not None:
-            image, target = upright(image, target, self.exact)
-            plain = {k: v.as_subclass(Tensor) for k, v in target.items() if isinstance(v, Tensor)}
-            return image, plain, Placement(original, self.exact)
+            matrix, moved = upright(target, self.exact)
+            return warped(unit_range(image), matrix, self.exact), moved, Placement(original, self.exact)
         resized = self.resized(original)
         kept = {name: v for name, v in target.items() if row_of(name) and isinstance(v, Tensor | CodedMasks)}
         sample = {PICTURE: tv_tensors.Image(image)} | kept
@@ -274,26 +274,6 @@ class Preprocess:
             h, w = image.shape[1:]
             torch.div(unit_range(image) - mean, std, out=canvas[row, :, :h, :w])
         return canvas
-
-
-def upright(
-    image: Tensor, target: Mapping[str, Any], size: tuple[int, int]
-) -> tuple[Float[Tensor, "C h w"], dict[str, Any]]:
-    """Turn a face upright, to the template for a size (h, w); of the target, what does not lie on the picture follows.
-
-    Raises:
-        ValueError: if the target has no five keypoints of one face, or they say no rotation.
-    """
-    points = target.get("keypoints")
-    if points is None or tuple(points.shape) != (1, 5, 2):
-        found = "none" if points is None else str(tuple(points.shape))
-        raise ValueError(
-            f"received keypoints of shape {found}, expected the five of a face (1, 5, 2), to turn it upright"
-        )
-    turned, matrix = aligned_face(unit_range(image), points.as_subclass(Tensor)[0].float(), size)
-    kept = {name: value for name, value in target.items() if row_of(name).on is None}
-    moved = typed({"keypoints": moved_points(points.as_subclass(Tensor).float(), matrix[None])}, size)
-    return turned, kept | moved
 
 
 def unit_range(pictures: Tensor) -> Tensor:

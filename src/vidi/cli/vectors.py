@@ -73,7 +73,7 @@ class Embedder:
             points = found if isinstance(found, Exception) else landmarks_of(found)
             if points is None:
                 points = ValueError(f"{path}: no face was found")
-            yield path, points if isinstance(points, Exception) else aligned_face(unit_range(image), points, size)[0]
+            yield path, points if isinstance(points, Exception) else aligned_face(unit_range(image), points, size)
 
 
 def embedder(name: str, weights: str | None, landmarks: Path | None = None, *, knows_texts: bool = False) -> Embedder:
@@ -81,6 +81,7 @@ def embedder(name: str, weights: str | None, landmarks: Path | None = None, *, k
     from vidi import api
     from vidi.embedding.fingerprint import fingerprint
     from vidi.model import Embeds
+    from vidi.preprocess import Preprocess
     from vidi.recorded import is_run, task_of
 
     task = task_of(name)
@@ -97,7 +98,9 @@ def embedder(name: str, weights: str | None, landmarks: Path | None = None, *, k
         known = "what embeds pictures is listed by `vidi models --task identity` and `--task image_text`"
         fail(USAGE, f"{name} is a system for {task.name}; {known}")
     finder = None if landmarks is None else api.load(landmarks)
-    if model.preprocess.aligned and finder is None:
+    if finder is not None and not isinstance(model.preprocess, Preprocess):
+        fail(USAGE, f"{name} cuts its own parts out of faces; leave --landmarks away")
+    if getattr(model.preprocess, "aligned", False) and finder is None:
         fail(USAGE, f"{name} embeds upright faces; say with --landmarks which run of face_landmarks_tiny finds them")
     known = fingerprint(model, *([] if finder is None else [finder]))
     if finder is not None:

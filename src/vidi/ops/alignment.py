@@ -10,7 +10,7 @@ and Deng et al. 2019 (ArcFace, 1801.07698, section 3.1) align before they embed.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 TEMPLATE_SIDE = 112
@@ -92,18 +92,23 @@ def warped(picture: Float[Tensor, "C H W"], matrix: Float[Tensor, "2 3"], size: 
     return F.grid_sample(picture[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
 
 
-def aligned_face(
-    picture: Float[Tensor, "C H W"], points: Float[Tensor, "5 2"], size: tuple[int, int]
-) -> tuple[Tensor, Float[Tensor, "2 3"]]:
-    """Return a picture C h w in which five points lie nearest to the template's, and the matrix that moved them.
+def aligning(points: Float[Tensor, "5 2"], size: tuple[int, int]) -> Float32[Tensor, "2 3"]:
+    """Return the matrix that brings five points nearest to the template's for pictures of a size (h, w).
 
     Args:
-        picture: floats.
         points: x, y of eyes, nose and mouth corners, left ones of the picture first.
-        size: (h, w) of what is returned.
+        size: of what is made.
 
     Raises:
         ValueError: as `similarity_between`.
     """
-    matrix = similarity_between(points.double(), face_template(size).double()).float()
-    return warped(picture, matrix, size), matrix
+    return similarity_between(points.double(), face_template(size).double()).float()
+
+
+def aligned_face(picture: Float[Tensor, "C H W"], points: Float[Tensor, "5 2"], size: tuple[int, int]) -> Tensor:
+    """Return a picture C h w of a size (h, w) whose five points lie nearest to the template's.
+
+    Raises:
+        ValueError: as `similarity_between`.
+    """
+    return warped(picture, aligning(points, size), size)
