@@ -169,7 +169,7 @@ LAYERS: dict[str, Layers] = {
     "efficientdet_d4": layers([USUAL, TENSORFLOW], drop_path=GRADUAL * 31 / 32),
     "efficientdet_d5": layers([TENSORFLOW], drop_path=GRADUAL * 38 / 39),
     **same(["efficientdet_d6", "efficientdet_d7"], layers([TENSORFLOW], drop_path=GRADUAL * 44 / 45)),
-    **same([name for name in NAMES if name.startswith("centernet_")], PLAIN),
+    **same(["face_landmarks_tiny", *(name for name in NAMES if name.startswith("centernet_"))], PLAIN),
     "detr_tiny": layers([USUAL], norm=[1e-5], heads=4),
     "detr_resnet18": layers([USUAL], norm=[1e-5], heads=8),
     **same(

@@ -54,13 +54,13 @@ class Embedder:
         if self.finder is None:
             yield from api.predict_files(self.model, paths, ahead=AHEAD)
             return
-        upright = dict(self._upright(paths))
+        upright = dict(self._upright(self.finder, paths))
         faces = [face for face in upright.values() if not isinstance(face, Exception)]
         found = api.predict_files(self.model, faces, ahead=AHEAD)
         for path, face in upright.items():
             yield (path, None, face) if isinstance(face, Exception) else (path, *next(found)[1:])
 
-    def _upright(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
+    def _upright(self, finder: Any, paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
         """Yield each path with its face on the template, or with an error."""
         from vidi import api
         from vidi.detection.landmarks import landmarks_of
@@ -69,7 +69,7 @@ class Embedder:
 
         kept = self.model.preprocess
         size = kept.exact or kept.crop or (TEMPLATE_SIDE, TEMPLATE_SIDE)
-        for path, image, found in api.predict_files(self.finder, paths, ahead=AHEAD):
+        for path, image, found in api.predict_files(finder, paths, ahead=AHEAD):
             points = found if isinstance(found, Exception) else landmarks_of(found)
             if points is None:
                 points = ValueError(f"{path}: no face was found")

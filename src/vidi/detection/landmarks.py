@@ -24,6 +24,7 @@ face_landmarks_tiny = with_defaults(
     centernet_pose_resnet18,
     "face_landmarks_tiny",
     "five landmarks of faces; trains in minutes on a CPU on drawn faces",
+    __name__,
     categories=("face",),
     jointed=("face",),
     joints=LANDMARKS,
