@@ -46,7 +46,7 @@ def trained(model: Any, faces: Faces) -> Any:
     ids=["nt_xent", "arcface"],
 )
 def test_strangers_are_told_apart(options: dict[str, Any], bar: float, learnt: Learnt) -> None:
-    """Pairs of 20 people who were never seen, by a network that was shown 60 others for seconds; first weights: 0.56."""
+    """Pairs of 20 people who were never seen, by a network that was shown 60 others for seconds; at first 0.56."""
     model = embedder_tiny(identities=PEOPLE, size=SIZE, **options)
     unseen = Faces("test", identities=UNSEEN, pictures=6, size=SIZE, seed=SEED)
 
