@@ -91,7 +91,7 @@ def test_components_are_those_of_scikit_learn() -> None:
         PrincipalComponents.of(vectors, 26)
 
 
-@pytest.mark.system("7.2.1-DEEPID2TTA")
+@pytest.mark.system("7.2.1-DEEPID2TTA", "B7.9")
 def test_the_numbers_of_the_paper() -> None:
     with torch.device("meta"):
         ensemble = deepid2_crops().parts["crops"]

@@ -41,25 +41,18 @@ def trained(model: Any, faces: Faces) -> Any:
 
 @pytest.mark.system("7.0-OBJECTIVE", "7.2-VERIFY")
 @pytest.mark.parametrize(
-    ("options", "recall", "accuracy"),
-    [
-        ({"loss": "nt_xent"}, 0.5, 0.75),
-        ({"loss": "arcface", "scale": 16.0, "margin": 0.2}, 0.5, 0.75),
-    ],
+    ("options", "bar"),
+    [({"loss": "nt_xent"}, 0.82), ({"loss": "arcface", "scale": 16.0, "margin": 0.2}, 0.78)],
     ids=["nt_xent", "arcface"],
 )
-def test_strangers_are_told_apart(options: dict[str, Any], recall: float, accuracy: float, learnt: Learnt) -> None:
-    """Of 20 people who were never seen, by a network that was shown 60 others for seconds."""
+def test_strangers_are_told_apart(options: dict[str, Any], bar: float, learnt: Learnt) -> None:
+    """Pairs of 20 people who were never seen, by a network that was shown 60 others for seconds; at first 0.56."""
     model = embedder_tiny(identities=PEOPLE, size=SIZE, **options)
     unseen = Faces("test", identities=UNSEEN, pictures=6, size=SIZE, seed=SEED)
 
-    def scores() -> dict[str, Any]:
-        return evaluate(model, unseen, IdentityScorer(()))
+    def accuracy() -> float:
+        return float(evaluate(model, unseen, IdentityScorer(()))["accuracy"])
 
-    before = scores()
-    assert float(before["recall1"]) < recall
-    assert float(before["accuracy"]) < accuracy
+    assert accuracy() < bar - 0.1
     trained(model, Faces(identities=PEOPLE, pictures=8, size=SIZE, seed=SEED))
-    after = scores()
-    learnt("recall1", float(after["recall1"]), least=recall)
-    learnt("accuracy", float(after["accuracy"]), least=accuracy)
+    learnt("accuracy", accuracy(), least=bar)

@@ -6,15 +6,13 @@ import torch
 from tests.closeness import EXACT, GRADIENTS, assert_close
 from vidi.nn.local_convolution import LocallyConnected2d
 
-DOUBLE = {"dtype": torch.float64}
-
 
 @pytest.mark.parametrize(
     ("kernel", "size", "stride", "share"), [(3, (7, 6), 1, 1), (3, (7, 6), 1, 2), (2, (8, 5), 2, 1), (2, (5, 5), 1, 3)]
 )
 def test_each_place_has_the_weights_of_its_region(kernel: int, size: tuple[int, int], stride: int, share: int) -> None:
     layer = LocallyConnected2d(2, 3, kernel, size, stride=stride, share=share).double()
-    x = torch.randn(2, 2, *size, **DOUBLE)
+    x = torch.randn(2, 2, *size, dtype=torch.float64)
     ours = layer(x)
     assert ours.shape == (2, 3, *layer.size)
     for row in range(layer.size[0]):
@@ -29,7 +27,7 @@ def test_one_region_is_a_convolution_with_its_gradients() -> None:
     conv = torch.nn.Conv2d(2, 4, 3).double()
     conv.weight.data = layer.weight.detach()[0, 0].unflatten(1, (2, 3, 3)).clone()
     conv.bias.data = layer.bias.detach()[0, 0].clone()  # type: ignore[union-attr]
-    x = torch.randn(3, 2, 6, 7, **DOUBLE)
+    x = torch.randn(3, 2, 6, 7, dtype=torch.float64)
     ours, theirs = layer(x), conv(x)
     assert_close(ours, theirs, EXACT)
     ours.square().sum().backward()

@@ -169,8 +169,18 @@ def test_folders_of_splits_have_people_of_their_own(tmp_path: Path) -> None:
 
 def test_too_few_people_are_refused(tmp_path: Path) -> None:
     write_people(tmp_path, "abc")
-    with pytest.raises(ValueError, match="received 3 classes, expected at least 4, 2 to train on and 2 others"):
+    with pytest.raises(ValueError, match="received 3 classes, 3 of them with two images or more, expected at least 4"):
         opened(tmp_path)
+
+
+def test_people_with_one_picture_are_trained_on_and_never_scored(tmp_path: Path) -> None:
+    write_people(tmp_path, "abcdef", pictures=1)
+    with pytest.raises(ValueError, match="received 6 classes, 0 of them with two images or more, expected at least 4"):
+        opened(tmp_path)
+    write_people(tmp_path, "bd", pictures=2)
+    splits = opened(tmp_path)
+    assert splits["val"].categories == ("b", "d")
+    assert splits["train"].categories == ("a", "c", "e", "f")
 
 
 def test_pictures_that_do_not_say_whom_they_show_are_refused(tmp_path: Path) -> None:

@@ -170,11 +170,11 @@ class SimilarityCriterion:
 
     def __call__(self, network: nn.Module, batch: AnyBatch, step: Step) -> Losses:
         threshold = cast(SimilarityNetwork, network).similarity.threshold
-        return self.compare_with(network(*batch.inputs), threshold, batch, step)
+        return self.compare_vectors(network(*batch.inputs).embeddings, threshold, batch, step)
 
-    def compare_with(self, outputs: Embeddings, threshold: Tensor, batch: AnyBatch, step: Step) -> Losses:
+    def compare_vectors(self, vectors: Tensor, threshold: Tensor, batch: AnyBatch, step: Step) -> Losses:
         """Return the loss of the joint batch, the same in every process."""
-        vectors = step.gather(full_precision(outputs.embeddings))
+        vectors = step.gather(full_precision(vectors))
         identities = step.gather(labels_of(batch, vectors.device))
         with torch.autocast(vectors.device.type, enabled=False):
             apart = distances(vectors, vectors, metric=self.metric)

@@ -32,6 +32,7 @@ FAR = 1e-2
 FOLDS = 10
 PAIRS_OF_A_FOLD = 300  # of each kind at most, as in LFW
 PAIRED = 3000  # pictures whose pairs are all looked at, 4.5 million; of more, those of the first identities
+OF_ONE, SEVERAL = 10, 4  # pictures of a generated person, if there are so many people at least
 WRONG = 50  # pairs of each kind that are written
 
 
@@ -178,7 +179,7 @@ def identities_of(dataset: Any) -> int:
 
 
 def _open_faces(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> Faces:
-    pictures = min(max(count // 4, 2), 10)
+    pictures = min(max(count // SEVERAL, 2), OF_ONE)
     people = max(-(-count // pictures), 2)
     wanted = [key for key in keys if key in Faces.kinds]
     return Faces(

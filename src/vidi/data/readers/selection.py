@@ -71,9 +71,10 @@ def with_classes_apart(dataset: ImageSet, part: Part) -> ImageSet:
     """
     if part == "all":
         return dataset
-    member = classes_apart(dataset.categories, part)
+    own = dataset.labels.numpy()
+    member = classes_apart(dataset.categories, np.bincount(own, minlength=len(dataset.categories)).tolist(), part)
     labels = np.where(member, member.cumsum() - 1, -1)
-    rows = np.flatnonzero(member[dataset.labels.numpy()])
+    rows = np.flatnonzero(member[own])
     names = tuple(name for name, inside in zip(dataset.categories, member, strict=True) if inside)
     chosen = Selection(dataset, rows, categories=names, labels=labels)
     chosen.left_out = dataset.left_out  # the others are no faults

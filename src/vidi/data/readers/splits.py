@@ -191,20 +191,28 @@ def part_members(names: Sequence[str], part: Part, classes: Sequence[Collection[
     return val if part == "val" else ~val
 
 
-def classes_apart(names: Sequence[str], part: Part) -> np.ndarray:
+def classes_apart(names: Sequence[str], images: Sequence[int], part: Part) -> np.ndarray:
     """Return which of K classes belong to a part, bool: a quarter of them, but at least two, are `val`.
+
+    Args:
+        names: of the classes.
+        images: how many each has; `val` has none with a single one, which is like no other.
+        part: that is asked for.
 
     Raises:
         ValueError: if there are too few classes for two in each part.
     """
     if part == "all":
         return np.ones(len(names), dtype=bool)
-    if len(names) < 2 * FEWEST_APART:
-        least = f"at least {2 * FEWEST_APART}, {FEWEST_APART} to train on and {FEWEST_APART} others to be scored on"
-        raise ValueError(f"received {len(names)} classes, expected {least}")
-    order = sorted(range(len(names)), key=lambda row: _hash(names[row]))
+    several = [row for row, count in enumerate(images) if count > 1]
+    if len(names) < 2 * FEWEST_APART or len(several) < FEWEST_APART:
+        given = f"{len(names)} classes, {len(several)} of them with two images or more"
+        least = f"at least {2 * FEWEST_APART}: {FEWEST_APART} to train on, and {FEWEST_APART} of those to be scored on"
+        raise ValueError(f"received {given}, expected {least}")
+    order = sorted(several, key=lambda row: _hash(names[row]))
     val = np.zeros(len(names), dtype=bool)
-    val[order[: max(FEWEST_APART, int(APART_SHARE * len(names) + 0.5))]] = True
+    most = min(max(FEWEST_APART, int(APART_SHARE * len(names) + 0.5)), len(names) - FEWEST_APART)
+    val[order[:most]] = True
     return val if part == "val" else ~val
 
 
