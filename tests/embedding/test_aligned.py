@@ -1,11 +1,14 @@
 """Upright faces: a model that aligns sees the template wherever the face lay, and asks for what it aligns by."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from vidi.catalog.table import CATALOG
 from vidi.data.faces import Faces
 from vidi.embedding.embedder import embedder_tiny
 from vidi.embedding.fingerprint import fingerprint
@@ -52,6 +55,14 @@ def test_an_aligning_embedder_does_not_see_where_a_face_lay() -> None:
     plain.load_state_dict(model.state_dict())
     one, other = (result.vector for result in plain.predict_samples(samples))
     assert (first - second).norm() < 0.2 * (one - other).norm()
+
+
+@pytest.mark.parametrize("name", ["facenet", "arcface_resnet18", "deepface_tiny", "deepid2", "embedder_resnet18"])
+def test_every_network_for_faces_can_align_them(name: str) -> None:
+    arguments = {"facenet": {"width": 8}, "arcface_resnet18": {"width": 16}, "embedder_resnet18": {"width": 16}}
+    made = partial(CATALOG[name].builder, **arguments.get(name, {}))
+    assert made(aligned=True).preprocess == replace(made().preprocess, aligned=True)
+    assert not made().preprocess.aligned
 
 
 def test_a_fingerprint_changes_with_weights_and_arguments() -> None:

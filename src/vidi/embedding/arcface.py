@@ -128,6 +128,7 @@ def arcface(
     dropout: float = 0.4,
     margin: float = 0.5,
     scale: float = 64.0,
+    aligned: bool = False,
 ) -> EmbeddingModel:
     """Build a network of the family by its name in `VARIANTS`.
 
@@ -139,6 +140,7 @@ def arcface(
         dropout: of the last map.
         margin: m, radians.
         scale: s.
+        aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
     """
     if size[0] % STRIDE or size[1] % STRIDE:
         raise ValueError(f"received size={size}, expected multiples of {STRIDE}")
@@ -148,7 +150,8 @@ def arcface(
     network = EmbeddingNetwork(backbone, head, normalize=True)
     loss = partial(arcface_loss, margin=margin, scale=scale)
     criterion = TemplateCriterion(loss, identities, dimensions, name="arcface")
-    return EmbeddingModel(network, criterion, Preprocess(exact=size, mean=HALF, std=HALF), EmbeddingDecode())
+    preprocess = Preprocess(exact=size, mean=HALF, std=HALF, aligned=aligned)
+    return EmbeddingModel(network, criterion, preprocess, EmbeddingDecode())
 
 
 arcface_resnet18 = of_family(arcface, "arcface_resnet18", "24.0 M parameters")

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import ClassificationCriterion, Logits, image_preprocess
+from vidi.backbones.classifier import ClassificationCriterion, Logits
 from vidi.embedding.criterion import labels_of
 from vidi.embedding.vectors import EmbeddingDecode, EmbeddingModel, Embeddings, EmbedsPictures, Identified
 from vidi.losses.reduction import full_precision
@@ -33,7 +33,7 @@ from vidi.nn.local_convolution import LocallyConnected2d
 from vidi.ops.neighbours import distances
 from vidi.ops.similarity import normalized
 from vidi.ops.triplets import pair_masks
-from vidi.preprocess import AnyBatch, Prepares
+from vidi.preprocess import AnyBatch, Prepares, Preprocess
 from vidi.results.embedding import Embedding
 
 SIMILARITIES = ("chi_square", "manhattan")
@@ -268,6 +268,7 @@ def deepface_network(
     hidden: int = 4096,
     dropout: float = 0.5,
     similarity: str = "chi_square",
+    aligned: bool = False,
 ) -> DeepFace:
     """Build a network of the family.
 
@@ -278,11 +279,12 @@ def deepface_network(
         hidden: D, units of F7.
         dropout: of F7.
         similarity: "chi_square", or "manhattan": the paper's siamese network.
+        aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
     """
     if similarity not in SIMILARITIES:
         raise ValueError(f"received similarity={similarity!r}, expected {' or '.join(map(repr, SIMILARITIES))}")
     network = DeepFaceNetwork(identities, size=size, width=width, hidden=hidden, dropout=dropout)
-    return DeepFace(network, similarity, image_preprocess(size))
+    return DeepFace(network, similarity, Preprocess(exact=size, aligned=aligned))
 
 
 deepface = of_family(deepface_network, "deepface", "119 M parameters with 4,030 people")

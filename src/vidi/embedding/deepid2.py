@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import ClassificationCriterion, Logits, image_preprocess
+from vidi.backbones.classifier import ClassificationCriterion, Logits
 from vidi.embedding.criterion import labels_of
 from vidi.embedding.vectors import EmbeddingModel, Identified
 from vidi.losses.embedding import batch_contrastive_loss, contrastive_loss
@@ -31,7 +31,7 @@ from vidi.metrics.verification import fit_threshold
 from vidi.model import Losses, Step, builder, in_float32
 from vidi.nn.local_convolution import LocallyConnected2d
 from vidi.ops.neighbours import distances
-from vidi.preprocess import AnyBatch
+from vidi.preprocess import AnyBatch, Preprocess
 
 SIZE = (55, 47)
 DIMENSIONS = 160
@@ -169,6 +169,7 @@ def deepid2(
     channels: tuple[int, int, int, int] = CHANNELS,
     dimensions: int = DIMENSIONS,
     weight: float = WEIGHT,
+    aligned: bool = False,
 ) -> DeepID2:
     """Build DeepID2 of one crop: 1.0 M parameters beside its last layer, with 161 for each of its people.
 
@@ -178,6 +179,7 @@ def deepid2(
         channels: of the four convolutional layers.
         dimensions: D, of the vectors.
         weight: lambda, of the contrastive loss; 0 names people only.
+        aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
     """
     network = DeepID2Network(identities, size=size, channels=channels, dimensions=dimensions)
-    return DeepID2(network, DeepID2Criterion(weight), image_preprocess(size))
+    return DeepID2(network, DeepID2Criterion(weight), Preprocess(exact=size, aligned=aligned))

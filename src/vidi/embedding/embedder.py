@@ -12,13 +12,14 @@ between papers, so that here nothing else does.
 Differs from the notes: vectors of length 1 bound a loss, an L2 penalty does not (C7.3).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from vidi.backbones.classifier import GlobalAverageHead, image_preprocess
+from vidi.backbones.classifier import GlobalAverageHead
 from vidi.backbones.resnet import trunk
 from vidi.embedding.choices import choice_of, criterion_of
 from vidi.embedding.vectors import EmbeddingDecode, EmbeddingModel, EmbeddingNetwork
 from vidi.model import of_family
+from vidi.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def embedder(
     criterion = criterion_of(loss, options, identities=identities, dimensions=dimensions)
     backbone = trunk(variant.backbone, width=variant.width if width is None else width)
     network = EmbeddingNetwork(backbone, GlobalAverageHead(backbone.channels[-1], dimensions), normalize=choice.unit)
-    preprocess = replace(image_preprocess(size or (variant.size, variant.size)), aligned=aligned)
+    preprocess = Preprocess(exact=size or (variant.size, variant.size), aligned=aligned)
     return EmbeddingModel(network, criterion, preprocess, EmbeddingDecode(normalize=choice.cosine))
 
 

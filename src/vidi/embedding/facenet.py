@@ -24,7 +24,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.backbones.classifier import GlobalAverageHead, image_preprocess
+from vidi.backbones.classifier import GlobalAverageHead
 from vidi.backbones.googlenet import FULL_WIDTH, GoogLeNetStem, Normalisation, initialise, unit_of, variant_of
 from vidi.backbones.trunk import Backbone, Maps
 from vidi.embedding.criterion import DrawnTripletCriterion
@@ -33,6 +33,7 @@ from vidi.losses.triplets import MARGIN
 from vidi.model import builder
 from vidi.nn.branches import Branches, ConvUnit
 from vidi.nn.pooling import L2Pool2d
+from vidi.preprocess import Preprocess
 
 Pool = Literal["max", "l2"]
 
@@ -123,6 +124,7 @@ def facenet(
     norm: Normalisation = "batch",
     margin: float = MARGIN,
     kind: str = "semi_hard",
+    aligned: bool = False,
 ) -> EmbeddingModel:
     """Build FaceNet's NN2: 7.5 M parameters.
 
@@ -133,8 +135,10 @@ def facenet(
         norm: "batch", "frozen", or the paper's "response": biases, and two response norms in the stem.
         margin: of the triplets, in squared distance.
         kind: of the triplets that negatives are drawn of: "semi_hard", "hard", "violating" or "all".
+        aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
     """
     backbone = NN2(unit_of("paper", norm, width))
     network = EmbeddingNetwork(backbone, GlobalAverageHead(backbone.channels[-1], dimensions), normalize=True)
     initialise(network, variant_of("paper"))
-    return EmbeddingModel(network, DrawnTripletCriterion(margin=margin, kind=kind), image_preprocess(size))
+    criterion = DrawnTripletCriterion(margin=margin, kind=kind)
+    return EmbeddingModel(network, criterion, Preprocess(exact=size, aligned=aligned))
