@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, str] = {
     "training": "training steps against the bare loop",
     "warp": "warping by disparity with its backward against kornia",
     "metric_learning": "semi-hard mining, NT-Xent and ArcFace against pytorch-metric-learning",
+    "gallery": "queries among a million vectors against NumPy and faiss, adding",
     "vit": "vision transformers, forward and training step against timm",
 }
 

@@ -19,6 +19,7 @@ from vidi.results.anchor_sizes import AnchorSizes
 from vidi.results.categories import category_names
 from vidi.results.classification import Classification
 from vidi.results.detections import Detections
+from vidi.results.embedding import Embedding
 from vidi.results.result import Result
 from vidi.results.semantic_map import SemanticMap
 
@@ -83,6 +84,7 @@ ALL = {
     "in space": in_space(),
     "no detections": detections(masks=True, count=0),
     "semantic": SemanticMap(classes(), ("road", "sky")),
+    "embedding": Embedding(torch.tensor([0.6, -0.8]), "cosine"),
     "anchors": AnchorSizes(torch.tensor([[30.0, 40.0], [10.0, 10.0]]), 0.75),
 }
 
@@ -469,6 +471,19 @@ class TestSemanticMap:
     def test_refuses_an_image_of_another_size(self) -> None:
         with pytest.raises(ValueError, match="expected"):
             SemanticMap(classes(), ("road", "sky")).draw(noise((50, 50)))
+
+
+class TestEmbedding:
+    def test_says_its_numbers_and_how_they_are_compared(self) -> None:
+        plain = ALL["embedding"].to_dict()
+        assert plain == {"embedding": pytest.approx([0.6, -0.8]), "metric": "cosine"}
+        assert str(ALL["embedding"]) == "a vector of 2 numbers"
+
+    def test_other_metrics_and_numbers_that_are_none_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="received metric='l2', expected one of euclidean, cosine"):
+            Embedding(torch.ones(2), "l2")
+        with pytest.raises(ValueError, match="received vector that are not finite"):
+            Embedding(torch.tensor([1.0, torch.nan]))
 
 
 class TestAnchorSizes:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from vidi.results.classification import Classification
     from vidi.results.depth_map import DepthMap
     from vidi.results.detections import Detections
+    from vidi.results.embedding import Embedding
     from vidi.results.image_text import ImageText
     from vidi.results.panoptic_map import PanopticMap
     from vidi.results.semantic_map import SemanticMap
@@ -34,6 +35,7 @@ _HOMES = {
     "Classification": "vidi.results.classification",
     "DepthMap": "vidi.results.depth_map",
     "Detections": "vidi.results.detections",
+    "Embedding": "vidi.results.embedding",
     "ImageText": "vidi.results.image_text",
     "PanopticMap": "vidi.results.panoptic_map",
     "SemanticMap": "vidi.results.semantic_map",
@@ -45,6 +47,7 @@ __all__ = [
     "Classification",
     "DepthMap",
     "Detections",
+    "Embedding",
     "ImageText",
     "PanopticMap",
     "SemanticMap",

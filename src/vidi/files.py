@@ -311,6 +311,13 @@ def write_array(path: PathLike, values: np.ndarray) -> None:
     write_bytes(path, content.getvalue())
 
 
+def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as `.npz`, atomically."""
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    write_bytes(path, content.getvalue())
+
+
 def copy(source: PathLike, path: PathLike) -> None:
     """Write the bytes of a file to another, atomically."""
     write_bytes(path, read_bytes(source))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision import tv_tensors
 
+from vidi.ops.alignment import aligning, moved_points
 from vidi.ops.boxes_3d import mirror_boxes_3d
 from vidi.ops.label_maps import VOID
 from vidi.ops.masks import CodedMasks
@@ -276,3 +277,21 @@ def without_lost_joints(target: Mapping[str, Any], size: Sequence[int]) -> dict[
     inside = ((points >= 0) & (points < points.new_tensor([size[1], size[0]]))).all(2)
     seen = {"visibility": target["visibility"] * inside} if "visibility" in target else {}
     return {**target, "keypoints": on_picture(points.where(inside[..., None], 0), "points", size), **seen}
+
+
+def upright(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Float[Tensor, "2 3"], dict[str, Tensor]]:
+    """Return the matrix that turns a face upright, to the template for a size (h, w), and the target after that.
+
+    Only its points move; what else lies on the picture is left out.
+
+    Raises:
+        ValueError: if there are no five keypoints of one face, they say no rotation, or a key has no row.
+    """
+    points = target.get("keypoints")
+    if points is None or tuple(points.shape) != (1, 5, 2):
+        found = "no keypoints" if points is None else f"keypoints {tuple(points.shape)}"
+        raise ValueError(f"received {found}, expected the five of a face (1, 5, 2), to turn it upright by")
+    plain = points.as_subclass(Tensor).float()
+    matrix = aligning(plain[0], size)
+    kept = {name: value for name, value in target.items() if row_of(name).on is None and isinstance(value, Tensor)}
+    return matrix, {**kept, "keypoints": moved_points(plain, matrix[None])}

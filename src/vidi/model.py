@@ -429,7 +429,7 @@ def of_family(
 
 
 def with_defaults(
-    build: Callable[Arguments, Model], name: str, says: str, **defaults: Any
+    build: Callable[Arguments, Model], name: str, says: str, module: str | None = None, **defaults: Any
 ) -> Callable[Arguments, Model]:
     """Return a `builder` that is another one with other defaults: its signature, types and docstring, less the name.
 
@@ -437,12 +437,13 @@ def with_defaults(
         build: a builder; below the first line its docstring explains the arguments.
         name: of the new one, in the catalogue.
         says: what the first line of its docstring says of it.
+        module: in which it stands; None: that of the other one.
         defaults: its own.
 
     Raises:
         ValueError: if there is no argument of such a default.
     """
-    return _member(functools.partial(build, **defaults), build, name, says, None)
+    return _member(functools.partial(build, **defaults), build, name, says, module)
 
 
 def _member(

@@ -31,9 +31,11 @@ from vidi.keys import (
     row_of,
     shifting,
     typed,
+    upright,
     with_moved_masks,
     without_lost_joints,
 )
+from vidi.ops.alignment import warped
 from vidi.ops.masks import CodedMasks
 
 Sample = tuple[Tensor, Mapping[str, Any]]
@@ -194,6 +196,7 @@ class Preprocess:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     masked: bool = False  # whether the network is told what is padding
     paired: bool = False  # whether the network sees the right picture of a stereo pair too
+    aligned: bool = False  # whether faces are turned upright by their five keypoints, to `exact`
 
     def __post_init__(self) -> None:
         sizes = {name: getattr(self, name) for name in ("shorter", "longest", "exact", "crop", "stride")}
@@ -201,6 +204,8 @@ class Preprocess:
             sides = value if isinstance(value, tuple) else () if value is None else (value,)
             if any(side < 1 for side in sides):
                 raise ValueError(f"received {name}={value}, expected at least 1 pixel")
+        if self.aligned and self.exact is None:
+            raise ValueError("received aligned=True without exact, expected the (H, W) of upright faces")
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (h, w) that an image of `size` (H, W) is resized to."""
@@ -217,11 +222,14 @@ class Preprocess:
         """Resize and crop one sample; boxes, masks and points follow the pixels. Runs in the loader's workers.
 
         Raises:
-            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1], or a key of
-                the target has no row in `vidi.keys`.
+            ValueError: if the image is not C H W with as many channels as `mean`, uint8 or float in [0, 1], a key of
+                the target has no row in `vidi.keys`, or a face to be aligned has no five keypoints.
         """
         _check_image(image, channels=len(self.mean))
         original = (image.shape[1], image.shape[2])
+        if self.aligned and self.exact is not None:
+            matrix, moved = upright(target, self.exact)
+            return warped(unit_range(image), matrix, self.exact), moved, Placement(original, self.exact)
         resized = self.resized(original)
         kept = {name: v for name, v in target.items() if row_of(name) and isinstance(v, Tensor | CodedMasks)}
         sample = {PICTURE: tv_tensors.Image(image)} | kept

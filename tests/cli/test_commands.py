@@ -23,8 +23,9 @@ from vidi.tiled import Tiling
 from vidi.translation.generation import WordChoice
 
 COMMANDS = (
-    *("train", "eval", "predict", "sample", "classify", "search", "models", "cost", "runs", "doctor"),
-    *("data check", "data world"),
+    *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify"),
+    *("models", "cost", "runs", "doctor", "data check", "data world"),
+    *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )
 
 
@@ -34,8 +35,10 @@ COMMANDS = (
 
 def test_these_are_all_commands() -> None:
     root = cast(Any, typer.main.get_command(app))
-    names = {name for name in root.commands if name != "data"}
-    assert names | {f"data {name}" for name in root.commands["data"].commands} == set(COMMANDS)
+    groups = ("data", "gallery")
+    names = {name for name in root.commands if name not in groups}
+    nested = {f"{group} {name}" for group in groups for name in root.commands[group].commands}
+    assert names | nested == set(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

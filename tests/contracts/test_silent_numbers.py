@@ -169,7 +169,7 @@ LAYERS: dict[str, Layers] = {
     "efficientdet_d4": layers([USUAL, TENSORFLOW], drop_path=GRADUAL * 31 / 32),
     "efficientdet_d5": layers([TENSORFLOW], drop_path=GRADUAL * 38 / 39),
     **same(["efficientdet_d6", "efficientdet_d7"], layers([TENSORFLOW], drop_path=GRADUAL * 44 / 45)),
-    **same([name for name in NAMES if name.startswith("centernet_")], PLAIN),
+    **same(["face_landmarks_tiny", *(name for name in NAMES if name.startswith("centernet_"))], PLAIN),
     "detr_tiny": layers([USUAL], norm=[1e-5], heads=4),
     "detr_resnet18": layers([USUAL], norm=[1e-5], heads=8),
     **same(
@@ -225,6 +225,12 @@ LAYERS: dict[str, Layers] = {
     "clip_rn50x4": layers([USUAL], norm=[1e-5], heads=(10, 40)),
     "clip_rn50x16": layers([USUAL], norm=[1e-5], heads=(12, 48)),
     "clip_rn50x64": layers([USUAL], norm=[1e-5], heads=(16, 64)),
+    **same(["embedder_tiny", "embedder_resnet18", "embedder_resnet50", "identity_classifier"], PLAIN),
+    "facenet": layers([(1e-3, 0.1)]),
+    # Deng et al. 2019, section 3.1: dropout 0.4
+    **same(["arcface_resnet18", "arcface_resnet50", "arcface_resnet100"], layers([USUAL], dropout=[0.4])),
+    **same(["deepface", "deepface_tiny"], layers(dropout=[0.5])),  # Hinton et al. 2012, whom the paper follows
+    **same(["deepid2", "deepid2_crops", "siamese"], Layers()),
 }
 
 
@@ -340,7 +346,7 @@ PICTURES: dict[str, Preprocess] = {
     **same(["maskrcnn_resnet18_fpn", "keypointrcnn_resnet18_fpn"], within(320, 512)),
     "maskrcnn_efficientnet_lite0_fpn": within(320, 512, **LITE),
     **same(["maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn"], within(800, 1333, antialias=False)),
-    **same(["centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny"], within(128, 256)),
+    **same(["centernet_tiny", "centernet_pose_tiny", "centernet_3d_tiny", "face_landmarks_tiny"], within(128, 256)),
     **same(["fasterrcnn_resnet18_fpn", "retinanet_resnet18_fpn"], within(800, 1333)),
     **same(["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"], within(800, 1333, antialias=False)),
     **same(["retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"], within(800, 1333, antialias=False)),
@@ -385,6 +391,15 @@ PICTURES: dict[str, Preprocess] = {
     "depth_pro": pictures(exact=(1536, 1536), antialias=False, **HALF),
     "depth_pro_tiny": pictures(exact=(128, 128), antialias=False, **HALF),
     **{f"clip_{name}": pictures(shorter=side, crop=(side, side), **OF_CLIP) for name, side in SQUARES_OF_CLIP.items()},
+    **same(["embedder_tiny", "identity_classifier"], pictures(exact=(64, 64))),
+    **same(["embedder_resnet18", "embedder_resnet50"], pictures(exact=(112, 112))),
+    "facenet": pictures(exact=(224, 224)),  # Schroff et al. 2015, table 2
+    **same([f"arcface_resnet{depth}" for depth in (18, 50, 100)], pictures(exact=(112, 112), **HALF)),
+    "deepface": pictures(exact=(152, 152)),  # Taigman et al. 2014, section 3.1
+    "deepface_tiny": pictures(exact=(80, 80)),
+    "deepid2": pictures(exact=(55, 47)),  # Sun et al. 2014, figure 1
+    "deepid2_crops": pictures(exact=(110, 94)),
+    "siamese": pictures(exact=(32, 32)),
 }
 NO_PICTURES = ("translation", "body_parts")
 """Tasks of sentences and of depth images, which are prepared in ways of their own."""
@@ -514,7 +529,7 @@ CRITERIA: dict[str, dict[str, Any]] = {
     **same([name for name in NAMES if name.startswith("efficientdet_")], EFFICIENT),
     **same(["centernet_tiny", "centernet_resnet18", "centernet_resnet50"], CENTER),
     **same(
-        ["centernet_pose_tiny", "centernet_pose_resnet18"],
+        ["centernet_pose_tiny", "centernet_pose_resnet18", "face_landmarks_tiny"],
         {**prefixed("objects", CENTER), "offset_weight": 0.1, "heat_weight": 1.0, "residual_weight": 1.0},
     ),
     # boxes in the world are a few metres away, cars of Kitti up to 60
@@ -576,7 +591,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     ),
     **same(["centernet_tiny", "centernet_resnet18", "centernet_resnet50"], PEAKS),
     **same(
-        ["centernet_pose_tiny", "centernet_pose_resnet18"],
+        ["centernet_pose_tiny", "centernet_pose_resnet18", "face_landmarks_tiny"],
         {**prefixed("objects", PEAKS), "peak_threshold": 0.1, "peaks_per_joint": 100},
     ),
     **same(["centernet_3d_tiny", "centernet_3d_resnet18"], prefixed("objects", PEAKS)),

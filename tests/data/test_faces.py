@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from vidi.data.faces import Faces
+from vidi.data.faces import Faces, KnownFaces
 from vidi.data.portrait import LANDMARKS, Nuisance, landmarks, portrait
 
 SPLITS = ("train", "val", "test")
@@ -110,3 +110,30 @@ def test_light_from_the_right_brightens_the_right_half():
 def test_nobody_or_no_picture_is_an_error():
     with pytest.raises(ValueError, match="0 identities"):
         Faces(identities=0)
+
+
+def test_targets_are_those_that_are_asked_for_and_kept_pictures_are_the_same():
+    every = Faces(identities=2, pictures=2, size=(24, 24))
+    narrow = Faces(identities=2, pictures=2, size=(24, 24), targets=("label",), keeps=True)
+    for row in range(4):
+        image, target = every[row]
+        assert target.keys() == Faces.kinds
+        for _ in range(2):
+            kept, said = narrow[row]
+            assert torch.equal(image, kept)
+            assert said.keys() == {"image_id", "label"}
+            kept.zero_()  # is one's own
+    with pytest.raises(ValueError, match="received targets boxes, expected some of identity, image_id"):
+        Faces(targets=("boxes",))
+
+
+def test_known_people_have_other_pictures():
+    faces = Faces(identities=3, pictures=5, size=(24, 24))
+    shown, held_back = KnownFaces(faces, 0, 3), KnownFaces(faces, 3, 5)
+    assert (len(shown), len(held_back)) == (9, 6)
+    assert held_back.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for row in range(6):
+        image, target = held_back[row]
+        assert (int(target["label"]), int(target["image_id"])) == (row // 2, row)
+        assert torch.equal(image, faces[row // 2 * 5 + 3 + row % 2][0])
+    assert torch.equal(shown[4][0], faces[6][0])

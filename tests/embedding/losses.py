@@ -9,6 +9,8 @@ from torch import Tensor
 
 from tests.closeness import GRADIENTS, NUMBERS, assert_close
 from vidi.embedding.criterion import BatchCriterion, DrawnTripletCriterion, TemplateCriterion
+from vidi.embedding.deepface import SimilarityCriterion
+from vidi.embedding.deepid2 import DeepID2Criterion
 from vidi.losses.embedding import (
     arcface_loss,
     batch_contrastive_loss,
@@ -17,6 +19,7 @@ from vidi.losses.embedding import (
     contrastive_loss,
     normalized_softmax_loss,
     nt_xent_loss,
+    softmax_loss,
 )
 from vidi.losses.triplets import angular_triplet_loss, batch_triplet_loss
 
@@ -40,6 +43,7 @@ BATCH_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 TEMPLATE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "softmax": softmax_loss,
     "normalised softmax": normalized_softmax_loss,
     "ArcFace": arcface_loss,
 }
@@ -47,6 +51,8 @@ TEMPLATE_LOSSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 CRITERIA: dict[str, Callable[[], Any]] = {
     **{name: partial(BatchCriterion, loss, name="loss") for name, loss in BATCH_LOSSES.items()},
     **{name: partial(TemplateCriterion, loss, 4, 6, name="loss") for name, loss in TEMPLATE_LOSSES.items()},
+    "DeepID2": partial(DeepID2Criterion, 0.5),
+    "DeepFace": partial(SimilarityCriterion, "manhattan"),
     "FaceNet": DrawnTripletCriterion,
     "FaceNet random": partial(DrawnTripletCriterion, kind="all"),
 }

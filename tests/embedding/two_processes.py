@@ -6,13 +6,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from tests.embedding.losses import CRITERIA, drawn
+from vidi.embedding.vectors import Identified
 from vidi.engine.fit import Objective
 from vidi.engine.processes import Processes
 from vidi.model import OneLoss, Step
@@ -22,20 +23,20 @@ LABELS = torch.tensor([0, 1, 0, 2, 3, 1, 2, 0, 1])  # of the joint batch; one pi
 SHARES = (slice(0, 5), slice(5, 9))
 
 
-class Embeddings(NamedTuple):
-    embeddings: Tensor
-
-
 class Embedder(nn.Module):
-    """A linear map."""
+    """A linear map, and what DeepFace has besides."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_threshold: bool) -> None:
         super().__init__()
+        if has_threshold:
+            self.similarity = nn.Module()
+            self.similarity.threshold = nn.Parameter(torch.tensor(1.5, dtype=torch.float64))
         self.linear = nn.Linear(5, 6, bias=False, dtype=torch.float64)
         self.linear.weight.data = drawn(6, 5, seed=3)
 
     def forward(self, images: Tensor) -> Any:
-        return Embeddings(self.linear(images.flatten(1)))
+        vectors = self.linear(images.flatten(1))
+        return Identified(vectors, vectors[:, :4])
 
 
 def model_of(name: str) -> OneLoss:
@@ -44,7 +45,7 @@ def model_of(name: str) -> OneLoss:
         criterion.double()
         for parameter in criterion.parameters():
             parameter.data = drawn(*parameter.shape, seed=5)
-    return OneLoss(Embedder(), criterion, Preprocess())
+    return OneLoss(Embedder(has_threshold=name == "DeepFace"), criterion, Preprocess())
 
 
 def batch(rows: slice) -> Batch:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sklearn.metrics import pairwise
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from tests.closeness import EXACT, assert_close
@@ -25,6 +26,26 @@ def test_the_nearest_are_those_of_scikit_learn(k: int, metric: str):
     assert_close(found.distances, apart, EXACT)
     assert found.places.tolist() == places.tolist()
     assert_close(distances(QUERIES, GALLERY, metric=metric).gather(1, found.places), found.distances, EXACT)
+
+
+@pytest.mark.parametrize("metric", ["manhattan", "chi_square"])
+def test_learnt_distances_are_those_of_weighted_vectors(metric: str, monkeypatch: pytest.MonkeyPatch):
+    """Whole and in blocks; scikit-learn's additive chi-square is the negative sum of the same terms."""
+    weights = drawn(5, seed=3).abs()
+    queries, gallery = QUERIES.abs(), GALLERY.abs()
+    queries[0], gallery[0] = 0.0, 0.0
+    found = distances(weights * queries, weights * gallery, metric=metric)
+    if metric == "manhattan":
+        expected = torch.from_numpy(pairwise.manhattan_distances(weights * queries, weights * gallery))
+    else:
+        expected = torch.from_numpy(-pairwise.additive_chi2_kernel(weights * queries, weights * gallery))
+    assert_close(found, expected, EXACT)
+    a, b = queries[1], gallery[2]
+    by_hand = weights * ((a - b).abs() if metric == "manhattan" else (a - b).square() / (a + b))
+    assert_close(found[1, 2], by_hand.sum(), EXACT)
+    monkeypatch.setattr("vidi.ops.blocks.LARGEST", 700)
+    assert torch.equal(distances(weights * queries, weights * gallery, metric=metric), found)
+    assert distances(queries[:0], gallery, metric=metric).shape == (0, 60)
 
 
 @pytest.mark.system("7.1.1-KNN")
@@ -68,8 +89,8 @@ def test_what_cannot_be_searched_is_refused():
     for wrong in (lambda: nearest(QUERIES, GALLERY, 0), lambda: nearest(QUERIES, GALLERY[:0], 1)):
         with pytest.raises(ValueError, match="expected at least 1 of each"):
             wrong()
-    with pytest.raises(ValueError, match="metric='manhattan', expected one of euclidean, cosine"):
-        nearest(QUERIES, GALLERY, 1, metric="manhattan")
+    with pytest.raises(ValueError, match="metric='minkowski', expected one of euclidean, cosine"):
+        nearest(QUERIES, GALLERY, 1, metric="minkowski")
     with pytest.raises(ValueError, match="uniform, distance"):
         vote(QUERIES[:, :2], IDENTITIES[:46].view(23, 2), weights="linear")
     with pytest.raises(ValueError, match="0 neighbours"):

@@ -125,6 +125,7 @@ def views_of(image: Tensor) -> dict[str, Any]:
 def trained(model: Supervised, recipe: Recipe, dataset: Any, folder: Path, *, steps: int) -> Supervised:
     """Train for a few steps in small batches, and return the model with the weights that are kept."""
     numbers = {"steps": steps, "batch_size": BATCH, "device": "cpu", "augment": "none", "mix": "none", "seed": SEED}
+    numbers["per_identity"] = None
     Training(model, replace(recipe, **numbers), dataset, Run(folder)).fit()
     model.load_state_dict(files.read_tensors(Run(folder).weights_path()))
     return model

@@ -59,6 +59,7 @@ SMALL_RCNN_ALEXNET = {
 SMALL_FAST = {"categories": 3, "size": (64, 64), "width": 16, "hidden": 32, "window_sizes": (16, 32)}
 SMALL_CENTERNET = {"categories": 3, "size": (64, 64), "channels": (32, 32, 32), "hidden": 16}
 HANDS = {"jointed": (), "joints": ("head", "left_hand", "right_hand"), "bones": ((0, 1), (0, 2))}
+FACES = {"jointed": (), "joints": ("left_eye", "right_eye", "nose"), "bones": ()}
 SMALL_SSD = {"categories": 3, "size": (64, 64), "width": 16, "detections_per_image": 20}
 SHALLOW_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "repeats": 1, "head_depth": 1}
 SMALL_EFFICIENTDET = {**SMALL_SCALED, "channels": 16, "drop": 0.0}
@@ -123,3 +124,18 @@ SMALL_FOREST = {"trees": 2, "depth": 6, "candidates": 40, "tried": 8, "threshold
 SMALL_CLIP = {"size": (64, 64), "embedding": 16, "text_width": 16, "text_layers": 1, "context": 32, "head": 8}
 SMALL_CLIP_VIT = {**SMALL_CLIP, "width": 16, "blocks": (1,), "patch": 16}
 SMALL_CLIP_RESNET = {**SMALL_CLIP, "width": 8, "blocks": (1, 1, 1, 1)}
+SMALL_CLASSIFIED = {"categories": 3, "width": 16, "dimensions": 16}
+SMALL_FACENET = {"size": (64, 64), "width": 8, "dimensions": 16}
+SMALL_ARCFACE = {"identities": 3, "size": (64, 64), "width": 8, "dimensions": 16}
+SMALL_DEEPFACE = {"identities": 3, "size": (72, 72), "width": 2, "hidden": 16}
+SMALL_DEEPID2 = {"identities": 3, "size": (64, 64), "channels": (4, 4, 4, 4), "dimensions": 16}
+SMALL_DEEPID2_CROPS = {
+    "identities": 3,
+    "size": (32, 32),
+    "whole": (48, 48),
+    "channels": (2, 2, 2, 2),
+    "dimensions": 8,
+    "chosen": 2,
+    "components": 4,
+}
+SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}

@@ -13,7 +13,7 @@ import typer
 
 from vidi import files
 from vidi.cli import data as looking_at_data
-from vidi.cli import listing, prompts
+from vidi.cli import gallery, listing, prompts
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
@@ -396,6 +396,9 @@ def sample(
 
 app.command()(prompts.classify)
 app.command()(prompts.search)
+app.command()(gallery.embed)
+app.command()(gallery.verify)
+app.add_typer(gallery.gallery_app, name="gallery")
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Looking around

@@ -1,22 +1,16 @@
 """Commands of models that know texts: pictures by sentences, and sentences by pictures."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vidi import files
-from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
-from vidi.cli.output import AsJson, err, out, picture_path, print_json
+from vidi.cli.failures import DATA, USAGE, fail, tells
+from vidi.cli.output import AsJson, out, picture_path, print_json
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
+from vidi.cli.vectors import Name, Photos, WhichWeights, embedder, tell_broken
 from vidi.engine.runs import Run
-
-Name = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model of images and texts.")]
-Photos = Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Pictures, or folders of them.")]
-WhichWeights = Annotated[
-    str | None, typer.Option("--weights", help="Of a run, `best` (the default) or `last`; of a model, a file.")
-]
 
 
 @tells
@@ -53,15 +47,16 @@ def classify(
     from vidi.embedding.prompts import PHOTO
 
     folder = out_folder or (Path(name) if Run(Path(name)).config_path.is_file() else Path()) / "classified"
-    model = _model(name, weights)
+    found = embedder(name, weights, knows_texts=True)
+    model = found.model
     sentences = [line for argument in templates or PHOTO for line in lines_of(argument)]
     classes = model.embed_classes(names, sentences)
     paths = without_drawn(image_paths(photos), photos, folder)
     records = []
-    for target, (path, image, vector) in zip(drawn_paths(folder, paths, photos), _found(model, paths), strict=True):
-        if vector is None:
+    for target, (path, image, seen) in zip(drawn_paths(folder, paths, photos), found.results(paths), strict=True):
+        if seen is None:
             continue
-        (result,) = model.compared(vector[None], classes, names)
+        (result,) = model.compared(seen.vector[None], classes, names)
         records.append({"image": str(path), **({"drawn": str(target)} if draw else {}), **result.to_dict()})
         if draw:
             files.write_image(target, result.draw(image))
@@ -71,7 +66,7 @@ def classify(
         print_json(records)
     elif records and draw:
         out.print(f"drawn in {folder}", markup=False, highlight=False)
-    _tell_broken(len(paths) - len(records), len(paths))
+    tell_broken(len(paths) - len(records), len(paths))
 
 
 @tells
@@ -103,9 +98,9 @@ def search(
     from vidi.ops.neighbours import nearest
     from vidi.results.caption import with_text
 
-    model, paths = _model(name, weights), image_paths(photos)
-    wanted = model.embed_text(asked)
-    found = [(path, vector) for path, _, vector in _found(model, paths) if vector is not None]
+    known, paths = embedder(name, weights, knows_texts=True), image_paths(photos)
+    wanted = known.model.embed_text(asked)
+    found = [(path, result.vector) for path, _, result in known.results(paths) if result is not None]
     if not found:
         fail(DATA, "no picture could be read")
     best = nearest(wanted, torch.stack([vector for _, vector in found]), top, metric="cosine")
@@ -123,39 +118,4 @@ def search(
         print_json(records)
     else:
         out.print(str(picture), markup=False, highlight=False)
-    _tell_broken(len(paths) - len(found), len(paths))
-
-
-def _model(name: str, weights: str | None) -> Any:
-    """Return a model that embeds images and texts."""
-    from vidi import api
-    from vidi.recorded import is_run, task_of
-
-    task = task_of(name)
-    if task.name != "image_text":
-        fail(
-            USAGE,
-            f"{name} is a system for {task.name}; what knows texts is a CLIP, see `vidi models --task image_text`",
-        )
-    if is_run(name) or weights is None:
-        return api.load_or_create(name, weights=weights)
-    from vidi.weights.creation import create
-
-    return create(name, weights=weights)
-
-
-def _found(model: Any, paths: Sequence[Path]) -> Iterator[tuple[Path, Any, Any]]:
-    """Yield each path with its image and its vector; without both, and a line of why, where it cannot be read."""
-    from vidi import api
-
-    for path, image, result in api.predict_files(model, paths):
-        if isinstance(result, Exception):
-            err.print(f"vidi: {message_of(result)}", markup=False, highlight=False)
-            yield path, None, None
-        else:
-            yield path, image, result.image
-
-
-def _tell_broken(broken: int, total: int) -> None:
-    if broken:
-        fail(DATA, f"{broken} of {total} pictures could not be read")
+    tell_broken(len(paths) - len(found), len(paths))

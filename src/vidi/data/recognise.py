@@ -26,7 +26,8 @@ from vidi.data.readers import (
     yolo_layout,
 )
 from vidi.data.readers.image_set import ImageSet
-from vidi.data.readers.splits import Layout, Split, assign_splits
+from vidi.data.readers.selection import with_classes_apart
+from vidi.data.readers.splits import Layout, Part, Split, assign_splits
 from vidi.data.readers.vocabulary import by_name
 
 
@@ -68,27 +69,50 @@ class Recognition:
     reason: str
     splits: Mapping[str, Split]
     layout: Layout
+    apart: bool = False  # whether the splits have classes of their own
 
     def open(self, split: str, *, on_fault: OnFault = "raise") -> ImageSet:
-        """Index one split, with the classes of the training. Raises DataFaults with all its faults, if not dropped."""
+        """Index one split, with the classes of the training, or its own where they are apart.
+
+        Raises DataFaults with all its faults, if not dropped.
+        """
         check_choice(on_fault)
         if split not in self.splits:
             raise ValueError(f"{self.root}: there is no split {split!r}; choose from {', '.join(self.splits)}")
         source = self.splits[split]
-        dataset = self.layout.sources[source.source](part=source.part, on_fault="drop")
+        sources = (self.layout.apart if self.apart else None) or self.layout.sources
+        dataset = sources[source.source](part="all" if self.apart else source.part, on_fault="drop")
         dataset.remarks = (*self.layout.remarks, *dataset.remarks)
         training = self.layout.training_classes
-        dataset = by_name(dataset, dataset.categories if training is None else training())
+        if self.apart:
+            dataset = self._with_classes_apart(dataset, source.part)
+        else:
+            dataset = by_name(dataset, dataset.categories if training is None else training())
         if dataset.faults and (on_fault == "raise" or len(dataset) == 0):
             raise DataFaults(self.root, dataset.faults)
         return dataset
 
+    def _with_classes_apart(self, dataset: ImageSet, part: Part) -> ImageSet:
+        if "label" not in dataset.kinds:
+            return dataset  # whoever asks for labels says that there are none
+        try:
+            return with_classes_apart(dataset, part)
+        except ValueError as error:
+            raise ValueError(f"{self.root}: {error}") from None
 
-def recognise(path: str | os.PathLike[str], *, format: str | None = None, needs: Collection[str] = ()) -> Recognition:
+
+def recognise(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    needs: Collection[str] = (),
+    apart: bool = False,
+) -> Recognition:
     """Tell by its content which data set lies at a path; `format` (a key of READERS) asks that reader alone.
 
     Of a set with annotations of several kinds (VOC has boxes and label maps) those are read that may give the keys
-    which a task needs, and the first where none may.
+    which a task needs, and the first where none may. `apart` gives `val` classes of its own, with all their
+    images, where the set has no such split itself.
 
     Raises FileNotFoundError for a path that does not exist, and ValueError that lists what was seen and what each
     format needs.
@@ -110,11 +134,11 @@ def recognise(path: str | os.PathLike[str], *, format: str | None = None, needs:
         found = found or (None if layout is None else (name, layout))
     if found is not None:
         name, layout = found
-        splits = assign_splits(layout.sources, stratified=layout.stratified)
+        splits = assign_splits(layout.sources, stratified=layout.stratified, apart=apart)
         own = ", ".join(split for split in splits if not splits[split].note)
         notes = [f"splits of its own: {own}"] if own else []
         notes += [split.note for split in splits.values() if split.note]
-        return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout)
+        return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout, apart)
     wanted = "\n".join(f"  {name}: {reader.needs}" for name, reader in asked.items())
     raise ValueError(
         f"{root}: not a data set that vidi knows. It holds {seen(root)}. A data set needs one of\n{wanted}"
@@ -127,10 +151,11 @@ def open_dataset(
     *,
     format: str | None = None,
     needs: Collection[str] = (),
+    apart: bool = False,
     on_fault: OnFault = "raise",
 ) -> ImageSet:
-    """Open one split (train, val, test; `all` of an unsplit set) of the data set at a path."""
-    return recognise(path, format=format, needs=needs).open(split, on_fault=on_fault)
+    """Open one split (train, val, test; `all` of an unsplit set) of the data set at a path, as `recognise` tells it."""
+    return recognise(path, format=format, needs=needs, apart=apart).open(split, on_fault=on_fault)
 
 
 def seen(root: Path) -> str:

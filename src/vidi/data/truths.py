@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidi.data.portrait import LANDMARKS
 from vidi.data.world.names import JOINTS, SKELETON
 from vidi.ops.segments import segments_of
 from vidi.ops.skeletons import COCO_SKELETON, Skeleton
@@ -19,11 +20,13 @@ from vidi.results.panoptic_map import PanopticMap, Segment
 from vidi.results.result import Result
 from vidi.results.semantic_map import SemanticMap
 
-SKELETONS = {len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON))}
+SKELETONS = {
+    len(skeleton.joints): skeleton for skeleton in (COCO_SKELETON, Skeleton(JOINTS, SKELETON), Skeleton(LANDMARKS))
+}
 
 
 def known_skeleton(joints: int) -> Skeleton:
-    """Return the skeleton of COCO or of the world by its number of joints, of any other number one without bones."""
+    """Return the skeleton of COCO, the world or faces by its number of joints; of another, one without bones."""
     return SKELETONS.get(joints) or Skeleton(tuple(f"joint {number}" for number in range(joints)))
 
 

@@ -34,7 +34,7 @@ def recognise(
         gallery: embeddings of known identities.
         identities: theirs, none negative.
         k: neighbours that vote.
-        metric: "euclidean" or "cosine", of the distances.
+        metric: of the distances, as for `vidi.ops.neighbours.distances`.
         weights: "uniform" or "distance", of the votes.
         threshold: the largest distance of two pictures of one identity, as `vidi.metrics.verification.fit_threshold`
             finds it; a query whose nearest picture is further is a `STRANGER`. None: everybody is known.
@@ -45,8 +45,19 @@ def recognise(
     if len(identities) and identities.min() < 0:
         raise ValueError(f"received the identity {int(identities.min())}, expected none below 0")
     near = nearest(queries, gallery, k, metric=metric)
-    votes = vote(near.distances, identities[near.places], weights=weights)
+    return identified(near.distances, identities[near.places], weights=weights, threshold=threshold)
+
+
+def identified(
+    distances: Float[Tensor, "Q k"],
+    identities: Int64[Tensor, "Q k"],
+    *,
+    weights: str = "uniform",
+    threshold: float | int | None = None,
+) -> Votes:
+    """Return whom neighbours, nearest first, say that each query shows; arguments and errors as for `recognise`."""
+    votes = vote(distances, identities, weights=weights)
     if threshold is None:
         return votes
-    known = verify(near.distances[:, 0], threshold)
+    known = verify(distances[:, 0], threshold)
     return Votes(torch.where(known, votes.identities, STRANGER), votes.shares)

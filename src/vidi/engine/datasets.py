@@ -47,7 +47,7 @@ class Source:
         """Say what the source was recognised as, and why."""
         if self.is_built_in:
             return f"{self.name}: {self.task.built_in[self.name].about}"
-        found = recognise(Path(self.name), needs=self.task.needs)
+        found = recognise(Path(self.name), needs=self.task.needs, apart=self.task.apart)
         return f"{self.name}: {found.format} ({found.reason})"
 
     def open(self, split: str, recipe: Recipe, *, to_train: bool = False) -> Any:
@@ -66,7 +66,7 @@ class Source:
         if self.is_built_in:
             count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
             return task.built_in[self.name].opens(split, count, recipe, keys)
-        dataset = open_dataset(Path(self.name), split, needs=task.needs, on_fault="drop")
+        dataset = open_dataset(Path(self.name), split, needs=task.needs, apart=task.apart, on_fault="drop")
         if isinstance(dataset, ViewSet):
             dataset = dataset.with_gap(recipe.frame_gap)
         missing = sorted(set(task.needs) - set(dataset.kinds))

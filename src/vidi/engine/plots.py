@@ -159,6 +159,17 @@ def _curve(recall: Any, precision: Any) -> tuple[np.ndarray, np.ndarray]:
     return recall[kept], precision[kept]
 
 
+def accept_rates(path: files.PathLike, false: Float[Tensor, " T"], true: Float[Tensor, " T"], title: str) -> None:
+    """Draw the share of right pairs that are accepted over that of wrong ones, both in [0, 1], the latter by powers."""
+    figure, diagrams = _diagrams(1, size=(6.4, 5.2))
+    axes = diagrams[0]
+    axes.plot(false, true, color=_shade(0), linewidth=1.6, drawstyle="steps-post")
+    least = float(false[false > 0].min()) if bool((false > 0).any()) else 1e-3
+    axes.set_xscale("symlog", linthresh=least)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="false accepts", ylabel="true accepts", title=title)
+    _write(path, figure)
+
+
 def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names: Sequence[str]) -> None:
     """Draw counts of true (rows) against predicted classes (columns), coloured by the share of the row."""
     counts = matrix.detach().cpu().double().numpy()

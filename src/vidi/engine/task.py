@@ -52,6 +52,7 @@ class Task:
         needs: keys of a target without which it cannot be trained.
         uses: keys that are used where a data set has them.
         judges: keys that scores are taken of where a data set has them, and that a training never sees.
+        apart: whether it is scored on classes that it was not trained on: other people.
         says: by argument of a builder, the fact of a data set that it is.
         asks: what a command hands over to predict on.
         result: the type that `predict` gives for one of them; None: it predicts nothing.
@@ -69,6 +70,7 @@ class Task:
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
     judges: tuple[str, ...] = ()
+    apart: bool = False
     says: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
     asks: Literal["pictures", "pairs", "sentences", "nothing"] = "pictures"
     result: type | None = None

@@ -13,6 +13,7 @@ One positive among n negatives, compared by cosines (notes 7.2.4):
 
 Templates (notes 7.2.3), one vector a class, cross-entropy of s cos(e, w_k):
 
+    softmax               e w_k                            a linear layer: templates of whatever length
     normalised softmax    s cos theta_k                    Wang et al. 2017 (NormFace), arXiv 1704.06369
     ArcFace               s cos(theta_y + m) for the truth Deng et al. 2019, arXiv 1801.07698, equation 3
 
@@ -274,6 +275,22 @@ def batch_n_pairs_loss(
 # Templates
 
 
+def softmax_loss(
+    embeddings: Float[Tensor, "B D"], templates: Float[Tensor, "K D"], labels: Int64[Tensor, " B"]
+) -> Float[Tensor, ""]:
+    """Return the mean cross-entropy of the products e w_k: those of a linear layer without a bias.
+
+    Raises:
+        ValueError: if a label is not in 0..K-1.
+    """
+    _check_labels(labels, len(templates))
+
+    def rows_of(rows: slice, e: Tensor, w: Tensor) -> Tensor:
+        return F.cross_entropy(e[rows] @ w.T, labels[rows], reduction="sum")
+
+    return sum_over_rows(rows_of, len(labels), len(templates), embeddings, templates) / max(len(labels), 1)
+
+
 def normalized_softmax_loss(
     embeddings: Float[Tensor, "B D"],
     templates: Float[Tensor, "K D"],
@@ -349,11 +366,15 @@ def _mean_cross_entropy(
     logits: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> Tensor:
     B, K = len(labels), len(templates)
-    if B and not 0 <= labels.min() <= labels.max() < K:
-        raise ValueError(f"received labels from {labels.min()} to {labels.max()}, expected 0 to {K - 1}")
+    _check_labels(labels, K)
 
     def rows_of(rows: slice, e: Tensor, w: Tensor) -> Tensor:
         own = labels[rows]
         return F.cross_entropy(logits(normalized(e[rows]), normalized(w), own), own, reduction="sum")
 
     return sum_over_rows(rows_of, B, K, embeddings, templates) / max(B, 1)
+
+
+def _check_labels(labels: Tensor, classes: int) -> None:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"received labels from {labels.min()} to {labels.max()}, expected 0 to {classes - 1}")

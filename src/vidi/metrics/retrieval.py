@@ -56,7 +56,7 @@ def retrieval_scores(
         identities: of the queries.
         gallery: what is searched, embeddings and identities; None: all queries but the one that asks.
         ks: of the recalls.
-        metric: "euclidean" or "cosine".
+        metric: as for `vidi.ops.neighbours.distances`.
 
     Raises:
         ValueError: if a k is below 1, or the metric is unknown.

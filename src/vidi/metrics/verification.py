@@ -104,6 +104,14 @@ def equal_error_rate(curve: Roc) -> float:
     return float(torch.lerp(curve.false_accepts[after - 1], curve.false_accepts[after], share))
 
 
+def equal_error_threshold(curve: Roc) -> float:
+    """Return the least threshold at which as many pairs of two identities are accepted as of one are rejected, or more.
+
+    It does not depend on how many pairs there are of either kind.
+    """
+    return float(curve.thresholds[curve.false_accepts + curve.true_accepts >= 1][0])
+
+
 def area_under(curve: Roc) -> float:
     """Return the area under the TAR over the FAR: how often a pair of one identity is nearer than one of two."""
     return float(torch.trapezoid(curve.true_accepts, curve.false_accepts))

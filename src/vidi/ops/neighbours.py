@@ -11,9 +11,15 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vidi.ops.blocks import row_blocks
-from vidi.ops.similarity import cosine_similarities, root, squared_distances
+from vidi.ops.similarity import (
+    cosine_similarities,
+    paired_chi_square,
+    paired_manhattan,
+    root,
+    squared_distances,
+)
 
-METRICS = ("euclidean", "cosine")
+METRICS = ("euclidean", "cosine", "manhattan", "chi_square")
 WEIGHTS = ("uniform", "distance")
 QUERIES = 256  # that are searched for at once
 
@@ -21,7 +27,7 @@ QUERIES = 256  # that are searched for at once
 class Neighbours(NamedTuple):
     """The k nearest of a gallery to each query, nearest first."""
 
-    distances: Float[Tensor, "Q k"]  # Euclidean, or 1 - cosine
+    distances: Float[Tensor, "Q k"]  # by the metric
     places: Int64[Tensor, "Q k"]  # rows of the gallery
 
 
@@ -37,14 +43,28 @@ def distances(
 ) -> Float[Tensor, "N M"]:
     """Return the distance of each of N vectors from each of M.
 
+    Args:
+        first, second: vectors.
+        metric: "euclidean"; "cosine" (1 - cos, in [0, 2]); "manhattan" (the sum of |a - b|); or "chi_square" (the sum
+            of (a - b)^2 / (a + b), of vectors that are not negative). Weights of the last two go into the vectors.
+
     Raises:
-        ValueError: if the metric is neither "euclidean" nor "cosine" (1 - cos, in [0, 2]).
+        ValueError: if the metric is unknown.
     """
-    if metric not in METRICS:
-        raise ValueError(f"received metric={metric!r}, expected one of {', '.join(METRICS)}")
+    check_metric(metric)
     if metric == "cosine":
         return 1 - cosine_similarities(first, second)
-    return root(squared_distances(first, second))
+    if metric == "euclidean":
+        return root(squared_distances(first, second))
+    compare = paired_manhattan if metric == "manhattan" else paired_chi_square
+    rows = row_blocks(len(first), first.shape[1] * len(second))
+    return torch.cat([compare(first[part, None], second) for part in rows] or [first.new_zeros(0, len(second))])
+
+
+def check_metric(metric: str) -> None:
+    """Refuse a name that is not in `METRICS` by a ValueError."""
+    if metric not in METRICS:
+        raise ValueError(f"received metric={metric!r}, expected one of {', '.join(METRICS)}")
 
 
 @torch.no_grad()

@@ -36,6 +36,20 @@ def paired_squared_distances(first: Float[Tensor, "*N D"], second: Float[Tensor,
     return (first - second).square().sum(-1)
 
 
+def paired_manhattan(first: Float[Tensor, "*N D"], second: Float[Tensor, "*M D"]) -> Float[Tensor, "*K"]:
+    """Return the sum of |a - b| of each vector and its partner; one may stand for several."""
+    return (first - second).abs().sum(-1)
+
+
+def paired_chi_square(first: Float[Tensor, "*N D"], second: Float[Tensor, "*M D"]) -> Float[Tensor, "*K"]:
+    """Return the sum of (a - b)^2 / (a + b) of each vector and its partner, none of them negative.
+
+    Where both numbers are 0 they add nothing. What multiplies a number of both vectors multiplies its term.
+    """
+    sums = first + second
+    return ((first - second).square() / sums.where(sums > 0, 1)).sum(-1)
+
+
 def root(squared: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
     """Return square roots, with a gradient of 0 at 0: equal vectors push each other nowhere."""
     apart = squared > 0

@@ -27,6 +27,16 @@ class ImageText:
             check_finite(text=self.text)
 
     @property
+    def vector(self) -> Float[Tensor, " E"]:
+        """That of the image: what `Embedding` calls it."""
+        return self.image
+
+    @property
+    def metric(self) -> str:
+        """The distance that vectors are compared by."""
+        return "cosine"
+
+    @property
     def similarity(self) -> float | None:
         """The cosine of image and caption; None without a caption."""
         return None if self.text is None else float(self.image @ self.text)

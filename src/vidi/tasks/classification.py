@@ -7,10 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidi.data.faces import Faces, KnownFaces
 from vidi.data.truths import class_truth
 from vidi.engine import plots
 from vidi.engine.datasets import WORLD, categories_of
-from vidi.engine.task import Task
+from vidi.engine.recipe import Recipe
+from vidi.engine.task import BuiltIn, Task
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.recipes.classification import FINE_TUNED, PHOTOS
 from vidi.results.categories import Categories
@@ -46,6 +48,22 @@ class ClassificationScorer:
         plots.confusion_matrix(folder / "confusion_matrix.png", matrix, names)
 
 
+SHOWN, HELD_BACK = 8, 2
+"""Pictures of each generated person that are trained on, and others that are scored."""
+
+
+def _open_known_faces(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> KnownFaces:
+    people = max(count // (SHOWN if split == "train" else HELD_BACK), 2)
+    pictures = SHOWN + 2 * HELD_BACK
+    faces = Faces(
+        identities=people, pictures=pictures, size=recipe.world_size, seed=recipe.seed, targets=keys, keeps=True
+    )
+    first = {"train": 0, "val": SHOWN, "test": SHOWN + HELD_BACK}[split]
+    return KnownFaces(faces, first, first + (SHOWN if split == "train" else HELD_BACK))
+
+
+KNOWN_FACES = BuiltIn("other pictures of generated people who are known from the training", _open_known_faces)
+
 CLASSIFICATION = Task(
     name="classification",
     needs=("label",),
@@ -54,7 +72,7 @@ CLASSIFICATION = Task(
     scorer=ClassificationScorer,
     truth=class_truth,
     mixes=("none", "mixup", "cutmix"),
-    built_in={"world": WORLD},
+    built_in={"world": WORLD, "faces": KNOWN_FACES},
     recipe=PHOTOS,
     fine_tuning=FINE_TUNED,
 )

@@ -8,8 +8,10 @@ from vidi.tasks.depth import DEPTH, DEPTH_FROM_STEREO, DEPTH_FROM_VIDEO, STEREO
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
 from vidi.tasks.generation import GENERATION
+from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
 from vidi.tasks.instance import INSTANCE
+from vidi.tasks.landmarks import LANDMARKS
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
@@ -20,6 +22,7 @@ TASKS: dict[str, Task] = {
     "classification": CLASSIFICATION,
     "detection": DETECTION,
     "pose": POSE,
+    "landmarks": LANDMARKS,
     "instance": INSTANCE,
     "detection_3d": DETECTION_3D,
     "semantic": SEMANTIC,
@@ -34,4 +37,5 @@ TASKS: dict[str, Task] = {
     "windows": WINDOWS,
     "translation": TRANSLATION,
     "image_text": IMAGE_TEXT,
+    "identity": IDENTITY,
 }

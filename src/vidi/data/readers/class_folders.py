@@ -130,16 +130,24 @@ def find_layout(root: Path) -> Layout | None:
 
 def _split_layout(root: Path, splits: dict[str, tuple[Path, ...]]) -> Layout:
     training = splits.get("train", next(iter(splits.values())))
-    categories = tuple(sorted({name for folder in training for name in _folders(folder)}))
+    categories = _classes_in(training)
     sources = {
         split: functools.partial(ClassFolders, root, folders, categories, is_training=folders is training)
+        for split, folders in splits.items()
+    }
+    apart = {
+        split: functools.partial(ClassFolders, root, folders, _classes_in(folders), is_training=True)
         for split, folders in splits.items()
     }
     where = ", ".join(folder.name for folders in splits.values() for folder in folders)
     reason = f"{where} hold a folder of images for each of {len(categories)} classes"
     used = [folder / name for folders in splits.values() for folder in folders for name in _folders(folder)]
     remarks = remark_doubled(root, splits) + remark_outside(root, used, "they lie outside the classes of the splits")
-    return Layout(root, reason, sources, remarks=remarks)
+    return Layout(root, reason, sources, remarks=remarks, apart=apart)
+
+
+def _classes_in(folders: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(sorted({name for folder in folders for name in _folders(folder)}))
 
 
 def _is_part(name: str) -> bool:

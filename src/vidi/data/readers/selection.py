@@ -10,6 +10,7 @@ from torchvision import tv_tensors
 
 from vidi.data.faults import Fault
 from vidi.data.readers.image_set import ImageSet, Target
+from vidi.data.readers.splits import Part, classes_apart
 
 
 class Selection(ImageSet):
@@ -60,3 +61,21 @@ class Selection(ImageSet):
         narrowed.kinds = self.kinds & {"image_id", *kinds}
         narrowed.coded, narrowed._dataset = True, self._dataset.giving(kinds)
         return narrowed
+
+
+def with_classes_apart(dataset: ImageSet, part: Part) -> ImageSet:
+    """Return the images of a part of the classes of a set whose images have a label each, numbered anew.
+
+    Raises:
+        ValueError: if there are too few classes.
+    """
+    if part == "all":
+        return dataset
+    own = dataset.labels.numpy()
+    member = classes_apart(dataset.categories, np.bincount(own, minlength=len(dataset.categories)).tolist(), part)
+    labels = np.where(member, member.cumsum() - 1, -1)
+    rows = np.flatnonzero(member[own])
+    names = tuple(name for name, inside in zip(dataset.categories, member, strict=True) if inside)
+    chosen = Selection(dataset, rows, categories=names, labels=labels)
+    chosen.left_out = dataset.left_out  # the others are no faults
+    return chosen

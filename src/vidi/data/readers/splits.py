@@ -3,6 +3,9 @@
 A set's own splits are taken as they are. Without `val`, a tenth of `train` is held out: never the test split, which
 would then choose what it scores. The tenth is drawn by a seeded hash of each image's name, every class by itself; when
 images are added, only those near the limit change sides.
+
+Where classes are kept apart, as the people of a verification protocol are, `val` is a quarter of the classes with all
+their images: nobody who is scored was ever trained on.
 """
 
 import hashlib
@@ -23,6 +26,8 @@ Part = Literal["all", "train", "val"]
 
 UNSPLIT = "all"
 VAL_SHARE = 0.1
+APART_SHARE = 0.25  # of the classes
+FEWEST_APART = 2  # classes of a part: one alone has no other to be told from
 SEED = 0  # of the hash that draws the tenth
 _NO_CLASS = -1  # images without objects are a class of their own here
 _SPELLINGS = {
@@ -48,6 +53,7 @@ class Layout:
     remarks: tuple[Fault, ...] = ()  # about the set as a whole: what none of its sources uses
     stratified: bool = True  # whether a part of a source is drawn class by class
     training_classes: Callable[[], tuple[str, ...]] | None = None  # where each source has a list of its own
+    apart: Mapping[str, Build] | None = None  # sources with the classes that each has, where `sources` have one list
 
 
 @dataclass(frozen=True)
@@ -135,15 +141,24 @@ def refuse_hidden_splits(root: Path, names: Iterable[str], remedy: str) -> None:
         )
 
 
-def assign_splits(sources: Collection[str], *, stratified: bool = True) -> dict[str, Split]:
-    """Derive the splits that can be opened from the sources that exist; those of the set itself have an empty note."""
+def assign_splits(sources: Collection[str], *, stratified: bool = True, apart: bool = False) -> dict[str, Split]:
+    """Derive the splits that can be opened from the sources that exist; those of the set itself have an empty note.
+
+    Args:
+        sources: their names.
+        stratified: whether a part of a source is drawn class by class.
+        apart: whether it is drawn of the classes, as `classes_apart` does.
+    """
     splits = {name: Split(name, "all", "") for name in ("train", "val", "test") if name in sources}
     whole = "train" if "train" in sources else UNSPLIT
     if "val" not in splits and whole in sources:
         of = "train" if whole == "train" else "the set"
         classwise = ", stratified by class" if stratified else ""
-        splits["train"] = Split(whole, "train", "train is the other nine tenths")
-        splits["val"] = Split(whole, "val", f"val is a tenth of {of}, drawn with seed {SEED}{classwise}")
+        share, rest = f"a tenth of {of}, drawn with seed {SEED}{classwise}", "nine tenths"
+        if apart:
+            share, rest = f"a quarter of the classes of {of}, drawn with seed {SEED}", "classes"
+        splits["train"] = Split(whole, "train", f"train is the other {rest}")
+        splits["val"] = Split(whole, "val", f"val is {share}")
     if UNSPLIT in sources:
         splits["all"] = Split(UNSPLIT, "all", "all is every image")
     return {name: splits[name] for name in ("train", "val", "test", "all") if name in splits}
@@ -173,6 +188,31 @@ def part_members(names: Sequence[str], part: Part, classes: Sequence[Collection[
                 left |= {other: left[other] - 1 for other in shown[row]}
     if len(names) > 1 and not val.any():  # every class has one image
         val[order[0]] = True
+    return val if part == "val" else ~val
+
+
+def classes_apart(names: Sequence[str], images: Sequence[int], part: Part) -> np.ndarray:
+    """Return which of K classes belong to a part, bool: a quarter of them, but at least two, are `val`.
+
+    Args:
+        names: of the classes.
+        images: how many each has; `val` has none with a single one, which is like no other.
+        part: that is asked for.
+
+    Raises:
+        ValueError: if there are too few classes for two in each part.
+    """
+    if part == "all":
+        return np.ones(len(names), dtype=bool)
+    several = [row for row, count in enumerate(images) if count > 1]
+    if len(names) < 2 * FEWEST_APART or len(several) < FEWEST_APART:
+        given = f"{len(names)} classes, {len(several)} of them with two images or more"
+        least = f"at least {2 * FEWEST_APART}: {FEWEST_APART} to train on, and {FEWEST_APART} of those to be scored on"
+        raise ValueError(f"received {given}, expected {least}")
+    order = sorted(several, key=lambda row: _hash(names[row]))
+    val = np.zeros(len(names), dtype=bool)
+    most = min(max(FEWEST_APART, int(APART_SHARE * len(names) + 0.5)), len(names) - FEWEST_APART)
+    val[order[:most]] = True
     return val if part == "val" else ~val
 
 

@@ -1,0 +1,50 @@
+"""Landmarks of photos: of the largest sure face, in the pixels of the original."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from vidi.data.portrait import LANDMARKS
+from vidi.detection.landmarks import face_landmarks_tiny, find_landmarks, landmarks_of
+from vidi.results.detections import Detections
+
+
+def faces(boxes: list[list[float]], scores: list[float], joints: int = 5) -> Detections:
+    """Return detections whose keypoints are their numbers."""
+    N = len(boxes)
+    points = torch.arange(N).float()[:, None, None].expand(N, joints, 3).clone()
+    points[..., 2] = 1
+    labels = torch.zeros(N, dtype=torch.int64)
+    return Detections(torch.tensor(boxes).float().view(N, 4), torch.tensor(scores), labels, ("face",), keypoints=points)
+
+
+def test_the_largest_sure_face_is_taken() -> None:
+    found = faces([[0, 0, 9, 9], [0, 0, 20, 10], [0, 0, 50, 50]], [0.9, 0.4, 0.2])
+    points = landmarks_of(found)
+    assert points is not None
+    largest = found.keypoints[int((found.boxes[:, 2] == 20).nonzero()), :, :2]  # type: ignore[index]
+    assert torch.equal(points, largest)
+    least = landmarks_of(found, threshold=0.1)
+    assert least is not None
+    assert torch.equal(least, found.keypoints[int((found.boxes[:, 2] == 50).nonzero()), :, :2])  # type: ignore[index]
+    assert landmarks_of(found, threshold=0.95) is None
+    assert landmarks_of(faces([], [])) is None
+
+
+def test_other_results_have_no_landmarks() -> None:
+    with pytest.raises(ValueError, match="does not find left_eye, right_eye, nose, left_mouth, right_mouth"):
+        landmarks_of(faces([[0, 0, 9, 9]], [0.9], joints=14))
+    with pytest.raises(ValueError, match="train face_landmarks_tiny"):
+        landmarks_of("a face")
+
+
+def test_a_finder_of_landmarks_has_five_joints_of_one_category() -> None:
+    model: Any = face_landmarks_tiny()
+    assert model.decode.skeleton.joints == LANDMARKS
+    assert model.decode.objects.categories == ("face",)
+    found = find_landmarks(model, [torch.zeros(3, 40, 60), torch.zeros(3, 80, 30)], threshold=0.99)
+    assert found == [None, None]
+    (points,) = find_landmarks(model, torch.rand(3, 64, 64), threshold=0.0)
+    assert points is not None
+    assert points.shape == (5, 2)
