@@ -1,5 +1,7 @@
 """ArcFace's networks: counts of the authors' code, layers in their order, and the loss that trains them."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ BLOCKS = {"arcface_resnet18": (2, 2, 2, 2), "arcface_resnet50": (3, 4, 14, 3), "
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_networks_have_the_parameters_of_the_authors(name: str) -> None:
     with torch.device("meta"):
-        model = CATALOG[name].builder(identities=7)
+        model: Any = CATALOG[name].builder(identities=7)
         outputs = model.network(torch.zeros(2, 3, 112, 112))
     assert sum(p.numel() for p in model.network.parameters()) == PARAMETERS[name]
     assert outputs.embeddings.shape == (2, 512)
@@ -34,7 +36,7 @@ def test_a_block_is_norm_convolution_norm_prelu_convolution_norm() -> None:
 
 
 def test_the_head_is_option_e() -> None:
-    head = arcface_resnet18(width=8, dimensions=32).network.head
+    head: Any = arcface_resnet18(width=8, dimensions=32).network.head
     assert [type(layer) for layer in head] == [nn.BatchNorm2d, nn.Dropout, nn.Flatten, nn.Linear, nn.BatchNorm1d]
     assert head[3].in_features == 64 * 7 * 7
 
@@ -42,7 +44,8 @@ def test_the_head_is_option_e() -> None:
 @pytest.mark.system("7.2.3-ARCFACE")
 def test_the_loss_has_the_papers_scale_and_margin_which_can_be_chosen() -> None:
     with torch.device("meta"):
-        usual, soft = arcface_resnet50(), arcface_resnet50(scale=30.0, margin=0.3)
+        usual: Any = arcface_resnet50()
+        soft: Any = arcface_resnet50(scale=30.0, margin=0.3)
     assert usual.criterion.loss.keywords == {"scale": 64.0, "margin": 0.5}
     assert soft.criterion.loss.keywords == {"scale": 30.0, "margin": 0.3}
 

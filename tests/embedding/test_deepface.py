@@ -1,6 +1,7 @@
 """DeepFace against figure 2 of its paper, and its distances by slow loops."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def training_of(model: DeepFace) -> SimilarityTraining:
 @pytest.mark.system("7.2-DEEPFACE")
 def test_layers_are_those_of_figure_2() -> None:
     with torch.device("meta"):
-        network = deepface().parts["network"]
+        network: Any = deepface().parts["network"]
         x, shapes = torch.zeros(1, 3, 152, 152), []
         for layer in [*network.front, *network.local]:
             x = layer(x)
@@ -126,7 +127,8 @@ def test_features_are_divided_by_the_largest_of_the_training() -> None:
     faces = Faces(identities=3, pictures=2, size=(72, 72))
     stage = model.stages()[1]
     assert stage.prepare(faces) is faces
-    network, similarity = model.parts["network"], model.parts["similarity"]
+    parts: Any = model.parts
+    network, similarity = parts["network"], parts["similarity"]
     batch = model.preprocess.collate([model.preprocess.place(*faces[row]) for row in range(6)])
     features = network.features(batch.images)
     assert_close(similarity.largest, features.detach().amax(0), 1e-5)
@@ -144,7 +146,8 @@ def test_pairs_are_verified_by_the_learnt_threshold() -> None:
     apart = float(distances(vectors[0].vector[None], vectors[1].vector[None], metric="chi_square"))
     assert apart > 0
     for threshold, expected in ((apart * 0.9, [True, False]), (apart * 1.1, [True, True])):
-        model.parts["similarity"].threshold.data.fill_(threshold)
+        similarity: Any = model.parts["similarity"]
+        similarity.threshold.data.fill_(threshold)
         assert model.same([pictures[0]] * 2, pictures) == expected
     with pytest.raises(ValueError, match="received 1 and 2 pictures"):
         model.same(pictures[:1], pictures)

@@ -1,5 +1,7 @@
 """DeepID2 against figure 1 of its paper, both of its losses, and the margin that follows the pairs."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,7 @@ SMALL = {"identities": 4, "size": (32, 32), "channels": (2, 3, 4, 5), "dimension
 @pytest.mark.system("7.2.1-DEEPID2")
 def test_layers_are_those_of_figure_1() -> None:
     with torch.device("meta"):
-        network = deepid2().network
+        network: Any = deepid2().network
         x, shapes = torch.zeros(1, 3, 55, 47), []
         for layer in [*network.front, network.conv3, network.pool3, network.conv4]:
             x = layer(x)
@@ -57,7 +59,8 @@ def test_the_loss_names_people_and_compares_pairs() -> None:
     assert_close(ours["identification"], identification, NUMBERS)
     parameters = [*model.network.parameters()]
     found, expected = (
-        torch.autograd.grad(loss, parameters) for loss in (sum(ours.values()), verification + identification)
+        torch.autograd.grad(loss, parameters)
+        for loss in (torch.stack([*ours.values()]).sum(), verification + identification)
     )
     size = max(float(gradient.abs().max()) for gradient in expected)
     for one, two in zip(found, expected, strict=True):

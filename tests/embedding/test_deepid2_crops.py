@@ -1,6 +1,7 @@
 """DeepID2's crops: which there are, which are chosen, and components as scikit-learn has them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_components_are_those_of_scikit_learn() -> None:
 @pytest.mark.system("7.2.1-DEEPID2TTA", "B7.9")
 def test_the_numbers_of_the_paper() -> None:
     with torch.device("meta"):
-        ensemble = deepid2_crops().parts["crops"]
+        ensemble: Any = deepid2_crops().parts["crops"]
     assert ensemble.chosen.shape == (25,)
     assert ensemble.directions.shape == (180, 4000)
 
@@ -105,13 +106,14 @@ def test_crops_are_chosen_once_on_people_whom_the_network_never_saw(tmp_path: Pa
     model = deepid2_crops(identities=10, **sizes, chosen=3, components=6)  # type: ignore[arg-type]
     faces = Faces(identities=10, pictures=3, size=(48, 48))
     network, crops = model.stages()
+    ensemble: Any = model.parts["crops"]
     trained, developed = network.prepare(faces), crops.prepare(faces)
     assert isinstance(trained, SomePeople)
     assert set(trained.labels.tolist()) == {0, 1, 2, 3, 5, 6, 7, 8}
     assert set(developed.labels.tolist()) == {4, 9}
     assert [int(developed[row][1]["label"]) for row in range(len(developed))] == developed.labels.tolist()
     crops.model.fit(developed)  # type: ignore[attr-defined]
-    assert len(set(model.parts["crops"].chosen.tolist())) == 3
+    assert len(set(ensemble.chosen.tolist())) == 3
     pictures = [faces[row][0] for row in range(3)]
     vectors = model.embed(pictures)
     assert vectors.shape == (3, 6)  # as many as there are pictures of theirs

@@ -1,5 +1,7 @@
 """FaceNet's NN2 against the numbers of the paper's table 2."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ L2 = ("3b", "4a", "4b", "4c", "4d", "5a")
 @pytest.mark.system("7.2.2-FACENET")
 def test_rows_have_the_sizes_and_parameters_of_table_2() -> None:
     with torch.device("meta"):
-        network = facenet(norm="response").network
+        network: Any = facenet(norm="response").network
         x = network.backbone.stem(torch.zeros(1, 3, 224, 224))
     assert x.shape == (1, 192, 28, 28)
     stem = {

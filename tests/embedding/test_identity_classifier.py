@@ -1,5 +1,7 @@
 """A classifier of people knows those of its training and no other; a gallery of its vectors takes anybody."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,7 +34,7 @@ def test_a_stranger_gets_the_name_of_somebody_else_and_a_gallery_names_him() -> 
 
 @pytest.mark.system("7.1.1-PLAIN")
 def test_vectors_are_the_hidden_layer_of_length_1() -> None:
-    model = identity_classifier(categories=3, dimensions=8)
+    model: Any = identity_classifier(categories=3, dimensions=8)
     picture = torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     image = model.preprocess.collate([model.preprocess.place(picture, {})]).images
     map_ = model.network.backbone(image)[-1]
