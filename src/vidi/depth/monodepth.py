@@ -211,6 +211,7 @@ monodepth_tiny = of_family(
     "trains in minutes on a CPU on the world at 128 pixels",
     width=0.5,
     beyond="edge",
+    first=0.03,
     shorter=128,
     longest=256,
 )
