@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vidi.data.truths import class_truth
 from vidi.engine import plots
-from vidi.engine.datasets import WORLD, categories_of
+from vidi.engine.datasets import DIGITS, WORLD, categories_of
 from vidi.engine.task import Task
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.recipes.classification import FINE_TUNED, PHOTOS
@@ -54,7 +54,7 @@ CLASSIFICATION = Task(
     scorer=ClassificationScorer,
     truth=class_truth,
     mixes=("none", "mixup", "cutmix"),
-    built_in={"world": WORLD},
+    built_in={"world": WORLD, "digits": DIGITS},
     recipe=PHOTOS,
     fine_tuning=FINE_TUNED,
 )
