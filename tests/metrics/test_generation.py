@@ -49,7 +49,7 @@ class Given(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:std\\(\\). degrees of freedom is <= 0:UserWarning")  # theirs, of one part
 @pytest.mark.parametrize("splits", [1, 4, 10])
 def test_score_is_that_of_torchmetrics(splits: int, monkeypatch: pytest.MonkeyPatch):
-    """Of pictures in the order given: theirs shuffles. It divides the variance by one less, the paper's code does not."""
+    """Of pictures in the order given, which theirs shuffles; its variance is divided by one less than the paper's."""
     scores = 3 * drawn(200, 6)
     judge = TheirInceptionScore(feature=Given(), splits=splits)
     judge.set_dtype(torch.float64)

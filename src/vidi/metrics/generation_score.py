@@ -109,8 +109,8 @@ class GenerationScore:
 
 @torch.no_grad()
 def score_generation(
-    real: Iterable[Float[Tensor, "B 3 H W"]],
-    generated: Iterable[Float[Tensor, "B 3 H W"]],
+    real: Iterable[Float[Tensor, "_ 3 _ _"]],
+    generated: Iterable[Float[Tensor, "_ 3 _ _"]],
     extractor: Extractor,
     *,
     real_set: str,
