@@ -87,7 +87,7 @@ def distance_lines(real: Tensor, generated: Tensor) -> Iterator[str]:
 
     check("torchmetrics, few", ours_of_few(), torchmetrics_of_few())
     name = f"FID of {FEW} pictures"
-    contestants = {"vidi": ours_of_few, "torchmetrics": torchmetrics_of_few}
+    contestants: dict[str, Callable[[], object]] = {"vidi": ours_of_few, "torchmetrics": torchmetrics_of_few}
     yield compare(name, contestants, rounds=3).line("torchmetrics", FEW_BAR)
     contestants = {"vidi": lambda: fid(known, few), "torchmetrics": torchmetrics_of_few}
     yield compare(f"{name} with error", contestants, rounds=3).line("torchmetrics")

@@ -46,20 +46,18 @@ def test_any_classifier_is_an_extractor():
 
 
 def test_words_tell_preprocessings_apart():
-    told = [
-        described(Preprocess(**options))
-        for options in (
-            {},
-            {"exact": (299, 299)},
-            {"exact": (299, 299), "antialias": False},
-            {"shorter": 256},
-            {"shorter": 256, "crop": (224, 224)},
-            {"longest": 256},
-            {"interpolation": "bicubic"},
-            {"mean": (0.5,) * 3},
-            {"std": (0.5,) * 3},
-        )
+    some = [
+        Preprocess(),
+        Preprocess(exact=(299, 299)),
+        Preprocess(exact=(299, 299), antialias=False),
+        Preprocess(shorter=256),
+        Preprocess(shorter=256, crop=(224, 224)),
+        Preprocess(longest=256),
+        Preprocess(interpolation="bicubic"),
+        Preprocess(mean=(0.5,) * 3),
+        Preprocess(std=(0.5,) * 3),
     ]
+    told = [described(preprocess) for preprocess in some]
     assert told[2].startswith("exact (299, 299); bilinear; mean")
     assert told[0].startswith("no resizing; bilinear, antialiased")
     assert len(set(told)) == len(told)
