@@ -53,6 +53,7 @@ def every_score(network: nn.Module) -> Tensor:
 # Parity
 
 
+@pytest.mark.system("8.1.2-INCEPTIONV3")
 @pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.extended)])
 def test_equals_torchvision(training: bool) -> None:
     theirs = torchvision.models.Inception3(7, aux_logits=False, init_weights=False, dropout=0.0)
@@ -60,6 +61,7 @@ def test_equals_torchvision(training: bool) -> None:
     assert_same_training(ours, theirs, RENAME, scores, training=training)
 
 
+@pytest.mark.system("8.1.2-INCEPTIONV3")
 @pytest.mark.extended
 def test_training_with_the_auxiliary_head_equals_torchvision() -> None:
     theirs = torchvision.models.Inception3(7, init_weights=False, dropout=0.0)
@@ -81,6 +83,7 @@ def test_auxiliary_head_equals_torchvision(side: int) -> None:
     assert_same_training(ours, theirs, rename, lambda head: head(x), training=True)
 
 
+@pytest.mark.system("8.1.2-INCEPTIONV3")
 def test_network_of_fid_equals_pytorch_fid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Theirs keeps its random weights: the file that its builder asks for is not downloaded."""
     monkeypatch.setattr(pytorch_fid.inception, "load_state_dict_from_url", lambda *_, **__: {})
@@ -90,6 +93,7 @@ def test_network_of_fid_equals_pytorch_fid(monkeypatch: pytest.MonkeyPatch) -> N
     without_dropout(theirs)
     ours = inception_v3_fid().network
     assert_same_training(ours, theirs, RENAME, scores, training=False)
+    assert ours.state_dict()["head.linear.bias"].shape == (1008,)
 
     monkeypatch.setattr(pytorch_fid.inception, "fid_inception_v3", lambda: theirs)
     extractor, picture = pytorch_fid.inception.InceptionV3().float().eval(), torch.rand(3, 90, 120)
@@ -104,6 +108,7 @@ def test_network_of_fid_equals_pytorch_fid(monkeypatch: pytest.MonkeyPatch) -> N
     assert_close(received, expected, FLOAT32)
 
 
+@pytest.mark.system("8.1.2-INCEPTIONV3")
 @pytest.mark.extended
 def test_variants_differ() -> None:
     """Only in pools: the same weights give other numbers, or parity would prove nothing."""

@@ -33,6 +33,16 @@ def test_a_task_gets_the_keys_that_it_uses(tmp_path: Path) -> None:
     assert set(dataset[0][1]) == {"image_id", "boxes", "labels", "areas", "crowd"}
 
 
+@pytest.mark.parametrize("name", ["classification", "generation"])
+def test_digits_are_built_in(name: str) -> None:
+    source = Source.of("digits", TASKS[name])
+    assert source.describe() == "digits: handwritten digits of 8 x 8 pixels, by 13 people"
+    dataset = source.open("test", Recipe())
+    assert len(dataset) == 300
+    assert dataset.categories == tuple("0123456789")
+    assert set(TASKS[name].needs) <= set(dataset[0][1])
+
+
 def test_faults_of_annotations_and_pictures_of_both_splits_come_at_once(tmp_path: Path) -> None:
     content = coco(8)
     content["annotations"][0]["bbox"] = [0, 0, 0, 0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidi.data.digits import Digits
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.inspecting import inspected
 from vidi.data.readers.view_set import ViewSet
@@ -156,4 +157,9 @@ def _open_world(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> 
         raise OverrideError(f"world: {error}") from None
 
 
+def _open_digits(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> Digits:
+    return Digits(split)
+
+
 WORLD = BuiltIn("rendered scenes", _open_world)
+DIGITS = BuiltIn("handwritten digits of 8 x 8 pixels, by 13 people", _open_digits)

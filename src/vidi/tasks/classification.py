@@ -10,7 +10,7 @@ from torch import Tensor
 from vidi.data.faces import Faces, KnownFaces
 from vidi.data.truths import class_truth
 from vidi.engine import plots
-from vidi.engine.datasets import WORLD, categories_of
+from vidi.engine.datasets import DIGITS, WORLD, categories_of
 from vidi.engine.recipe import Recipe
 from vidi.engine.task import BuiltIn, Task
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
@@ -72,7 +72,7 @@ CLASSIFICATION = Task(
     scorer=ClassificationScorer,
     truth=class_truth,
     mixes=("none", "mixup", "cutmix"),
-    built_in={"world": WORLD, "faces": KNOWN_FACES},
+    built_in={"world": WORLD, "digits": DIGITS, "faces": KNOWN_FACES},
     recipe=PHOTOS,
     fine_tuning=FINE_TUNED,
 )
