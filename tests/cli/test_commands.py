@@ -153,7 +153,9 @@ def test_tiles_that_cannot_be_are_wrong_usage(detector: Path, classifier: Path) 
     photo = write_picture(Path("a.jpg"), (40, 60))
     done = vidi("predict", classifier, photo, "--tile", "32")
     assert done.code == 2
-    reason = "classification; what is put together from tiles is detection, pose, landmarks, instance, semantic, windows"
+    reason = (
+        "classification; what is put together from tiles is detection, pose, landmarks, instance, semantic, windows"
+    )
     assert done.err == f"vidi: --tile: {classifier} is a system for {reason}\n"
     for words in (("--tile", "0"), ("--tile", "32", "--overlap", "1"), ("--tile", "32", "--overlap", "-0.1")):
         assert vidi("predict", detector, photo, *words).code == 2
