@@ -249,7 +249,6 @@ def test_predict_draws_nothing_unasked(classifier: Path) -> None:
     assert not Path("drawn").exists()
 
 
-@pytest.mark.system("8.0-TASK")
 def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
     done = vidi("sample", generator, "--count", "64", "--seed", "0")
     first = Path(done.out.strip())
