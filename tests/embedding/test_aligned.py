@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.closeness import FLOAT32, assert_close
 from vidi.catalog.table import CATALOG
 from vidi.data.faces import Faces
 from vidi.embedding.embedder import embedder_tiny
@@ -26,7 +27,7 @@ def test_a_face_is_placed_on_the_template_before_all_else() -> None:
     torch.testing.assert_close(placed, expected)
     where = moved["keypoints"][0]
     torch.testing.assert_close(where, points @ matrix[:, :2].T + matrix[:, 2])
-    torch.testing.assert_close(similarity_between(where, face_template((64, 48))), torch.eye(2, 3), rtol=0, atol=1e-4)
+    assert_close(similarity_between(where, face_template((64, 48))), torch.eye(2, 3), FLOAT32)
     assert moved["label"] == target["label"]
     assert (placement.original, placement.resized) == ((90, 80), (64, 48))
     batch = preprocess.collate([(placed, moved, placement)])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from skimage.transform import SimilarityTransform
 
+from tests.closeness import assert_close
 from tests.embedding.losses import drawn
 from vidi.data.faces import Faces
 from vidi.ops.alignment import (
@@ -19,6 +20,7 @@ from vidi.ops.alignment import (
     warped,
 )
 
+PLACES = 1e-6  # of points in float32, which are moved by one product
 ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 
 
@@ -97,7 +99,7 @@ def test_a_picture_is_warped_as_by_opencv() -> None:
     # they round places to 1/32 of a pixel
     assert (ours - torch.from_numpy(theirs).permute(2, 0, 1)).abs().max() < 0.08
     same = warped(picture, torch.eye(2, 3), (60, 80))
-    torch.testing.assert_close(same, picture, rtol=0, atol=1e-5)
+    assert_close(same, picture, 1e-5)
 
 
 def test_a_picture_that_shrinks_loses_no_pixel() -> None:
@@ -122,8 +124,8 @@ def test_landmarks_of_generated_faces_come_to_lie_as_the_template(size: tuple[in
         theirs = SimilarityTransform.from_estimate(points.double().numpy(), template.double().numpy())
         landed = moved_points(points, matrix)
         expected = torch.from_numpy(theirs(points.double().numpy()))
-        torch.testing.assert_close(landed.double(), expected, rtol=0, atol=1e-4)
-        torch.testing.assert_close(landed.mean(0), template.mean(0), rtol=0, atol=1e-4)
+        assert_close(landed.double(), expected, PLACES)
+        assert_close(landed.mean(0), template.mean(0), PLACES)
     exact = moved_points(template, torch.tensor([[0.7, 0.4, 12.0], [-0.4, 0.7, 30.0]]))
     matrix = aligning(exact, size)
-    torch.testing.assert_close(moved_points(exact, matrix), template, rtol=0, atol=1e-4)
+    assert_close(moved_points(exact, matrix), template, PLACES)

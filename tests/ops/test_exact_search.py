@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.closeness import NUMBERS, assert_close
 from tests.embedding.losses import drawn
 from vidi.ops import exact_search
 from vidi.ops.exact_search import exact_squared_distances, has_faiss, nearest_exactly, rounding_bound, squared_lengths
@@ -35,9 +36,7 @@ def test_neighbours_are_those_of_brute_force(search: str, queries: int) -> None:
     found = nearest_exactly(asked, vectors, 7, search=search)
     assert found.places.tolist() == rows
     torch.testing.assert_close(found.distances, apart, rtol=0, atol=0)
-    torch.testing.assert_close(
-        found.distances, nearest(asked.double(), vectors.double(), 7).distances, rtol=0, atol=1e-9
-    )
+    assert_close(found.distances, nearest(asked.double(), vectors.double(), 7).distances, NUMBERS)
 
 
 @pytest.mark.parametrize("search", SEARCHES)

@@ -53,7 +53,7 @@ class IdentityScorer:
     """
 
     headline = "tar"
-    keys: tuple[str, ...] = ("label", "keypoints")
+    keys: tuple[str, ...] = ("label", "keypoints", "visibility")
 
     def __init__(self, categories: Categories):
         self.vectors: list[Tensor] = []
