@@ -14,7 +14,7 @@ class Match:
     """A vector of a gallery that is near a query."""
 
     name: str
-    distance: float  # Euclidean, or 1 - cosine
+    distance: float  # by the metric of the gallery
 
 
 @dataclass(frozen=True)
