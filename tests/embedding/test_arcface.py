@@ -36,9 +36,9 @@ def test_a_block_is_norm_convolution_norm_prelu_convolution_norm() -> None:
 
 
 def test_the_head_is_option_e() -> None:
-    head: Any = arcface_resnet18(width=8, dimensions=32).network.head
+    head: Any = arcface_resnet18(width=16, dimensions=32).network.head
     assert [type(layer) for layer in head] == [nn.BatchNorm2d, nn.Dropout, nn.Flatten, nn.Linear, nn.BatchNorm1d]
-    assert head[3].in_features == 64 * 7 * 7
+    assert head[3].in_features == 128 * 7 * 7
 
 
 @pytest.mark.system("7.2.3-ARCFACE")
@@ -53,3 +53,8 @@ def test_the_loss_has_the_papers_scale_and_margin_which_can_be_chosen() -> None:
 def test_sizes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match=r"received size=\(100, 112\), expected multiples of 16"):
         arcface_resnet18(size=(100, 112))
+
+
+def test_a_narrower_network_than_its_kernels_bear_is_refused() -> None:
+    with pytest.raises(ValueError, match="received width=8, expected at least 16"):
+        arcface_resnet18(width=8)

@@ -28,6 +28,7 @@ from vidi.model import of_family
 from vidi.preprocess import Preprocess
 
 FULL_WIDTH = 64
+LEAST_WIDTH = 16  # a 1x1 convolution of stride 2 over fewer channels, channels last, corrupts memory in torch 2.14
 STRIDE = 16  # of the last map
 EPS, MOMENTUM = 1e-5, 0.1
 HALF = (0.5, 0.5, 0.5)
@@ -135,7 +136,7 @@ def arcface(
     Args:
         identities: that the training has, each with a template. A training says its own.
         size: (H, W) that every image is resized to, multiples of 16.
-        width: channels of the first stage.
+        width: channels of the first stage, at least 16.
         dimensions: D, of the vectors.
         dropout: of the last map.
         margin: m, radians.
@@ -144,6 +145,8 @@ def arcface(
     """
     if size[0] % STRIDE or size[1] % STRIDE:
         raise ValueError(f"received size={size}, expected multiples of {STRIDE}")
+    if width < LEAST_WIDTH:
+        raise ValueError(f"received width={width}, expected at least {LEAST_WIDTH}")
     backbone = ImprovedResNet(VARIANTS[name].blocks, width)
     positions = (size[0] // STRIDE) * (size[1] // STRIDE)
     head = option_e(backbone.channels[-1], positions, dimensions, dropout)
