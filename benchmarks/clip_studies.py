@@ -6,7 +6,7 @@
 Emoji: a tenth of the names is kept for choosing the weights and a fifth for the test, in no style seen by the training.
 The drawings of the third style are searched for by their names, and their names by them, among all 953: those of names
 that were taught in other styles, and those of names that were not. Groups are told by the names of the groups.
-World: scenes with one thing that is no person; which of 40 colours and shapes it has, by sentences.
+World: scenes with one thing that is no person; which of all colours and shapes it has, by sentences.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from vidi.data.world.dataset import World
 from vidi.data.world.identities import identity
 from vidi.data.world.names import CATEGORIES, COLOUR_NAMES, GROUND_NAMES, PERSON
 from vidi.metrics.retrieval import retrieval_scores
+from vidi.ops.similarity import normalized
 
 STYLES, OTHER_STYLE = ("twemoji", "noto"), "openmoji_dev"
 KS = (1, 5)
@@ -111,7 +112,7 @@ def world(run: Path) -> None:
         for thing in things
     ]
     vectors = model.embed_text([sentence for own in sentences for sentence in own])
-    classes = torch.nn.functional.normalize(vectors.unflatten(0, (len(things), -1)).mean(1), dim=1)
+    classes = normalized(vectors.unflatten(0, (len(things), -1)).mean(1))
     scenes = World("test", count=SCENES, size=(64, 64), targets=("identity",))
     pictures, truths = [], []
     for row in range(SCENES):

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,17 +150,18 @@ def facts_for(task: Task, dataset: Any, wanted: Collection[str] | None = None) -
     return {argument: fact for argument, fact in facts.items() if fact}
 
 
-def _open_world(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> World:
-    targets = [kind for kind in keys if kind in World.kinds]
+def open_rendered(kind: Any, name: str, split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> Any:
+    """Open rendered pictures of a kind, such as `World`; an OverrideError where they cannot have the recipe's size."""
+    targets = [key for key in keys if key in kind.kinds]
     try:
-        return World(split, count=count, size=recipe.world_size, seed=recipe.seed, targets=targets)
+        return kind(split, count=count, size=recipe.world_size, seed=recipe.seed, targets=targets)
     except ValueError as error:
-        raise OverrideError(f"world: {error}") from None
+        raise OverrideError(f"{name}: {error}") from None
 
 
 def _open_digits(split: str, count: int, recipe: Recipe, keys: Sequence[str]) -> Digits:
     return Digits(split)
 
 
-WORLD = BuiltIn("rendered scenes", _open_world)
+WORLD = BuiltIn("rendered scenes", partial(open_rendered, World, "world"))
 DIGITS = BuiltIn("handwritten digits of 8 x 8 pixels, by 13 people", _open_digits)
