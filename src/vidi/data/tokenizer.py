@@ -50,12 +50,12 @@ BYTES = _byte_characters()  # in the order of the ids
 
 
 def cleaned(text: str) -> str:
-    """Return a text as it is cut into words; half characters, which no encoding has, become question marks.
+    """Return a text as it is cut into words; half characters, which no encoding has, become U+FFFD.
 
     Raises:
         ValueError: if it spells a special token.
     """
-    text = ftfy.fix_text(text.encode("utf-8", "replace").decode())
+    text = ftfy.fix_text(text)
     text = " ".join(unescaped(text).split()).lower()
     token = spelt_token(text)
     if token is not None:
