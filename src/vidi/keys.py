@@ -290,7 +290,10 @@ def upright(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Float[Ten
     points = target.get("keypoints")
     if points is None or tuple(points.shape) != (1, 5, 2):
         found = "no keypoints" if points is None else f"keypoints {tuple(points.shape)}"
-        raise ValueError(f"received {found}, expected the five of a face (1, 5, 2), to turn it upright by")
+        raise ValueError(
+            f"received {found}, expected the five of a face (1, 5, 2), to turn it upright by; "
+            "`vidi data upright` makes upright copies of pictures that have none"
+        )
     plain = points.as_subclass(Tensor).float()
     matrix = aligning(plain[0], size)
     kept = {name: value for name, value in target.items() if row_of(name).on is None and isinstance(value, Tensor)}

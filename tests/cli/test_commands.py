@@ -24,7 +24,7 @@ from vidi.translation.generation import WordChoice
 
 COMMANDS = (
     *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify"),
-    *("models", "cost", "runs", "doctor", "data check", "data world"),
+    *("models", "cost", "runs", "doctor", "data check", "data upright", "data world"),
     *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )
 

@@ -13,6 +13,7 @@ from tests.cli.command import vidi
 from vidi import files
 from vidi.data.faces import Faces
 from vidi.embedding.gallery import Gallery
+from vidi.ops.alignment import aligned_face
 
 PEOPLE = ("Ann", "Bob", "Cem")
 
@@ -276,3 +277,24 @@ def test_faces_are_turned_upright_where_landmarks_are_found(
     other = vidi("gallery", "add", "people", run, photos / "known/Ann/0.png")
     assert other.code == 3
     assert "not of" in other.err
+
+
+def test_upright_copies_keep_their_folders_and_are_what_upright_models_see(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package.create("face_landmarks_tiny").save("finder")
+    none = vidi("data", "upright", "finder", photos / "known", "--out", "upright", "--size", "56,46")
+    assert none.code == 3
+    assert "no face was found" in none.err
+    points = torch.tensor([[20.0, 26.0], [40.0, 24.0], [31.0, 35.0], [23.0, 45.0], [40.0, 44.0]])
+    found = iter([points, None, *[points] * 7])
+    monkeypatch.setattr("vidi.detection.landmarks.landmarks_of", lambda _: next(found))
+    done = vidi("data", "upright", "finder", photos / "known", "--out", "upright", "--size", "56,46", "--json")
+    assert done.json() == {"folder": "upright", "pictures": 8, "without": [str(photos / "known/Ann/1.png")]}
+    written = sorted(path.relative_to("upright") for path in Path("upright").rglob("*.png"))
+    assert written == sorted(Path(name, f"{n}.png") for name in PEOPLE for n in range(3) if (name, n) != ("Ann", 1))
+    picture = files.read_image(photos / "known/Cem/2.png").float() / 255
+    expected = aligned_face(picture, points, (56, 46))
+    assert torch.equal(files.read_image(Path("upright/Cem/2.png")), (expected * 255).round().byte())
+    assert vidi("data", "upright", "finder", photos / "nobody", "--out", "copy").code == 3
+    assert vidi("data", "upright", "finder", photos, "--out", "copy", "--size", "56").code == 2

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL.ExifTags import IFD, Base
 from torch import Tensor, nn
 
+from vidi import files
 from vidi.api import predict_files
 from vidi.depth.estimator import Cameras, DepthEstimator, Estimate, StereoEstimator, estimate_of_disparity
 from vidi.model import Losses, Step
@@ -79,6 +80,7 @@ def plain(value: float, size: tuple[int, int] = (48, 144)) -> Tensor:
 
 def photo(path: Path, **tags: Any) -> Path:
     exif = PIL.Image.Exif()
+    path.parent.mkdir(parents=True, exist_ok=True)
     exif.get_ifd(IFD.Exif).update({getattr(Base, name): value for name, value in tags.items()})
     PIL.Image.fromarray(np.full((48, 144, 3), 128, np.uint8)).save(path, exif=exif)
     return path
@@ -170,6 +172,25 @@ def test_pairs_go_in_together_and_a_rig_makes_metres() -> None:
     assert far.unit == "metres"
     assert stereo().predict([(left, right)], focal_px=150)[0].unit == "relative"
     assert stereo().predict([(left, right)], baseline=0.2)[0].unit == "relative"
+
+
+@pytest.mark.parametrize("folders", ["scene", "parallel"])
+def test_folders_of_pairs_tell_their_camera(tmp_path: Path, folders: str) -> None:
+    names = {"scene": ("a/left.png", "a/right.png"), "parallel": ("left/0.png", "right/0.png")}[folders]
+    paths = tuple(photo(tmp_path / name) for name in names)
+    assert stereo().predict([paths])[0].unit == "relative"
+    told = {"fx": 150, "fy": 150, "cx": 71.5, "cy": 23.5, "baseline": 0.2}
+    files.write_json(tmp_path / "calib.json", told)
+    (found,), (given,) = stereo().predict([paths]), stereo().predict([paths], focal_px=150, baseline=0.2)
+    assert found.unit == "metres"
+    assert torch.equal(found.depth, given.depth)
+    assert (found.focal_source, given.focal_source) == ("data set", "given")
+    (wide,) = stereo().predict([paths], focal_px=300, baseline=0.1)
+    assert wide.focal == 300
+    assert torch.allclose(wide.depth, found.depth)
+    files.write_json(tmp_path / "calib.json", {**told, "height": 48, "width": 145})
+    with pytest.raises(ValueError, match=r"has 144 x 48 pixels, .*calib\.json is for 145 x 48"):
+        stereo().predict([paths])
 
 
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 data_app.command("check")(looking_at_data.check)
+data_app.command("upright")(looking_at_data.upright)
 data_app.command("world")(looking_at_data.world)
 
 

@@ -50,30 +50,32 @@ class Embedder:
 
     def _some(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Any, Any]]:
         from vidi import api
+        from vidi.ops.alignment import TEMPLATE_SIDE
 
         if self.finder is None:
             yield from api.predict_files(self.model, paths, ahead=AHEAD)
             return
-        upright = dict(self._upright(self.finder, paths))
+        kept = self.model.preprocess
+        size = kept.exact or kept.crop or (TEMPLATE_SIDE, TEMPLATE_SIDE)
+        upright = dict(upright_faces(self.finder, paths, size))
         faces = [face for face in upright.values() if not isinstance(face, Exception)]
         found = api.predict_files(self.model, faces, ahead=AHEAD)
         for path, face in upright.items():
             yield (path, None, face) if isinstance(face, Exception) else (path, *next(found)[1:])
 
-    def _upright(self, finder: Any, paths: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-        """Yield each path with its face on the template, or with an error."""
-        from vidi import api
-        from vidi.detection.landmarks import landmarks_of
-        from vidi.ops.alignment import TEMPLATE_SIDE, aligned_face
-        from vidi.preprocess import unit_range
 
-        kept = self.model.preprocess
-        size = kept.exact or kept.crop or (TEMPLATE_SIDE, TEMPLATE_SIDE)
-        for path, image, found in api.predict_files(finder, paths, ahead=AHEAD):
-            points = found if isinstance(found, Exception) else landmarks_of(found)
-            if points is None:
-                points = ValueError(f"{path}: no face was found")
-            yield path, points if isinstance(points, Exception) else aligned_face(unit_range(image), points, size)
+def upright_faces(finder: Any, paths: Sequence[Path], size: tuple[int, int]) -> Iterator[tuple[Path, Any]]:
+    """Yield each path with its face on the template for pictures of a size (H, W), or with an error."""
+    from vidi import api
+    from vidi.detection.landmarks import landmarks_of
+    from vidi.ops.alignment import aligned_face
+    from vidi.preprocess import unit_range
+
+    for path, image, found in api.predict_files(finder, paths, ahead=AHEAD):
+        points = found if isinstance(found, Exception) else landmarks_of(found)
+        if points is None:
+            points = ValueError(f"{path}: no face was found")
+        yield path, points if isinstance(points, Exception) else aligned_face(unit_range(image), points, size)
 
 
 def embedder(name: str, weights: str | None, landmarks: Path | None = None, *, knows_texts: bool = False) -> Embedder:

@@ -5,7 +5,8 @@
     outputs            `ReadOut`      inverse depth B H W, whether its unit is 1/m, focal lengths
     results            `DepthMap`     resized as inverse depth, which bends less than depth where that jumps
 
-A focal length that is given wins over EXIF, and this over what a network estimates; data sets have their own.
+A focal length that is given wins over EXIF, and this over what a network estimates; data sets have their own, and so
+have folders of stereo pairs.
 """
 
 import math
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vidi import files
+from vidi.data.readers.calibration import Calibration, find_calibration
 from vidi.model import Criterion, Predicts, Supervised
 from vidi.ops.camera import focal_of_exif, focal_of_view, straight_camera
 from vidi.preprocess import AnyBatch, Placement, Prepares, Sample, several
@@ -177,7 +179,7 @@ class StereoEstimator(DepthEstimator):
 
         Args:
             images: a sequence of pairs (left, right), pictures as for every model.
-            focal_px, fov: as for depth from one picture.
+            focal_px, fov: as for depth from one picture; the calibration file of a folder of pairs tells it too.
             baseline: metres between the two cameras; without it or the focal length, depth has no known unit.
             batch_size: the most pairs that go through the network at once.
 
@@ -208,9 +210,13 @@ class StereoEstimator(DepthEstimator):
                 names = [str(picture) for picture in pair if isinstance(picture, str | Path)]
                 named = f"{' and '.join(names)}: " if names else ""
                 raise ValueError(f"{named}the pictures of a pair have {sizes} pixels, expected one size")
-            known = camera_of(pair[0], (left.shape[1], left.shape[2]), focal_px, fov)
-            rig = {} if baseline is None else {"baseline": torch.tensor(float(baseline))}
-            yield left, {"right": right, **known, **rig}
+            size = (left.shape[1], left.shape[2])
+            rig = camera_of(pair[0], size, focal_px, fov)
+            beside = _calibration_beside(pair[0], size)
+            if beside is not None and focal_px is None and fov is None:
+                rig = {"intrinsics": torch.from_numpy(beside.matrix).float()}
+            metres = beside.baseline if baseline is None and beside is not None else baseline
+            yield left, {"right": right, **rig, **({} if metres is None else {"baseline": torch.tensor(float(metres))})}
 
 
 def camera_of(
@@ -231,6 +237,22 @@ def camera_of(
     if focal is None:
         return {}
     return {"intrinsics": straight_camera(focal, size), "focal_source": torch.tensor(FOCAL_SOURCES.index(source))}
+
+
+def _calibration_beside(left: Any, size: tuple[int, int]) -> Calibration | None:
+    """Return what the calibration file tells that lies where folders of stereo pairs have theirs.
+
+    Raises:
+        ValueError: for one that tells no camera, or is for pictures of another size than (H, W).
+    """
+    if not isinstance(left, str | Path):
+        return None
+    folder = Path(left).parent
+    scene = folder.parent if folder.name == "left" else folder
+    found = find_calibration(scene, scene.parent)
+    if found is not None:
+        found.check_size(size, Path(left))
+    return found
 
 
 def _focal_of_file(image: Any) -> float | None:

@@ -41,6 +41,13 @@ class Calibration:
         if self.baseline is not None and not 0 < self.baseline < math.inf:
             raise ValueError(f"{self.path}: the baseline is {self.baseline}, expected a positive number of metres")
 
+    def check_size(self, size: tuple[int, int], picture: Path) -> None:
+        """Raise a ValueError if it is for pictures of another size (H, W) than a picture's."""
+        if self.size is not None and self.size != size:
+            (height, width), (high, wide) = size, self.size
+            told = f"{self.path} is for {wide} x {high}"
+            raise ValueError(f"{picture}: the picture has {width} x {height} pixels, {told}")
+
 
 def find_calibration(*folders: Path) -> Calibration | None:
     """Read the first calib.json or intrinsics.txt in some folders; None where there is none.

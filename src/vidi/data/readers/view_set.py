@@ -139,7 +139,7 @@ class ViewSet(ImageSet):
         if "right" in self.kinds:
             target["right"] = tv_tensors.Image(files.read_image(_known(beside["right"])))
         if track.camera is not None and self.kinds & {"intrinsics", "depth"}:
-            self._check_camera(track.camera, track.frames[frame])
+            track.camera.check_size(files.image_size(track.frames[frame]), track.frames[frame])
             target["intrinsics"] = torch.from_numpy(track.camera.matrix).float()
             if track.camera.baseline is not None:
                 target["baseline"] = torch.tensor(track.camera.baseline, dtype=torch.float32)
@@ -169,12 +169,6 @@ class ViewSet(ImageSet):
             sizes = " and ".join(f"{picture.shape[2]} x {picture.shape[1]}" for picture in pictures)
             raise ValueError(f"{paths[0]} and {paths[1]}: frames of one video have {sizes} pixels")
         return torch.stack(pictures)
-
-    def _check_camera(self, camera: Calibration, picture: Path) -> None:
-        if camera.size is not None and camera.size != files.image_size(picture):
-            (height, width), (high, wide) = files.image_size(picture), camera.size
-            told = f"{camera.path} is for {wide} x {high}"
-            raise ValueError(f"{picture}: the picture has {width} x {height} pixels, {told}")
 
 
 def _measured(name: str, path: Path) -> Target:
