@@ -266,7 +266,7 @@ def test_faces_are_turned_upright_where_landmarks_are_found(
     package.create("face_landmarks_tiny").save("finder")
     sample, target = Faces("test", identities=4, pictures=3)[0]
     points = target["keypoints"][0].as_subclass(torch.Tensor)
-    monkeypatch.setattr("vidi.detection.landmarks.landmarks_of", lambda found: points)
+    monkeypatch.setattr("vidi.detection.landmarks.find_landmarks", lambda *_: [points])
     found = vidi("embed", "upright", photos / "known/Ann/0.png", "--landmarks", "finder")
     assert found.code == 0, found.err
     model = package.load("upright")
@@ -288,7 +288,7 @@ def test_upright_copies_keep_their_folders_and_are_what_upright_models_see(
     assert "no face was found" in none.err
     points = torch.tensor([[20.0, 26.0], [40.0, 24.0], [31.0, 35.0], [23.0, 45.0], [40.0, 44.0]])
     found = iter([points, None, *[points] * 7])
-    monkeypatch.setattr("vidi.detection.landmarks.landmarks_of", lambda _: next(found))
+    monkeypatch.setattr("vidi.detection.landmarks.find_landmarks", lambda *_: [next(found)])
     done = vidi("data", "upright", "finder", photos / "known", "--out", "upright", "--size", "56,46", "--json")
     assert done.json() == {"folder": "upright", "pictures": 8, "without": [str(photos / "known/Ann/1.png")]}
     written = sorted(path.relative_to("upright") for path in Path("upright").rglob("*.png"))

@@ -66,16 +66,23 @@ class Embedder:
 
 def upright_faces(finder: Any, paths: Sequence[Path], size: tuple[int, int]) -> Iterator[tuple[Path, Any]]:
     """Yield each path with its face on the template for pictures of a size (H, W), or with an error."""
-    from vidi import api
-    from vidi.detection.landmarks import landmarks_of
+    from vidi.detection.landmarks import find_landmarks
+    from vidi.nn.inference import fuse_for_inference
     from vidi.ops.alignment import aligned_face
     from vidi.preprocess import unit_range
 
-    for path, image, found in api.predict_files(finder, paths, ahead=AHEAD):
-        points = found if isinstance(found, Exception) else landmarks_of(found)
+    finder = fuse_for_inference(finder)
+    for path in paths:
+        try:
+            ((image, _),) = finder.samples([path])
+        except (ValueError, OSError) as error:
+            yield path, error
+            continue
+        (points,) = find_landmarks(finder, [image])
         if points is None:
-            points = ValueError(f"{path}: no face was found")
-        yield path, points if isinstance(points, Exception) else aligned_face(unit_range(image), points, size)
+            yield path, ValueError(f"{path}: no face was found")
+        else:
+            yield path, aligned_face(unit_range(image), points, size)
 
 
 def embedder(name: str, weights: str | None, landmarks: Path | None = None, *, knows_texts: bool = False) -> Embedder:
