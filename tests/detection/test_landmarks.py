@@ -25,7 +25,7 @@ def test_the_largest_sure_face_is_taken() -> None:
     assert face is not None
     largest = found.keypoints[int((found.boxes[:, 2] == 20).nonzero()), :, :2]  # type: ignore[index]
     assert torch.equal(face.points, largest)
-    assert face.score == pytest.approx(0.4)
+    assert face.area == 200
     least = face_of(found, 0.1)
     assert least is not None
     assert torch.equal(least.points, found.keypoints[int((found.boxes[:, 2] == 50).nonzero()), :, :2])  # type: ignore[index]
@@ -51,13 +51,14 @@ def test_a_finder_of_landmarks_has_five_joints_of_one_category() -> None:
     assert points.shape == (5, 2)
 
 
-def test_the_surer_of_a_picture_and_one_with_a_border_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_larger_find_in_a_picture_and_one_with_a_border_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = face_landmarks_tiny()
-    seen = []
+    seen: list[torch.Tensor] = []
+    sides, scores = (5, 6, 7, 4, 8, 8), (0.5, 0.6, 0.7, 0.9, 0.2, 0.4)
 
     def predict(pictures: list[torch.Tensor], *, batch_size: int) -> list[Detections]:
         seen.extend(pictures)
-        return [faces([[0, 0, 9, 9]], [score]) for score in (0.5, 0.6, 0.7, 0.4, 0.2, 0.8)]
+        return [faces([[0, 0, 9, side]], [score]) for side, score in zip(sides, scores, strict=True)]
 
     monkeypatch.setattr(model, "predict", predict)
     pictures = [torch.rand(3, 40, 60), torch.rand(3, 80, 30), torch.rand(3, 10, 20)]

@@ -46,7 +46,7 @@ face_landmarks_tiny = with_defaults(
 class Face(NamedTuple):
     """A face whose landmarks are taken."""
 
-    score: float
+    area: float  # square pixels
     points: Float[Tensor, "5 2"]  # x, y in pixels
 
 
@@ -56,7 +56,7 @@ def find_landmarks(
     """Return x, y in pixels of the five landmarks of the largest face of each image; None where no face is found.
 
     Each image is looked at twice, as it is and with a border: a face that fills its picture, as in cut-out portraits,
-    is larger than those that the model knows. The surer find counts.
+    is larger than those that the model knows, which may then take an eye for a face. The larger find counts.
 
     Args:
         model: `face_landmarks_tiny`, trained.
@@ -73,11 +73,11 @@ def find_landmarks(
     found = [face_of(result, threshold) for result in model.predict([*pictures, *around], batch_size=batch_size)]
     plain, bordered = found[: len(pictures)], found[len(pictures) :]
     moved = [
-        None if face is None else Face(face.score, face.points - border)
+        None if face is None else face._replace(points=face.points - border)
         for face, border in zip(bordered, borders, strict=True)
     ]
     both = zip(plain, moved, strict=True)
-    best = (max(filter(None, pair), key=lambda face: face.score, default=None) for pair in both)
+    best = (max(filter(None, pair), key=lambda face: face.area, default=None) for pair in both)
     return [None if face is None else face.points for face in best]
 
 
@@ -94,4 +94,4 @@ def face_of(found: Any, threshold: float | int = LEAST_SCORE) -> Face | None:
     if not len(areas) or areas.max() < 0:
         return None
     row = int(areas.argmax())
-    return Face(float(found.scores[row]), torch.as_tensor(found.keypoints[row, :, :2]))
+    return Face(float(areas[row]), torch.as_tensor(found.keypoints[row, :, :2]))
