@@ -11,7 +11,8 @@ loss has to be told is chosen on people who are neither trained on nor scored; n
     over splits          the mean, and its standard error
 
 In the same table: the pixels themselves, and Fisher's faces (PCA, then LDA; Belhumeur et al. 1997). `ORL` is a folder
-of people, or `faces` for generated ones, which alone have the points that `--aligned` turns them upright by.
+of people, or `faces` for generated ones, which have the points that `--aligned` turns them upright by; upright copies
+of photos are made by `vidi data upright`.
 """
 
 import argparse
@@ -91,7 +92,9 @@ def read(data: str, *, aligned: bool) -> Pictures:
     if data == "faces":
         dataset: Any = Faces("test", identities=GENERATED, size=(2 * SIZE[0], 2 * SIZE[1]))
     elif aligned:
-        raise ValueError(f"{data} does not say where eyes, nose and mouth are; expected `faces` to be aligned")
+        raise ValueError(
+            f"{data} tells no landmarks; expected `faces`, or a copy by `vidi data upright` without --aligned"
+        )
     else:
         dataset = open_dataset(data, "all", needs=("label",))
     preprocess = embedder_tiny(size=SIZE).preprocess
