@@ -1,6 +1,7 @@
 """Losses of masks against slow loops over their pixels; those of every pair against those of single pairs."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_every_mask_with_every_other_is_the_loss_of_each_pair() -> None:
 
 @pytest.mark.system("5.3.2-MFLOSS")
 @pytest.mark.parametrize(("numbers", "gamma", "alpha"), [({}, 2, 0.25), ({"gamma": 1.5, "alpha": None}, 1.5, None)])
-def test_the_focal_loss_of_every_pair(numbers: dict[str, float | None], gamma: float, alpha: float | None) -> None:
+def test_the_focal_loss_of_every_pair(numbers: dict[str, Any], gamma: float, alpha: float | None) -> None:
     """The defaults are those of the paper, section 4.1: gamma 2, alpha 0.25."""
     logits, masks = drawn()
     found = pairwise_focal_loss(logits, masks, **numbers)
