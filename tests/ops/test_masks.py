@@ -94,6 +94,35 @@ def test_runs_of_no_length_join_their_neighbours():
     assert runs.areas.tolist() == [7]
 
 
+def test_foreground_runs_of_no_length_are_none():
+    rle = segmentation_to_rle({"size": [4, 4], "counts": [2, 0, 3, 4, 7]}, (4, 4))
+    assert pack_runs([rle]).intervals.tolist() == [[5, 9]]
+
+
+def test_masks_with_one_run_in_each_column_of_their_box_are_known():
+    masks = torch.zeros(6, 5, 6, dtype=torch.bool)
+    masks[0, 1:4, 2:5] = True  # a rectangle
+    masks[1, :, 2:4] = True  # full columns are one run
+    masks[2, 1, 1] = masks[2, 3, 1] = True  # two in a column
+    masks[3, 2, 1] = masks[3, 2, 3] = True  # a column between without one
+    masks[4, :2, 3] = masks[4, 3:, 4] = True
+    assert pack_runs(encode_masks(masks)).by_column.tolist() == [True, False, False, False, True, True]
+
+
+def test_boxes_share_their_overlap_or_nothing():
+    from vidi.ops.mask_kernels import box_area_shared
+
+    box = np.array([1, 2, 6, 9])
+    for other, area in (
+        ([3, 4, 9, 7], 9),
+        ([0, 0, 2, 20], 7),
+        ([6, 2, 8, 9], 0),
+        ([7, 10, 9, 12], 0),
+        ([2, 3, 4, 5], 4),
+    ):
+        assert box_area_shared(box, np.array(other)) == area
+
+
 def test_masks_touching_the_next_column_span_its_height():
     mask = torch.zeros(1, 5, 4, dtype=torch.bool)
     mask[0, 4, 1] = mask[0, 0, 2] = True  # one run of two pixels

@@ -14,6 +14,7 @@ from transformers.models.maskformer import image_processing_maskformer as theirs
 from transformers.models.maskformer.image_processing_maskformer import MaskFormerImageProcessor
 
 from tests.closeness import EXACT, assert_close
+from vidi.ops import blocks
 from vidi.ops.masks import boxes_of_masks
 from vidi.preprocess import Placement
 from vidi.segmentation.mask_classification import (
@@ -254,6 +255,31 @@ def test_instances_equal_those_of_transformers(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(found.masks, Tensor)
     assert torch.equal(found.masks, torch.stack([expected["segmentation"][place] for place, _ in rows]).bool())
     assert len(rows) > 3
+
+
+def test_masks_of_a_large_picture_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, decode, made = drawn(2, certain=False), InstanceDecode(NAMES, THINGS, detections_per_image=7), []
+    (whole,) = decode(outputs, placements())
+    make = InstanceDecode.masks
+
+    def noting(logits: Tensor, placement: Placement) -> Tensor:
+        made.append(len(logits))
+        return make(logits, placement)
+
+    monkeypatch.setattr(InstanceDecode, "masks", staticmethod(noting))
+    monkeypatch.setattr(blocks, "LARGEST", 3 * 40 * 52 + 1)
+    (found,) = decode(outputs, placements())
+    assert made == [3, 3, 1]
+    assert len(whole) > 3
+    for name in ("boxes", "scores", "labels", "masks"):
+        assert torch.equal(getattr(found, name), getattr(whole, name))
+
+
+def test_nothing_is_found_below_the_threshold_of_scores() -> None:
+    (found,) = InstanceDecode(NAMES, THINGS, score_threshold=1.0)(drawn(1, certain=False), placements())
+    assert len(found) == 0
+    assert found.masks is not None
+    assert found.masks.shape == (0, 40, 52)
 
 
 def test_both_processors_of_transformers_have_the_same_panoptic_rule() -> None:

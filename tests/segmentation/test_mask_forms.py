@@ -154,14 +154,13 @@ def test_targets_that_lack_what_a_form_needs_are_refused() -> None:
         PaddedSegments.of(batch_with("semantic"), (0, 1, 2), "semantic")
 
 
-@pytest.mark.parametrize("build", [maskformer_tiny_semantic, mask2former_tiny_instance])
+@pytest.mark.parametrize("build", [maskformer_tiny_semantic, mask2former_tiny_instance, mask2former_tiny])
 def test_a_picture_without_anything_trains(build: Any) -> None:
     """Void alone, and no object: all queries are to say that they see nothing."""
     size = (64, 64)
     nothing = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long(), "masks": torch.zeros(0, *size).bool()}
-    losses = build(size=size).loss(
-        [torch.rand(3, *size)], [{**nothing, "semantic": torch.full(size, VOID, dtype=torch.uint8)}]
-    )
+    maps = {"semantic": torch.full(size, VOID, dtype=torch.uint8), "panoptic": torch.zeros(size, dtype=torch.int32)}
+    losses = build(size=size).loss([torch.rand(3, *size)], [nothing | maps])
     assert losses["classification"] > 0
     assert losses["mask"] == losses["dice"] == 0
 

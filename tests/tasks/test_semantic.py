@@ -34,8 +34,15 @@ def test_scores_are_of_the_whole_set_and_say_that_absent_classes_are_left_out(tm
     assert SemanticScorer.headline == "miou_present"
     assert scores["miou_present"] == pytest.approx((2 / 3 + 2 / 3) / 2)
     assert scores["pixel_accuracy"] == pytest.approx(4 / 5)
+    assert scorer.remarks() == ["1 of 3 classes do not occur, and miou_present leaves them out: tree"]
     scorer.write_plots(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"class_iou.png", "confusion_matrix.png"}
+
+
+def test_nothing_is_remarked_where_all_classes_occur_if_only_in_predictions() -> None:
+    scorer = SemanticScorer(("road", "sky", "tree"))
+    scorer.update([result([[0, 0, 2]])], [truth([[0, 1, 1]])])
+    assert scorer.remarks() == []
 
 
 def test_classes_are_those_of_the_pixels() -> None:
@@ -66,6 +73,7 @@ def test_pairs_of_pictures_train_and_score(tmp_path: Path) -> None:
     )  # fmt: skip
     scores = api.scores_of(run)
     assert float(scores["miou_present"]) > 0.8
+    assert "leaves them out" not in (run.folder / "report.md").read_text()
     model = vidi.load(run.folder)
     drawn = list(api.predict_files(model, [tmp_path / "roads" / "val" / "0.png"]))
     assert drawn[0][2].draw(drawn[0][1]).size[0] > 0

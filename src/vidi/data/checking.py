@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+import torch.nn.functional as F
 
 from vidi.data.box_rules import BoxCounts
 from vidi.data.checking_views import camera_remarks, motion_line, motion_of, motion_remarks
@@ -51,7 +52,7 @@ class SplitReport:
     pixel_shares: dict[str, float]  # of the pixels that are not ignored
     values: tuple[ValueRow, ...]  # what the files of label maps hold, before it becomes classes
     boxes: dict[str, int | float]  # statistics of the boxes; empty without
-    masks: dict[str, int]  # how many there are, and how many of them have no pixel; empty without
+    masks: dict[str, int]  # how many masks or segments there are, and how many of them have no pixel; empty without
     motion: dict[str, Any] = field(default_factory=dict)  # of videos, see `vidi.data.checking_views.motion_of`
 
 
@@ -216,6 +217,12 @@ def _count(counts: _Counts, image: torch.Tensor, target: Target, size: tuple[int
         moved = masks if size is None else masks.moved(resizing(shown, size), size)
         counts.masks += len(masks)
         counts.empty += int((moved.areas() == 0).sum())
+    elif "panoptic" in target:
+        segments = target["panoptic"].as_subclass(torch.Tensor)[None, None].float()
+        small = segments if size is None else F.interpolate(segments, size, mode="nearest-exact")
+        there, left = (int((ids.unique() > 0).sum()) for ids in (segments, small))
+        counts.masks += there
+        counts.empty += there - left
     if "semantic" in target:
         counts.pixels += np.bincount(target["semantic"].numpy().reshape(-1), minlength=256)
 
@@ -244,7 +251,7 @@ def _summary(images: int, dataset: ImageSet, counts: _Counts) -> SplitReport:
             for stored, pixels in sorted(counts.values.items())
         ),
         boxes=_box_statistics(counts),
-        masks={"count": counts.masks, "without_a_pixel": counts.empty} if "masks" in dataset.kinds else {},
+        masks={"count": counts.masks, "without_a_pixel": counts.empty} if {"masks", "panoptic"} & dataset.kinds else {},
     )
 
 

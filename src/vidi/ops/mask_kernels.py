@@ -134,9 +134,7 @@ def first_ending_after(intervals, low, high, pixel):
 @njit(cache=True)
 @no_type_check
 def shared_area(intervals_a, a, end_a, intervals_b, b, end_b):
-    """Count the pixels that two interval lists (rows a..end_a-1 and b..end_b-1) share."""
-    if a == end_a or b == end_b:
-        return 0
+    """Count the pixels that two interval lists (rows a..end_a-1 and b..end_b-1) share, neither of which is empty."""
     a = first_ending_after(intervals_a, a, end_a, intervals_b[b, 0])
     if a == end_a:
         return 0

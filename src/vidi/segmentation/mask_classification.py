@@ -30,8 +30,9 @@ from vidi.detection.detr import class_losses
 from vidi.detection.targets import checked_objects, named_categories, named_outputs
 from vidi.model import Arguments, Losses, Step, Supervised, in_float32, of_family
 from vidi.ops.assignment import Assignment, assign
+from vidi.ops.blocks import row_blocks
 from vidi.ops.label_maps import VOID
-from vidi.ops.masks import boxes_of_masks
+from vidi.ops.masks import CodedMasks, boxes_of_masks
 from vidi.ops.segments import segments_of
 from vidi.preprocess import Batch, Placement
 from vidi.results.categories import Categories
@@ -333,20 +334,38 @@ class InstanceDecode(MaskDecode):
     score_threshold: float = 0.0
 
     def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[Detections]:
-        names, results = named_categories(self.categories), []
+        results = []
         things = torch.tensor(sorted(self.things), dtype=torch.int64, device=outputs.class_logits.device)
         probabilities = self.probabilities(outputs)[..., things].flatten(1)  # B QT
         for image, placement in enumerate(placements):
             best, pair = probabilities[image].topk(min(self.detections_per_image, probabilities.shape[1]))
-            masks = self.masks(outputs.mask_logits[image, pair // len(things)], placement)
+            query, label = pair // len(things), things[pair % len(things)]
+            results.append(self.found(best, label, outputs.mask_logits[image, query], placement))
+        return results
+
+    def found(
+        self,
+        likely: Float[Tensor, " N"],
+        labels: Int64[Tensor, " N"],
+        logits: Float[Tensor, "N h w"],
+        placement: Placement,
+    ) -> Detections:
+        """Return the pairs whose masks have pixels and whose scores are above the threshold.
+
+        Masks are made in blocks and kept as run lengths: a hundred of a photograph are gigabytes.
+        """
+        runs, columns = [], []
+        for rows in row_blocks(len(logits), placement.original[0] * placement.original[1]):
+            masks = self.masks(logits[rows], placement)
             inside = masks > 0.5
             pixels = inside.flatten(1).sum(1)
-            scores = best * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
+            scores = likely[rows] * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
             kept = (pixels > 0) & (scores > self.score_threshold)
-            found = inside[kept]
-            labels = things[pair[kept] % len(things)]
-            results.append(Detections(boxes_of_masks(found), scores[kept], labels, names, found))
-        return results
+            runs += CodedMasks.of(inside[kept].cpu()).runs
+            columns.append((boxes_of_masks(inside[kept]), scores[kept], labels[rows][kept]))
+        boxes, scores, labels = (torch.cat(column) for column in zip(*columns, strict=True))
+        masks = CodedMasks(runs, placement.original)
+        return Detections(boxes, scores, labels, named_categories(self.categories), masks)
 
 
 def thing_labels(things: int | tuple[str, ...], names: Categories) -> frozenset[int]:

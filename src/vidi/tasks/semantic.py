@@ -33,6 +33,14 @@ class SemanticScorer:
     def compute(self) -> dict[str, float]:
         return self.evaluator.compute().numbers()
 
+    def remarks(self) -> list[str]:
+        """Return which classes `miou_present` leaves out, as no pixel of a truth or of a prediction is theirs."""
+        absent = self.evaluator.compute().iou.isnan()
+        if not absent.any():
+            return []
+        names = ", ".join(str(self.categories[k]) for k in absent.nonzero()[:, 0].tolist())
+        return [f"{int(absent.sum())} of {len(absent)} classes do not occur, and miou_present leaves them out: {names}"]
+
     def write_plots(self, folder: Path) -> None:
         scores, names = self.evaluator.compute(), [name or "" for name in self.categories]
         ious = dict(zip(names, scores.iou.tolist(), strict=True))

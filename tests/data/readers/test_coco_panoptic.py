@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+from vidi.data.checking import check_dataset
 from vidi.data.faults import DataFaults
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.truths import panoptic_truth
@@ -175,6 +176,15 @@ def test_two_files_of_one_split_are_refused(tmp_path: Path) -> None:
     (tmp_path / "panoptic_train.json").write_text(json.dumps(content()))
     with pytest.raises(ValueError, match="two panoptic files for train"):
         recognise(tmp_path)
+
+
+def test_segments_without_a_pixel_at_the_size_of_a_training_are_counted(tmp_path: Path) -> None:
+    """Of the rows 0, 1, 2 the second is left, and of the columns the second and the fourth: two segments of four."""
+    write(tmp_path)
+    whole, small = (check_dataset(tmp_path, size=size).splits["train"].masks for size in (None, (1, 2)))
+    assert whole["without_a_pixel"] == 0
+    assert small == {"count": whole["count"], "without_a_pixel": whole["count"] // 2}
+    assert whole["count"] > 0
 
 
 def test_other_json_is_told_what_is_expected(tmp_path: Path) -> None:
