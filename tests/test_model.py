@@ -13,6 +13,7 @@ import torchvision.transforms.v2.functional as geometry
 from torch import nn
 from torchvision import tv_tensors
 
+from tests.closeness import assert_close
 from tests.engine.tiny import Logits, PositivesCriterion, tiny
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.keys import typed
@@ -292,6 +293,15 @@ def test_placements_of_an_untouched_image_change_nothing() -> None:
     assert placement.boxes_to_original(boxes).tolist() == [[1.0, 2.0, 20.0, 9.0]]
     with pytest.raises(ValueError, match="cropped"):
         Placement((10, 20), (10, 20), (-1, 0)).map_to_original(torch.zeros(1, 10, 20))
+    with pytest.raises(ValueError, match="cropped"):
+        Placement((10, 20), (10, 20), (0, -1)).rows_to_original(lambda rows: torch.zeros(1, 10, 20)[:, rows], slice(1))
+
+
+def test_rows_of_the_original_are_those_of_the_whole_map() -> None:
+    maps = torch.rand(3, 20, 30, dtype=torch.float64)
+    placement = Placement((37, 23), (15, 22), (2, 5))
+    strips = [placement.rows_to_original(lambda own: maps[:, own], slice(top, top + 1)) for top in range(37)]
+    assert_close(torch.cat(strips, 1), placement.map_to_original(maps))
 
 
 def test_plain_tensors_of_a_target_follow_the_pixels() -> None:

@@ -27,7 +27,7 @@ from vidi.engine.report import remarks_of
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
-from vidi.model import Predicts, Samples, Saved
+from vidi.model import Predicts, Samples, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
 from vidi.preprocess import Preprocess
@@ -114,6 +114,24 @@ def load_or_create(name: str | Path, *, weights: str | None = None, download: bo
     if weights is None and not known:
         raise UsageError(f"{name} has no published weights; train it first, then name its run folder")
     return create(str(name), weights=weights or known[0], download=download)
+
+
+def with_options(model: Saved, options: Mapping[str, Any]) -> Any:
+    """Return a model of the same weights that predicts by other numbers: `model.with_options`, also of text.
+
+    Raises:
+        UsageError: if the model has no options, or a value cannot be.
+        OverrideError: naming all options that the model does not have, and all values of another type.
+    """
+    known = model.options() if isinstance(model, Supervised) else {}
+    if not isinstance(model, Supervised) or not known:
+        given = ", ".join(map(str, options))
+        raise UsageError(f"received {given} for a model that has no options, expected pictures alone")
+    checked = check_overrides(options, known)
+    try:
+        return model.with_options(**checked)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

@@ -9,14 +9,15 @@ as training needs it and compares), a `decode` (outputs to typed results in the 
                                                          `-> criterion(network, batch, step) -> {name: scalar}
 """
 
+import copy
 import functools
 import inspect
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, get_args, get_type_hints
 
 import torch
 from jaxtyping import Float
@@ -277,6 +278,32 @@ class Supervised(OneLoss, Predicts):
     def __init__(self, network: nn.Module, criterion: Criterion, decode: Decode, preprocess: Prepares):
         super().__init__(network, criterion, preprocess)
         self.decode = decode
+
+    def options(self) -> dict[str, Any]:
+        """Return what may be chosen anew for predictions, by name, and its type; nothing by default.
+
+        A decoder, a dataclass, says so by a tuple `options` of names of its fields; the builder has arguments of the
+        same names.
+        """
+        hints = get_type_hints(type(self.decode))
+        return {name: hints[name] for name in getattr(self.decode, "options", ())}
+
+    def with_options(self, **options: Any) -> "Supervised":
+        """Return a model of the same weights that decides by other numbers; what it saves has them as its arguments.
+
+        Raises:
+            ValueError: for options that it does not have, and for values that cannot be.
+        """
+        unknown = sorted(set(options) - set(self.options()))
+        if unknown:
+            known = ", ".join(sorted(self.options())) or "none: it has no options"
+            raise ValueError(f"received the options {', '.join(unknown)}, expected {known}")
+        other = copy.copy(self)
+        other.decode = replace(cast(Any, self.decode), **options)
+        if self.origin is not None:
+            name, arguments = self.origin
+            other.origin = (name, {**arguments, **options})
+        return other
 
     def loss(self, images: Any, targets: Sequence[Mapping[str, Any]]) -> Losses:
         """Return the named losses of images (as for `predict`) against targets in the pixels of those images."""

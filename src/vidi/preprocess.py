@@ -37,6 +37,7 @@ from vidi.keys import (
 )
 from vidi.ops.alignment import warped
 from vidi.ops.masks import CodedMasks
+from vidi.ops.upsampling import bilinear_rows
 
 Sample = tuple[Tensor, Mapping[str, Any]]
 """An image (C H W, uint8 or float in [0, 1]) and its target: what a data set gives."""
@@ -85,13 +86,34 @@ class Placement:
         Raises:
             ValueError: if the image was cropped, so that the maps do not cover it.
         """
-        (top, left), (h, w) = self.offset, self.resized
-        if top < 0 or left < 0:
-            raise ValueError("the image was cropped to the canvas, so that no map covers all of it")
+        (top, left), (h, w) = self._covered()
         part = maps[:, top : top + h, left : left + w]
         if nearest:
             return F.interpolate(part[None], self.original, mode="nearest-exact")[0]
         return F.interpolate(part[None], self.original, mode="bilinear", align_corners=False)[0]
+
+    def rows_to_original(self, maps: Callable[[slice], Float[Tensor, "C n w"]], rows: slice) -> Float[Tensor, "C m W"]:
+        """Return some rows of what `map_to_original` makes of maps, for originals that are too large to be held.
+
+        Args:
+            maps: gives the rows on the canvas that it is asked for, in all columns; they are those that are needed.
+            rows: of the original, from 0 to H.
+
+        Raises:
+            ValueError: if the image was cropped, so that the maps do not cover it.
+        """
+        (top, left), (h, w) = self._covered()
+
+        def inside(own: slice) -> Tensor:
+            return maps(slice(top + own.start, top + own.stop))[..., left : left + w]
+
+        return bilinear_rows(inside, h, self.original, rows)
+
+    def _covered(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return where on the canvas all of the image lies: top, left and height, width."""
+        if min(self.offset) < 0:
+            raise ValueError("the image was cropped to the canvas, so that no map covers all of it")
+        return self.offset, self.resized
 
 
 class AnyBatch(ABC):

@@ -382,6 +382,32 @@ def test_sentences_are_translated_as_their_words_shall_be_chosen() -> None:
     assert (wrong.code, "did you mean beams?" in wrong.err) == (2, True)
 
 
+def test_masks_are_predicted_by_thresholds_of_the_command(tmp_path: Path) -> None:
+    picture = write_picture(tmp_path / "photo.png")
+    model: Any = package.create("mask2former_tiny", categories=3, things=2, size=(32, 32))
+    model.save("run")
+    chosen = {"score_threshold": 0.1, "overlap_threshold": 0.0, "mask_threshold": 0.0}
+    words = [f"{name}={value}" for name, value in chosen.items()]
+    show = ("--threshold", "0", "--no-draw", "--json")
+    (record,) = vidi("predict", "run", picture, *words, *show).json()
+    (expected,) = model.with_options(**chosen).predict(picture)
+    assert [row["label"] for row in record["segments"]] == [segment.label for segment in expected]
+    assert record["fallen"] == expected.fallen
+    assert len(expected)
+    (usual,) = vidi("predict", "run", picture, *show).json()
+    assert usual["fallen"] != record["fallen"]
+    package.create("mask2former_tiny_semantic", categories=3, size=(32, 32)).save("classes")
+    for run, given, message in (
+        ("run", [picture, "score_treshold=0.3"], "did you mean score_threshold?"),
+        ("run", [picture, "score_threshold=much"], "score_threshold: received 'much', expected float"),
+        ("run", [picture, "mask_threshold=1.5"], "received mask_threshold=1.5, expected a number from 0 to 1"),
+        ("run", ["score_threshold=0.3"], "which pictures?"),
+        ("classes", [picture, "score_threshold=0.3"], "received score_threshold for a model that has no options"),
+    ):
+        wrong = vidi("predict", run, *given)
+        assert (wrong.code, message in wrong.err) == (2, True), wrong.err
+
+
 def test_a_run_begins_with_another_ones_weights_and_goes_on_longer(classifier: Path, classes: Path) -> None:
     still = ("learning_rate=1e-12", "weight_decay=0", "epochs=1", "batch_size=8", "augment=none")
     done = vidi("train", "resnet18", "--weights", classifier, "--data", classes, "--out", "second", *still)

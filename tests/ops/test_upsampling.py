@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tests.closeness import assert_close
 from vidi.ops.convolution import transposed_convolve
-from vidi.ops.upsampling import bilinear_kernel, bilinear_upsampled, nearest_upsampled, stamped_bilinear
+from vidi.ops.upsampling import bilinear_kernel, bilinear_rows, bilinear_upsampled, nearest_upsampled, stamped_bilinear
 
 SIZES = [(10, 14), (7, 9), (5, 7), (3, 2), (1, 1), (23, 40)]
 
@@ -29,6 +29,26 @@ def test_bilinear_is_torchs(size: tuple[int, int], align_corners: bool) -> None:
     x = draw()
     expected = F.interpolate(x, size, mode="bilinear", align_corners=align_corners)
     assert_close(bilinear_upsampled(x, size, align_corners=align_corners), expected)
+
+
+@pytest.mark.system("5.1.3-UPBIL")
+@pytest.mark.parametrize("size", SIZES)
+def test_rows_are_those_of_the_whole_and_need_no_more_than_their_neighbours(size: tuple[int, int]) -> None:
+    x = draw()[0]
+    expected = F.interpolate(x[None], size, mode="bilinear")[0]
+    weights = F.interpolate(torch.eye(5)[None, None], (size[0], 5), mode="bilinear")[0, 0]  # of old rows in new ones
+    asked: list[slice] = []
+
+    def rows_of(rows: slice) -> torch.Tensor:
+        asked.append(rows)
+        return x[:, rows]
+
+    for first in range(size[0]):
+        for last in range(first + 1, min(first + 4, size[0] + 1)):
+            assert_close(bilinear_rows(rows_of, 5, size, slice(first, last)), expected[:, first:last])
+            (needed,) = (weights[first:last] > 1e-6).any(0).nonzero(as_tuple=True)
+            assert asked[-1].start == needed[0]
+            assert needed[-1] < asked[-1].stop <= min(needed[-1] + 2, 5)
 
 
 @pytest.mark.system("5.1.4-BILINIT", "B5.4")

@@ -17,6 +17,7 @@ from tests.closeness import EXACT, assert_close
 from vidi.ops import blocks
 from vidi.ops.masks import boxes_of_masks
 from vidi.preprocess import Placement
+from vidi.results.panoptic_map import PanopticMap
 from vidi.segmentation.mask_classification import (
     InstanceDecode,
     MaskOutputs,
@@ -50,10 +51,10 @@ def transformers_outputs(outputs: MaskOutputs) -> Any:
     return SimpleNamespace(class_queries_logits=outputs.class_logits, masks_queries_logits=outputs.mask_logits)
 
 
-def kept(outputs: MaskOutputs, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+def kept(outputs: MaskOutputs, threshold: float) -> tuple[Tensor, Tensor, list[Tensor]]:
     scores, labels = outputs.class_logits[0].softmax(-1).max(-1)
     rows = (labels != len(NAMES)) & (scores > threshold)
-    return scores[rows], labels[rows], outputs.mask_logits[0, rows].sigmoid()
+    return scores[rows], labels[rows], [outputs.mask_logits[0, rows].sigmoid()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def test_a_pixel_goes_to_the_mask_with_the_largest_product() -> None:
     scores = torch.tensor([0.9, 0.6])
     assert_close(scores[:, None, None] * masks, torch.tensor([[[0.45]], [[0.48]]]), 1e-6)
     assert best_masks(scores, masks).tolist() == [[1]]
-    ids, segments, hidden = panoptic_segments(scores, torch.tensor([0, 2]), masks, things=THINGS)
+    ids, segments, hidden = panoptic_segments(scores, torch.tensor([0, 2]), [masks], things=THINGS)
     assert ids.tolist() == [[1]]
     assert [(s.label, s.is_thing) for s in segments] == [(2, False)]
     assert hidden == 1
@@ -99,7 +100,7 @@ def test_the_two_rules_differ() -> None:
 
 
 def slow_segments(
-    scores: Tensor, labels: Tensor, masks: Tensor, threshold: float, only_inside: bool
+    scores: Tensor, labels: Tensor, masks: Tensor, threshold: float, least: float, only_inside: bool
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """The authors' inference, mask by mask and pixel by pixel."""
     N, H, W = masks.shape
@@ -110,8 +111,8 @@ def slow_segments(
     ids, segments, stuff = np.zeros((H, W), int), [], {}
     for n in range(N):
         pixels = [(y, x) for y in range(H) for x in range(W) if owner[y, x] == n]
-        whole = int((masks[n] >= 0.5).sum())
-        inside = [(y, x) for y, x in pixels if masks[n, y, x] >= 0.5] if only_inside else pixels
+        whole = int((masks[n] >= least).sum())
+        inside = [(y, x) for y, x in pixels if masks[n, y, x] >= least] if only_inside else pixels
         if not pixels or not whole or len(pixels) / whole < threshold or not inside:
             continue
         label = int(labels[n])
@@ -128,14 +129,14 @@ def slow_segments(
 
 @pytest.mark.system("5.3.2-MFINFER", "5.3.2-MASKCLS")
 @pytest.mark.parametrize("only_inside", [False, True])
-@pytest.mark.parametrize("threshold", [0.3, 0.8])
-def test_segments_equal_slow_loops(threshold: float, only_inside: bool) -> None:
+@pytest.mark.parametrize(("threshold", "least"), [(0.3, 0.5), (0.8, 0.5), (0.8, 0.7)])
+def test_segments_equal_slow_loops(threshold: float, least: float, only_inside: bool) -> None:
     lost = 0
     for seed in range(4):
         scores, labels, masks = kept(drawn(seed, certain=False, queries=14), 0.3)
-        options = {"overlap_threshold": threshold, "only_inside": only_inside}
+        options = {"overlap_threshold": threshold, "mask_threshold": least, "only_inside": only_inside}
         ids, segments, hidden = panoptic_segments(scores, labels, masks, things=THINGS, **options)
-        expected, rows = slow_segments(scores, labels, masks, threshold, only_inside)
+        expected, rows = slow_segments(scores, labels, masks[0], threshold, least, only_inside)
         assert np.array_equal(ids.numpy(), expected)
         assert [(s.id, s.label) for s in segments] == rows
         assert all(s.is_thing == (s.label in THINGS) for s in segments)
@@ -144,15 +145,21 @@ def test_segments_equal_slow_loops(threshold: float, only_inside: bool) -> None:
 
 
 @pytest.mark.system("5.3.2-MASKCLS")
+@pytest.mark.parametrize("least", [0.5, 0.7])
 @pytest.mark.parametrize("seed", range(4))
-def test_segments_equal_those_of_transformers(seed: int) -> None:
+def test_segments_equal_those_of_transformers(seed: int, least: float) -> None:
     """It compares areas with masks times scores where the authors take the masks: with sure classes both are one."""
     outputs = drawn(seed, certain=True)
     processor = MaskFormerImageProcessor()
     (expected,) = processor.post_process_panoptic_segmentation(
-        transformers_outputs(outputs), threshold=0.5, overlap_mask_area_threshold=0.4, label_ids_to_fuse={2, 3}
+        transformers_outputs(outputs),
+        threshold=0.5,
+        mask_threshold=least,
+        overlap_mask_area_threshold=0.4,
+        label_ids_to_fuse={2, 3},
     )
-    ids, segments, _ = panoptic_segments(*kept(outputs, 0.5), things=THINGS, overlap_threshold=0.4)
+    options = {"overlap_threshold": 0.4, "mask_threshold": least}
+    ids, segments, _ = panoptic_segments(*kept(outputs, 0.5), things=THINGS, **options)
     assert torch.equal(ids, expected["segmentation"])
     assert [(s.id, s.label) for s in segments] == list(
         dict.fromkeys((row["id"], row["label_id"]) for row in expected["segments_info"])
@@ -165,7 +172,7 @@ def test_unsure_segments_equal_those_of_transformers_with_the_authors_areas(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs = drawn(seed, certain=False)
-    scores, labels, masks = kept(outputs, 0.4)
+    scores, labels, (masks,) = kept(outputs, 0.4)
 
     def authors(mask_labels: Tensor, weighted: Tensor, k: int, mask: float, overlap: float) -> tuple[bool, Tensor]:
         given, whole = mask_labels == k, int((masks[k] >= mask).sum())
@@ -175,7 +182,7 @@ def test_unsure_segments_equal_those_of_transformers_with_the_authors_areas(
     (expected,) = MaskFormerImageProcessor().post_process_panoptic_segmentation(
         transformers_outputs(outputs), threshold=0.4, overlap_mask_area_threshold=0.4, label_ids_to_fuse=set()
     )
-    ids, segments, _ = panoptic_segments(scores, labels, masks, things=frozenset(range(4)), overlap_threshold=0.4)
+    ids, segments, _ = panoptic_segments(scores, labels, [masks], things=frozenset(range(4)), overlap_threshold=0.4)
     assert torch.equal(ids.to(expected["segmentation"].dtype), expected["segmentation"])
     assert [s.label for s in segments] == [row["label_id"] for row in expected["segments_info"]]
     assert [s.score for s in segments] == pytest.approx([row["score"] for row in expected["segments_info"]], abs=1e-6)
@@ -183,7 +190,7 @@ def test_unsure_segments_equal_those_of_transformers_with_the_authors_areas(
 
 def test_no_masks_are_no_segments() -> None:
     ids, segments, hidden = panoptic_segments(
-        torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 3, 4), things=THINGS
+        torch.zeros(0), torch.zeros(0, dtype=torch.int64), [torch.zeros(0, 2, 4), torch.zeros(0, 1, 4)], things=THINGS
     )
     assert (ids.tolist(), segments, hidden) == ([[0] * 4] * 3, [], 0)
 
@@ -214,7 +221,7 @@ def test_one_predictor_gives_all_three() -> None:
     (panoptic,) = PanopticDecode(NAMES, THINGS, 0.5, 0.4)(outputs, placements())
     scores, labels, _ = kept(outputs, 0.5)
     rows = (probabilities.max(1).indices != 4) & (probabilities.max(1).values > 0.5)
-    ids, segments, hidden = panoptic_segments(scores, labels, masks[rows], things=THINGS, overlap_threshold=0.4)
+    ids, segments, hidden = panoptic_segments(scores, labels, [masks[rows]], things=THINGS, overlap_threshold=0.4)
     assert torch.equal(panoptic.ids, ids)
     assert list(panoptic.segments) == segments
     absent = int((probabilities.max(1).indices == 4).sum())
@@ -273,6 +280,87 @@ def test_masks_of_a_large_picture_are_made_a_few_at_a_time(monkeypatch: pytest.M
     assert len(whole) > 3
     for name in ("boxes", "scores", "labels", "masks"):
         assert torch.equal(getattr(found, name), getattr(whole, name))
+
+
+@pytest.mark.system("5.3.2-MASKCLS")
+@pytest.mark.parametrize("strip", [1, 3, 17])
+def test_strips_of_any_height_give_the_same(strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 9 queries, and of 9 queries and 4 classes, in 52 columns; 40 rows are one strip by default."""
+    outputs, heights = drawn(3, certain=False), []
+    panoptic, semantic = PanopticDecode(NAMES, THINGS, 0.3, 0.3, only_inside=True), SemanticDecode(NAMES, THINGS)
+    (whole,), (classes,) = panoptic(outputs, placements()), semantic(outputs, placements())
+    (scores,) = semantic.scores(outputs, placements())
+    assert torch.equal(scores.whole().argmax(0).byte(), classes.classes)
+    make = Placement.rows_to_original
+
+    def noting(placement: Placement, maps: Any, rows: slice) -> Tensor:
+        heights.append(rows.stop - rows.start)
+        return make(placement, maps, rows)
+
+    monkeypatch.setattr(Placement, "rows_to_original", noting)
+    for decode, depth, expected in ((panoptic, 9, whole), (semantic, 13, classes)):
+        heights.clear()
+        monkeypatch.setattr(blocks, "LARGEST", strip * 52 * depth)
+        (found,) = decode(outputs, placements())
+        if isinstance(found, PanopticMap):
+            assert torch.equal(found.ids, expected.ids)
+            assert (found.segments, found.fallen) == (expected.segments, expected.fallen)
+        else:
+            assert torch.equal(found.classes, expected.classes)
+            assert heights == [strip] * (40 // strip) + ([40 % strip] if 40 % strip else [])
+        assert len(heights) > 1
+    assert len(whole) > 1
+
+
+def test_thresholds_of_masks_are_heeded() -> None:
+    """Logits of 1 are a probability of 0.73."""
+    logits = torch.tensor([[[9.0, 0.0, 0.0]]])
+    masks = torch.full((1, 1, 8, 8), -5.0)
+    masks[..., :4], masks[..., 4:6] = 5.0, 1.0
+    outputs = MaskOutputs(logits, masks, logits[:, None][:, :0], masks[:, None][:, :0])
+    place = [Placement((32, 32), (32, 32))]
+    for least in (0.5, 0.72, 0.8):
+        decode = PanopticDecode(("a", "b"), frozenset({0, 1}), mask_threshold=least, only_inside=True)
+        (panoptic,) = decode(outputs, place)
+        (instances,) = InstanceDecode(("a", "b"), frozenset({0, 1}), 1, mask_threshold=least)(outputs, place)
+        found: Any = instances.masks
+        inside = pixels_of(masks[0], least)
+        assert torch.equal(panoptic.ids == 1, inside)
+        assert torch.equal(found[0], inside)
+
+
+def pixels_of(logits: Tensor, least: float) -> Tensor:
+    """Return the pixels, four for each of a mask, that are at least so likely."""
+    return F.interpolate(logits[None], (32, 32), mode="bilinear")[0, 0].sigmoid() >= least
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.5])
+def test_thresholds_that_cannot_be_are_refused(least: float) -> None:
+    for name in ("score_threshold", "overlap_threshold", "mask_threshold"):
+        with pytest.raises(ValueError, match=rf"received {name}={least}, expected a number from 0 to 1"):
+            PanopticDecode(NAMES, THINGS, **{name: least})
+    with pytest.raises(ValueError, match="received detections_per_image=0, expected at least 1"):
+        InstanceDecode(NAMES, THINGS, 0)
+
+
+@pytest.mark.system("5.3.2-MASKCLS")
+def test_every_pair_is_an_object_or_has_fallen_for_one_reason() -> None:
+    """By hand: sure of an empty mask, unsure, "no object" with pixels and without, and one that is found."""
+    logits = torch.tensor([[[9.0, 0, 0], [1, 0.5, 0.9], [0, 0, 9], [0.1, 0, 8], [0, 9, 0]]])
+    masks = torch.full((1, 5, 8, 8), 9.0)
+    masks[0, 0], masks[0, 3] = -9.0, -9.0
+    outputs = MaskOutputs(logits, masks, logits[:, None][:, :0], masks[:, None][:, :0])
+    place = [Placement((32, 32), (32, 32))]
+    (found,) = InstanceDecode(("a", "b"), frozenset({0, 1}), 10, 0.5)(outputs, place)
+    assert found.labels.tolist() == [1]
+    # each query with both classes
+    assert found.fallen == {"without an object": 4, "without pixels": 2, "below the score": 3}
+    assert found.above(0.9999).fallen["below the score"] == 4
+    assert found.to_dict()["fallen"] == found.fallen
+    assert str(found.above(1.0)) == "no objects (4 below the score, 4 without an object, 2 without pixels)"
+    (all_of_them,) = InstanceDecode(("a", "b"), frozenset({0, 1}), 10)(outputs, place)
+    assert all_of_them.fallen == {"below the score": 0, "without an object": 2, "without pixels": 2}
+    assert len(all_of_them) + sum(all_of_them.fallen.values()) == 10
 
 
 def test_nothing_is_found_below_the_threshold_of_scores() -> None:

@@ -1,7 +1,10 @@
 """What mask classifiers are trained on and give besides segments: the class of each pixel, and instances."""
 
+import inspect
+import json
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +18,13 @@ from vidi.catalog.table import CATALOG
 from vidi.model import Losses, Step
 from vidi.ops.label_maps import VOID
 from vidi.preprocess import Batch, Placement
-from vidi.segmentation.mask2former import mask2former_tiny, mask2former_tiny_instance, mask2former_tiny_semantic
+from vidi.segmentation.mask2former import (
+    mask2former_resnet50,
+    mask2former_resnet50_instance,
+    mask2former_tiny,
+    mask2former_tiny_instance,
+    mask2former_tiny_semantic,
+)
 from vidi.segmentation.mask_classification import (
     InstanceDecode,
     MaskOutputs,
@@ -24,7 +33,12 @@ from vidi.segmentation.mask_classification import (
     SemanticDecode,
     form_of,
 )
-from vidi.segmentation.maskformer import maskformer_resnet50_semantic, maskformer_tiny, maskformer_tiny_semantic
+from vidi.segmentation.maskformer import (
+    maskformer_resnet50,
+    maskformer_resnet50_semantic,
+    maskformer_tiny,
+    maskformer_tiny_semantic,
+)
 
 CANVAS = (64, 96)
 SIZES = [(64, 96), (48, 80)]  # of the images on it
@@ -235,12 +249,42 @@ def test_names_say_the_form_and_tasks_agree() -> None:
         assert entry.task.name == form == model.criterion.form
         assert type(model.decode) is decoders[form]
         taken = {
-            "panoptic": {"things", "score_threshold", "overlap_threshold"},
+            "panoptic": {"things", "score_threshold", "overlap_threshold", "mask_threshold"},
             "semantic": set(),
-            "instance": {"score_threshold", "detections_per_image"},
+            "instance": {"score_threshold", "mask_threshold", "detections_per_image"},
         }
-        ours = {"things", "score_threshold", "overlap_threshold", "detections_per_image"}
+        ours = {"things", "score_threshold", "overlap_threshold", "mask_threshold", "detections_per_image"}
         assert ours & set(entry.arguments) == taken[form]
+        assert set(model.options()) == taken[form] - {"things"}
+
+
+def test_thresholds_are_chosen_anew_without_another_set_of_weights(tmp_path: Path) -> None:
+    model = mask2former_tiny(size=(64, 64), score_threshold=0.7)
+    other = model.with_options(score_threshold=0.2, mask_threshold=0.6)
+    decode: Any = other.decode
+    assert (decode.score_threshold, decode.mask_threshold, decode.overlap_threshold) == (0.2, 0.6, 0.8)
+    assert cast(Any, model.decode).score_threshold == 0.7
+    assert all(one is two for one, two in zip(model.parameters(), other.parameters(), strict=True))
+    other.save(tmp_path)
+    arguments = json.loads((tmp_path / "config.json").read_text())["arguments"]
+    assert (arguments["score_threshold"], arguments["mask_threshold"]) == (0.2, 0.6)
+    with pytest.raises(ValueError, match=r"received the options size, expected mask_threshold, overlap_threshold, sco"):
+        model.with_options(size=(32, 32))
+    with pytest.raises(ValueError, match=r"received score_threshold=2.0, expected a number from 0 to 1"):
+        model.with_options(score_threshold=2.0)
+    with pytest.raises(ValueError, match="received the options score_threshold, expected none: it has no options"):
+        maskformer_tiny_semantic(size=(64, 64)).with_options(score_threshold=0.5)
+
+
+@pytest.mark.system("5.3.2-MASKCLS", "5.3.3-M2F")
+def test_published_thresholds_are_the_defaults() -> None:
+    """The authors' TEST: object_mask_threshold 0.8, overlap_threshold 0.8; masks of half a probability and more."""
+    expected = {"score_threshold": 0.8, "overlap_threshold": 0.8, "mask_threshold": 0.5}
+    for build in (maskformer_resnet50, mask2former_resnet50):
+        defaults = {name: row.default for name, row in inspect.signature(build).parameters.items()}
+        assert {name: defaults[name] for name in expected} == expected
+    instances = inspect.signature(mask2former_resnet50_instance).parameters
+    assert [instances[name].default for name in InstanceDecode.options] == [0.0, 0.5, 100]
 
 
 def test_arguments_of_another_form_are_refused() -> None:

@@ -237,14 +237,24 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="PHOTOS...",
-            help="Pictures, or folders of them; for a model of stereo pairs LEFT RIGHT, or folders of pairs. A model "
-            "of sentences takes sentences, and how it chooses its words: beams=4, or temperature=1 top_k=5 seed=0.",
+            help="Pictures, or folders of them; for a model of stereo pairs LEFT RIGHT, or folders of pairs. A "
+            "MaskFormer or Mask2Former takes its own thresholds too: score_threshold=0.5 overlap_threshold=0.6 "
+            "mask_threshold=0.5. A model of sentences takes sentences, and how it chooses its words: beams=4, or "
+            "temperature=1 top_k=5 seed=0.",
         ),
     ],
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Show objects that score at least this.", min=0, max=1)] = 0.5,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            help="Show objects that score at least this, of those that the model itself lets through; what it leaves "
+            "out by its own score_threshold=... does not come back.",
+            min=0,
+            max=1,
+        ),
+    ] = 0.5,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -295,12 +305,15 @@ def predict(
 
     [dim]vidi predict runs/stereo left.png right.png --focal-px 721 --baseline 0.54[/dim]
 
+    [dim]vidi predict runs/segments photos/ score_threshold=0.3 --threshold 0.3[/dim]
+
     [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
     """
     from vidi import api
     from vidi.data.readers.image_set import image_paths
     from vidi.data.readers.stereo_folders import pair_paths
     from vidi.data.saving import Saver
+    from vidi.engine.overrides import split_overrides
     from vidi.recorded import task_of
     from vidi.tasks.table import TASKS
 
@@ -308,16 +321,20 @@ def predict(
     if tile is not None and not task.tiles:
         kinds = ", ".join(other for other in TASKS if TASKS[other].tiles)
         fail(USAGE, f"--tile: {name} is a system for {task.name}; what is put together from tiles is {kinds}")
+    words = [str(path) for path in photos if re.fullmatch(r"\w+=\S*", str(path)) and not path.exists()]
+    photos = [path for path in photos if str(path) not in words]
     if task.asks == "sentences":  # a wrong folder is told before the pictures are
-        words = list(map(str, photos))
-        options = [word for word in words if re.fullmatch(r"\w+=\S*", word)]
-        sentences = [word for word in words if word not in options]
-        predict_sentences(api.load_or_create(name, weights=weights), sentences, options, as_json=as_json)
+        sentences = list(map(str, photos))
+        predict_sentences(api.load_or_create(name, weights=weights), sentences, words, as_json=as_json)
         return
+    if not photos:
+        fail(USAGE, "which pictures? Name files or folders besides the options")
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     rights = pair_paths(photos) if task.asks == "pairs" else {}
     paths = without_drawn([*rights] if rights else image_paths(photos), photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
+    if words:
+        model = api.with_options(model, split_overrides(words))
     records, broken, saver = [], [], Saver(folder / save) if save else None
     targets = drawn_paths(folder, paths, photos)
     sources = [(path, rights[path]) if rights else path for path in paths]

@@ -9,6 +9,8 @@
 Long et al. 2015, arXiv 1411.4038; notes 5.1.3, 5.1.4. `torch.nn.functional.interpolate` does the first two faster.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -44,6 +46,29 @@ def _mixture(old: int, new: int, align_corners: bool) -> Float[Tensor, "new old"
     places = places * (old - 1) / max(new - 1, 1) if align_corners else (places + 0.5) * old / new - 0.5
     places = places.clamp(0, old - 1)
     return (1 - (places[:, None] - torch.arange(old)).abs()).clamp(min=0)
+
+
+def bilinear_rows(
+    x: Callable[[slice], Float[Tensor, "C n w"]], old: int, size: Size, rows: slice
+) -> Float[Tensor, "C m W"]:
+    """Interpolate some rows of what `bilinear_upsampled` makes of large maps, each as if it were made alone.
+
+    Args:
+        x: gives the rows of the maps that it is asked for, which are no more than those between which the new ones lie.
+        old: the rows that the maps have.
+        size: (H, W) of the whole result.
+        rows: of the result, from 0 to H.
+    """
+    places = torch.arange(rows.start, rows.stop, dtype=torch.float64)
+    places = ((places + 0.5) * old / size[0] - 0.5).clamp(0, old - 1)
+    above = places.long()
+    below = (above + 1).clamp(max=old - 1)
+    first = int(above[0])
+    maps = x(slice(first, int(below[-1]) + 1))
+    share = (places - above).to(maps)[:, None]
+    above, below = ((part - first).to(maps.device) for part in (above, below))
+    between = torch.lerp(maps.index_select(1, above), maps.index_select(1, below), share)  # C m w
+    return F.interpolate(between[None], (len(places), size[1]), mode="bilinear", align_corners=False)[0]
 
 
 def bilinear_kernel(size: int) -> Float[Tensor, "size size"]:

@@ -1,8 +1,8 @@
 """What a detector gives: boxes, with masks, joints and boxes in space where it finds them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import PIL.Image
@@ -17,7 +17,7 @@ from vidi.ops.palette import class_colour
 from vidi.ops.skeletons import Skeleton
 from vidi.ops.wireframes import draw_box_3d, draw_skeleton
 from vidi.results.categories import Categories
-from vidi.results.result import check_finite, check_labels, check_size, settle
+from vidi.results.result import BELOW, check_finite, check_labels, check_size, nothing_found, settle
 
 NEAREST = 0.05  # metres before the camera from where on a box in space can be drawn
 _PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "boxes_3d")
@@ -61,6 +61,7 @@ class Detections:
     skeleton: Skeleton | None = None  # of the keypoints; without one they have numbers for names, and no bones
     boxes_3d: Float[Tensor, "N 7"] | None = None  # see `vidi.ops.boxes_3d`
     intrinsics: Float[Tensor, "3 3"] | None = None  # the camera of the 3-D boxes, pixels of the original image
+    fallen: Mapping[str, int] = field(default_factory=dict)  # why -> candidates that became no object, if counted
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -98,8 +99,11 @@ class Detections:
             yield Detection(str(self.categories[label]), label, score, tuple(box), *more)
 
     def above(self, threshold: float) -> "Detections":
-        """Return the detections with a score of at least `threshold`."""
-        return self.chosen(self.scores >= threshold)
+        """Return the detections with a score of at least `threshold`; where fallen ones are counted, so are these."""
+        above = self.chosen(self.scores >= threshold)
+        if not self.fallen:
+            return above
+        return above._with(fallen={**self.fallen, BELOW: self.fallen.get(BELOW, 0) + len(self) - len(above)})
 
     def chosen(self, rows: Bool[Tensor, " N"] | Int64[Tensor, " M"]) -> "Detections":
         """Return some of the detections, by a mask or by their rows."""
@@ -184,7 +188,8 @@ class Detections:
             {"name": d.name, "label": d.label, "score": d.score, "box": list(d.box)} | self._joints(d) | _in_space(d)
             for d in self._with(masks=None)
         ]
-        return {"objects": [record | mask for record, mask in zip(records, self._coded("mask"), strict=True)]}
+        objects = [record | mask for record, mask in zip(records, self._coded("mask"), strict=True)]
+        return {"objects": objects, **({"fallen": dict(self.fallen)} if self.fallen else {})}
 
     def _joints(self, found: Detection) -> dict[str, Any]:
         """Return the joints that an object has, by name."""
@@ -234,7 +239,8 @@ class Detections:
 
     def __str__(self) -> str:
         counts = Counter(found.name for found in self)
-        return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "no objects"
+        found = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+        return found or nothing_found("objects", self.fallen)
 
 
 def joined(parts: Sequence[Detections]) -> Detections:

@@ -14,10 +14,9 @@ from vidi.ops.drawing import Area, Picture, as_picture, draw_tag, legible, tint_
 from vidi.ops.masks import boxes_of_masks
 from vidi.ops.palette import class_colour
 from vidi.results.categories import Categories
-from vidi.results.result import check_finite, check_labels, check_size, settle
+from vidi.results.result import BELOW, check_finite, check_labels, check_size, nothing_found, settle
 
 MOST_DRAWN = 255
-BELOW = "below the score"  # why most queries become no segment
 
 
 class Segment(NamedTuple):
@@ -140,8 +139,7 @@ class PanopticMap:
 
     def __str__(self) -> str:
         if not self.segments:
-            reasons = ", ".join(f"{count} {why}" for why, count in self.fallen.items())
-            return f"no segments ({reasons})" if reasons else "no segments"
+            return nothing_found("segments", self.fallen)
         counts: dict[str, int] = {}
         for segment in self:
             counts[self.name(segment)] = counts.get(self.name(segment), 0) + 1

@@ -4,6 +4,7 @@ Each one draws itself on the image (small images are enlarged until text is legi
 for JSON, and is one line on a terminal.
 """
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import PIL.Image
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from vidi.ops.drawing import Picture
 from vidi.results.categories import Categories
+
+BELOW = "below the score"  # why most candidates are no part of a result
 
 
 class Result(Protocol):
@@ -26,6 +29,12 @@ class Result(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     def __str__(self) -> str: ...
+
+
+def nothing_found(what: str, fallen: Mapping[str, int]) -> str:
+    """Say that there is nothing in a result, and how many candidates fell why."""
+    reasons = ", ".join(f"{count} {why}" for why, count in fallen.items())
+    return f"no {what} ({reasons})" if reasons else f"no {what}"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

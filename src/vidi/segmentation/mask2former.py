@@ -260,6 +260,7 @@ def mask2former(
     longest: int = 1333,
     score_threshold: float = 0.8,
     overlap_threshold: float = 0.8,
+    mask_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
     """Build a network of the paper by its name in `BACKBONES`.
@@ -283,6 +284,7 @@ def mask2former(
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
         score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        mask_threshold: the least probability of a pixel that belongs to a mask.
         detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "hidden": hidden, "layers": layers, "dropout": dropout}
@@ -295,7 +297,7 @@ def mask2former(
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        {**thresholds, "detections_per_image": detections_per_image},
+        {**thresholds, "mask_threshold": mask_threshold, "detections_per_image": detections_per_image},
         points,
         **shape,
         **pixels,
@@ -343,6 +345,7 @@ def small_mask2former(
     longest: int = 1333,
     score_threshold: float = 0.5,
     overlap_threshold: float = 0.8,
+    mask_threshold: float = 0.5,
     detections_per_image: int = 100,
 ) -> Supervised:
     """Build a small network with ResNet-18 by its name.
@@ -365,6 +368,7 @@ def small_mask2former(
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
         score_threshold: the least probability of a segment's class, or score of an instance.
         overlap_threshold: the least share of its mask that a segment must keep from others.
+        mask_threshold: the least probability of a pixel that belongs to a mask.
         detections_per_image: at most.
     """
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden, "layers": layers}
@@ -376,7 +380,7 @@ def small_mask2former(
         categories,
         things,
         Preprocess(shorter, longest, size, stride=32),
-        {**thresholds, "detections_per_image": detections_per_image},
+        {**thresholds, "mask_threshold": mask_threshold, "detections_per_image": detections_per_image},
         points,
         **shape,
         **pixels,

@@ -16,9 +16,11 @@ of a pixel counts (paper, table 8).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Literal, NamedTuple, cast
+from functools import partial
+from typing import Any, ClassVar, Concatenate, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,17 +36,20 @@ from vidi.ops.blocks import row_blocks
 from vidi.ops.label_maps import VOID
 from vidi.ops.masks import CodedMasks, boxes_of_masks
 from vidi.ops.segments import segments_of
+from vidi.ops.upsampling import bilinear_rows
 from vidi.preprocess import Batch, Placement
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
-from vidi.results.panoptic_map import BELOW, PanopticMap, Segment
+from vidi.results.panoptic_map import PanopticMap, Segment
+from vidi.results.result import BELOW
 from vidi.segmentation.mask_rcnn import object_masks
-from vidi.segmentation.semantic import ByPixelScores
+from vidi.segmentation.semantic import ByPixelScores, PixelScores
 
 Form = Literal["panoptic", "semantic", "instance"]
 """What a network is trained to give: every segment, the class of each pixel, or things that may overlap."""
 
 STRIDE = 4  # pixels of the canvas for each of a mask
+WITHOUT_OBJECT = "without an object"  # why a query became nothing: it says so itself
 NOT_FINITE = 1e6  # the cost of a pair that has none, far above all others
 
 
@@ -220,13 +225,35 @@ def best_masks(scores: Float[Tensor, " N"], masks: Float[Tensor, "N H W"]) -> In
     return (scores[:, None, None] * masks).argmax(0)
 
 
+class Owners(NamedTuple):
+    """Which mask each pixel is given to: all that segments need of masks that are too large to be held."""
+
+    owner: Int64[Tensor, "H W"]
+    inside: Bool[Tensor, "H W"]  # whether the pixel is one of its owner's own
+    whole: Int64[Tensor, " N"]  # pixels of each mask
+
+    @classmethod
+    def of(
+        cls, scores: Float[Tensor, " N"], masks: Iterable[Float[Tensor, "N _ W"]], mask_threshold: float
+    ) -> "Owners":
+        """Give pixels away in strips of rows, from the top down; a mask has the pixels of `mask_threshold` and more."""
+        owners, insides, whole = [], [], torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+        for strip in masks:
+            inside, owner = strip >= mask_threshold, best_masks(scores, strip)
+            whole += inside.flatten(1).sum(1)
+            owners.append(owner)
+            insides.append(inside.gather(0, owner[None])[0])
+        return cls(torch.cat(owners), torch.cat(insides), whole)
+
+
 def panoptic_segments(
     scores: Float[Tensor, " N"],
     labels: Int64[Tensor, " N"],
-    masks: Float[Tensor, "N H W"],
+    masks: Iterable[Float[Tensor, "N _ W"]],
     *,
     things: frozenset[int],
     overlap_threshold: float = 0.8,
+    mask_threshold: float = 0.5,
     only_inside: bool = False,
 ) -> tuple[Int32[Tensor, "H W"], list[Segment], int]:
     """Give each pixel to a mask, and leave out masks of which too little is left; pieces of one stuff are joined.
@@ -234,25 +261,27 @@ def panoptic_segments(
     Args:
         scores: p_i(c_i) of masks that are not "no object".
         labels: c_i.
-        masks: m_i, in [0, 1].
+        masks: m_i, in [0, 1]; strips of their rows, from the top down.
         things: labels whose masks stay apart.
-        overlap_threshold: the least share of a mask (its pixels of 0.5 and more) that it must be given.
-        only_inside: whether a mask gets none of the pixels where it is below 0.5 (Mask2Former).
+        overlap_threshold: the least share of a mask (its pixels of `mask_threshold` and more) that it must be given.
+        mask_threshold: the least m_i of a pixel that is one of the mask's own.
+        only_inside: whether a mask gets none of the pixels that are not its own (Mask2Former).
 
     Returns:
         The map of ids, its segments, and how many masks were left out because others hid them.
     """
-    ids = torch.zeros(masks.shape[1:], dtype=torch.int32, device=masks.device)
     segments: list[Segment] = []
-    if not len(masks):
-        return ids, segments, 0
-    owner, inside = best_masks(scores, masks), masks >= 0.5
+    if not len(scores):
+        return torch.cat([torch.zeros(strip.shape[1:], dtype=torch.int32) for strip in masks]), segments, 0
+    owners = Owners.of(scores, masks, mask_threshold)
+    ids = torch.zeros_like(owners.owner, dtype=torch.int32)
     hidden, stuff = 0, {}
-    for row, (score, label) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
-        given, whole = owner == row, int(inside[row].sum())
+    rows = zip(scores.tolist(), labels.tolist(), owners.whole.tolist(), strict=True)
+    for row, (score, label, whole) in enumerate(rows):
+        given = owners.owner == row
         area = int(given.sum())
         if only_inside:
-            given = given & inside[row]
+            given = given & owners.inside
         if not area or not whole or area < overlap_threshold * whole or not given.any():
             hidden += 1
         elif label in stuff:
@@ -272,26 +301,44 @@ class MaskDecode:
     categories: Categories  # of all logits but the last; those without a name are dropped
     things: frozenset[int]  # the labels of things; labels count the categories with a name
 
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "overlap_threshold", "mask_threshold"):
+            value = getattr(self, name, 0.0)
+            if not 0 <= value <= 1:
+                raise ValueError(f"received {name}={value}, expected a number from 0 to 1")
+
     def probabilities(self, outputs: MaskOutputs) -> Float[Tensor, "B Q C"]:
         """Return the probabilities of the named classes, and of "no object"."""
         kept = [*named_outputs(self.categories), len(self.categories)]
         return outputs.class_logits.softmax(-1)[..., kept]
 
     @staticmethod
+    def rows_of_masks(logits: Float[Tensor, "N h w"], placement: Placement) -> Callable[[slice], Tensor]:
+        """Return what makes the rows that it is asked for of `masks`: N m W."""
+        if not len(logits):
+            return lambda rows: logits.new_zeros(0, rows.stop - rows.start, placement.original[1])
+        h, w = logits.shape[1:]
+
+        def canvas(rows: slice) -> Tensor:
+            return bilinear_rows(lambda own: logits[:, own], h, (STRIDE * h, STRIDE * w), rows)
+
+        return lambda rows: placement.rows_to_original(canvas, rows).sigmoid()
+
+    @staticmethod
     def masks(logits: Float[Tensor, "N h w"], placement: Placement) -> Float[Tensor, "N H W"]:
         """Return masks in [0, 1] in the pixels of the original."""
-        if not len(logits):
-            return logits.new_zeros(0, *placement.original)
-        canvas = F.interpolate(logits[None], scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
-        return placement.map_to_original(canvas).sigmoid()
+        return MaskDecode.rows_of_masks(logits, placement)(slice(0, placement.original[0]))
 
 
 @dataclass(frozen=True)
 class PanopticDecode(MaskDecode):
     """Sure masks that are not hidden by others: one segment each, pieces of one stuff joined."""
 
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "overlap_threshold", "mask_threshold")
+
     score_threshold: float = 0.8
     overlap_threshold: float = 0.8
+    mask_threshold: float = 0.5
     only_inside: bool = False
 
     def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[PanopticMap]:
@@ -300,18 +347,20 @@ class PanopticDecode(MaskDecode):
         for image, placement in enumerate(placements):
             nothing = labels[image] == len(names)
             kept = ~nothing & (scores[image] > self.score_threshold)
-            masks = self.masks(outputs.mask_logits[image, kept], placement)
+            H, W = placement.original
+            make = self.rows_of_masks(outputs.mask_logits[image, kept], placement)
             ids, segments, hidden = panoptic_segments(
                 scores[image, kept],
                 labels[image, kept],
-                masks,
+                (make(rows) for rows in row_blocks(H, W * int(kept.sum()))),
                 things=self.things,
                 overlap_threshold=self.overlap_threshold,
+                mask_threshold=self.mask_threshold,
                 only_inside=self.only_inside,
             )
             absent = int(nothing.sum())
             unsure = len(kept) - absent - int(kept.sum())
-            fallen = {"without an object": absent, BELOW: unsure, "hidden by others": hidden}
+            fallen = {WITHOUT_OBJECT: absent, BELOW: unsure, "hidden by others": hidden}
             results.append(PanopticMap(ids, tuple(segments), names, fallen))
         return results
 
@@ -320,52 +369,78 @@ class PanopticDecode(MaskDecode):
 class SemanticDecode(MaskDecode, ByPixelScores):
     """The class of each pixel, by all masks together."""
 
-    def pixel_scores(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> Iterator[Float[Tensor, "K H W"]]:
+    def scores(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> Iterator[PixelScores]:
         probabilities = self.probabilities(outputs)[..., :-1]
         for own, logits, placement in zip(probabilities, outputs.mask_logits, placements, strict=True):
-            yield semantic_scores(own, self.masks(logits, placement))
+            scores = partial(self.scores_of_rows, own, self.rows_of_masks(logits, placement))
+            yield PixelScores(scores, placement.original, sum(own.shape))
+
+    @staticmethod
+    def scores_of_rows(
+        probabilities: Float[Tensor, "Q K"], masks: Callable[[slice], Tensor], rows: slice
+    ) -> Float[Tensor, "K m W"]:
+        """Return the scores of some rows, given what makes the rows of masks."""
+        return semantic_scores(probabilities, masks(rows))
+
+
+class Pairs(NamedTuple):
+    """Queries of one image, each with a class."""
+
+    likely: Float[Tensor, " N"]  # how likely the class is
+    labels: Int64[Tensor, " N"]
+    nothing: Bool[Tensor, " N"]  # whether "no object" is likelier than all classes
+    logits: Float[Tensor, "N h w"]
 
 
 @dataclass(frozen=True)
 class InstanceDecode(MaskDecode):
     """The best pairs of query and thing, scored by the class and by how sure the mask is of its pixels."""
 
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "mask_threshold", "detections_per_image")
+
     detections_per_image: int = 100
     score_threshold: float = 0.0
+    mask_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.detections_per_image < 1:
+            raise ValueError(f"received detections_per_image={self.detections_per_image}, expected at least 1")
 
     def __call__(self, outputs: MaskOutputs, placements: Sequence[Placement]) -> list[Detections]:
         results = []
         things = torch.tensor(sorted(self.things), dtype=torch.int64, device=outputs.class_logits.device)
-        probabilities = self.probabilities(outputs)[..., things].flatten(1)  # B QT
+        every = self.probabilities(outputs)  # B Q C
+        nothing = every.argmax(-1) == every.shape[-1] - 1  # B Q
+        probabilities = every[..., things].flatten(1)  # B QT
         for image, placement in enumerate(placements):
             best, pair = probabilities[image].topk(min(self.detections_per_image, probabilities.shape[1]))
             query, label = pair // len(things), things[pair % len(things)]
-            results.append(self.found(best, label, outputs.mask_logits[image, query], placement))
+            pairs = Pairs(best, label, nothing[image, query], outputs.mask_logits[image, query])
+            results.append(self.found(pairs, placement))
         return results
 
-    def found(
-        self,
-        likely: Float[Tensor, " N"],
-        labels: Int64[Tensor, " N"],
-        logits: Float[Tensor, "N h w"],
-        placement: Placement,
-    ) -> Detections:
+    def found(self, pairs: Pairs, placement: Placement) -> Detections:
         """Return the pairs whose masks have pixels and whose scores are above the threshold.
 
         Masks are made in blocks and kept as run lengths: a hundred of a photograph are gigabytes.
         """
-        runs, columns = [], []
-        for rows in row_blocks(len(logits), placement.original[0] * placement.original[1]):
-            masks = self.masks(logits[rows], placement)
-            inside = masks > 0.5
+        runs, columns, fallen = [], [], Counter[str]()
+        for rows in row_blocks(len(pairs.labels), placement.original[0] * placement.original[1]):
+            own = Pairs(*(column[rows] for column in pairs))
+            masks = self.masks(own.logits, placement)
+            inside = masks > self.mask_threshold
             pixels = inside.flatten(1).sum(1)
-            scores = likely[rows] * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
+            scores = own.likely * (masks * inside).flatten(1).sum(1) / (pixels + 1e-6)
             kept = (pixels > 0) & (scores > self.score_threshold)
             runs += CodedMasks.of(inside[kept].cpu()).runs
-            columns.append((boxes_of_masks(inside[kept]), scores[kept], labels[rows][kept]))
+            columns.append((boxes_of_masks(inside[kept]), scores[kept], own.labels[kept]))
+            absent, empty = ~kept & own.nothing, ~kept & ~own.nothing & (pixels == 0)
+            fallen.update({WITHOUT_OBJECT: int(absent.sum()), "without pixels": int(empty.sum())})
+            fallen[BELOW] += int((~kept & ~absent & ~empty).sum())
         boxes, scores, labels = (torch.cat(column) for column in zip(*columns, strict=True))
         masks = CodedMasks(runs, placement.original)
-        return Detections(boxes, scores, labels, named_categories(self.categories), masks)
+        return Detections(boxes, scores, labels, named_categories(self.categories), masks, fallen={BELOW: 0} | +fallen)
 
 
 def thing_labels(things: int | tuple[str, ...], names: Categories) -> frozenset[int]:
@@ -390,7 +465,7 @@ def thing_labels(things: int | tuple[str, ...], names: Categories) -> frozenset[
 
 NOT_TAKEN: dict[Form, tuple[str, ...]] = {
     "panoptic": ("detections_per_image",),
-    "semantic": ("things", "score_threshold", "overlap_threshold", "detections_per_image"),
+    "semantic": ("things", "score_threshold", "overlap_threshold", "mask_threshold", "detections_per_image"),
     "instance": ("things", "overlap_threshold"),
 }
 """The arguments of a family that a network of a form has no use for."""
@@ -423,6 +498,7 @@ def mask_decode(
     *,
     score_threshold: float,
     overlap_threshold: float,
+    mask_threshold: float,
     detections_per_image: int,
     only_inside: bool = False,
 ) -> PanopticDecode | SemanticDecode | InstanceDecode:
@@ -431,5 +507,6 @@ def mask_decode(
         return SemanticDecode(names, frozenset())
     if form == "instance":
         every = frozenset(range(len(named_categories(names))))
-        return InstanceDecode(names, every, detections_per_image, score_threshold)
-    return PanopticDecode(names, thing_labels(things, names), score_threshold, overlap_threshold, only_inside)
+        return InstanceDecode(names, every, detections_per_image, score_threshold, mask_threshold)
+    thresholds = score_threshold, overlap_threshold, mask_threshold
+    return PanopticDecode(names, thing_labels(things, names), *thresholds, only_inside)

@@ -45,6 +45,7 @@ from vidi.segmentation.mask_rcnn import (
     maskrcnn_resnet50_fpn,
 )
 from vidi.segmentation.selecting_rcnn import small_criterion, small_detector, small_preprocess
+from vidi.segmentation.semantic import of_canvas
 
 TO_CANVAS = 4  # pixels of the canvas for each of the summed maps
 LEVELS = 4  # of the pyramid, P2 .. P5
@@ -256,7 +257,7 @@ class PanopticFPNDecode:
         found = self.things(MaskRCNNOutputs(*outputs[:5]), placements)
         of_things, of_stuff = torch.tensor(self.legend.things), torch.tensor([*self.legend.stuff, -1])
         for logits, own, placement in zip(outputs.stuff_logits, found, placements, strict=True):
-            best = placement.map_to_original(logits).argmax(0).cpu()
+            best = of_canvas(logits, placement).largest().long().cpu()
             masks = own.masks if isinstance(own.masks, Tensor) else torch.zeros(0, *placement.original).bool()
             ids, segments = merge_things_over_stuff(
                 masks,
