@@ -1,6 +1,7 @@
 """What follows from a set of masks: by hand, by slow loops, and against transformers' post-processing."""
 
 import inspect
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -158,7 +159,7 @@ def test_segments_equal_those_of_transformers(seed: int, least: float) -> None:
         overlap_mask_area_threshold=0.4,
         label_ids_to_fuse={2, 3},
     )
-    options = {"overlap_threshold": 0.4, "mask_threshold": least}
+    options: Any = {"overlap_threshold": 0.4, "mask_threshold": least}
     ids, segments, _ = panoptic_segments(*kept(outputs, 0.5), things=THINGS, **options)
     assert torch.equal(ids, expected["segmentation"])
     assert [(s.id, s.label) for s in segments] == list(
@@ -298,15 +299,15 @@ def test_strips_of_any_height_give_the_same(strip: int, monkeypatch: pytest.Monk
         return make(placement, maps, rows)
 
     monkeypatch.setattr(Placement, "rows_to_original", noting)
-    for decode, depth, expected in ((panoptic, 9, whole), (semantic, 13, classes)):
+    for decode, depth in ((panoptic, 9), (semantic, 13)):
         heights.clear()
         monkeypatch.setattr(blocks, "LARGEST", strip * 52 * depth)
         (found,) = decode(outputs, placements())
         if isinstance(found, PanopticMap):
-            assert torch.equal(found.ids, expected.ids)
-            assert (found.segments, found.fallen) == (expected.segments, expected.fallen)
+            assert torch.equal(found.ids, whole.ids)
+            assert (found.segments, found.fallen) == (whole.segments, whole.fallen)
         else:
-            assert torch.equal(found.classes, expected.classes)
+            assert torch.equal(found.classes, classes.classes)
             assert heights == [strip] * (40 // strip) + ([40 % strip] if 40 % strip else [])
         assert len(heights) > 1
     assert len(whole) > 1
@@ -338,7 +339,7 @@ def pixels_of(logits: Tensor, least: float) -> Tensor:
 def test_thresholds_that_cannot_be_are_refused(least: float) -> None:
     for name in ("score_threshold", "overlap_threshold", "mask_threshold"):
         with pytest.raises(ValueError, match=rf"received {name}={least}, expected a number from 0 to 1"):
-            PanopticDecode(NAMES, THINGS, **{name: least})
+            replace(PanopticDecode(NAMES, THINGS), **{name: least})
     with pytest.raises(ValueError, match="received detections_per_image=0, expected at least 1"):
         InstanceDecode(NAMES, THINGS, 0)
 
