@@ -2,13 +2,21 @@
 
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import GAN, INCEPTION
-from vidi.catalog.tiny import SMALL_INCEPTION
+from vidi.catalog.papers import DCGAN, GAN, INCEPTION, WGAN, WGAN_GP
+from vidi.catalog.tiny import SMALL_GAN, SMALL_INCEPTION
+from vidi.generative.gan.dcgan import dcgan, dcgan_tiny
 from vidi.generative.gan.original import gan
+from vidi.generative.gan.wgan import wgan, wgan_gp, wgan_gp_tiny
+from vidi.recipes import generation as recipes
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.generation import GENERATION
 
 GENERATIVE: dict[str, Entry] = {
     "inception_v3_fid": Entry(inception_v3_fid, CLASSIFICATION, "8.1.2", INCEPTION, "pytorch-fid", SMALL_INCEPTION),
     "gan": Entry(gan, GENERATION, "8.2", GAN, "", {"size": (16, 16), "hidden": 16}),
+    "dcgan": Entry(dcgan, GENERATION, "8.2.1", DCGAN, "", SMALL_GAN, recipes.DCGAN),
+    "dcgan_tiny": Entry(dcgan_tiny, GENERATION, "8.2.1", DCGAN, "", SMALL_GAN, recipes.DCGAN_TINY),
+    "wgan": Entry(wgan, GENERATION, "8.2.2", WGAN, "", SMALL_GAN, recipes.WGAN),
+    "wgan_gp": Entry(wgan_gp, GENERATION, "8.2.2", WGAN_GP, "", SMALL_GAN, recipes.WGAN_GP),
+    "wgan_gp_tiny": Entry(wgan_gp_tiny, GENERATION, "8.2.2", WGAN_GP, "", SMALL_GAN, recipes.WGAN_GP_TINY),
 }

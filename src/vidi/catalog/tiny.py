@@ -139,3 +139,4 @@ SMALL_DEEPID2_CROPS = {
     "components": 4,
 }
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}
+SMALL_GAN = {"size": (16, 16), "latent": 8, "width": 4}

@@ -1,4 +1,10 @@
-"""Recipes of the generative models: 2 CPU cores, random weights; samples are in docs/results."""
+"""Recipes of the generative models: 2 CPU cores, random weights; samples are in docs/results.
+
+A GAN's step is one turn of its discriminator, and for every or every fifth of them one of its generator. The averaged
+generator is the one that is validated and saved; its decay warms up.
+"""
+
+from dataclasses import replace
 
 from vidi.engine.recipe import Recipe
 
@@ -15,3 +21,18 @@ GAN = Recipe(
     validate_every=5,
 )
 """`vidi train gan --data mnist/`: digits that a person can read after about five minutes."""
+
+DCGAN = replace(GAN, epochs=25, batch_size=128, world_size=(64, 64), validate_every=1)
+"""Radford et al. 2016, section 4: Adam, 0.0002, beta1 = 0.5, batches of 128."""
+
+WGAN = replace(GAN, epochs=100, optimizer="rmsprop", learning_rate=5e-5, momentum=0.0, world_size=(64, 64))
+"""Arjovsky et al. 2017, algorithm 1: RMSProp, 0.00005, batches of 64."""
+
+WGAN_GP = replace(GAN, epochs=100, learning_rate=1e-4, betas=(0.0, 0.9), world_size=(64, 64))
+"""Gulrajani et al. 2017, algorithm 1: Adam, 0.0001, betas 0 and 0.9, batches of 64."""
+
+DCGAN_TINY = replace(GAN, epochs=20, ema=0.999, validate_every=2)
+"""`vidi train dcgan_tiny --data mnist/`."""
+
+WGAN_GP_TINY = replace(WGAN_GP, epochs=60, ema=0.999, world_size=(32, 32))
+"""`vidi train wgan_gp_tiny --data mnist/`."""
