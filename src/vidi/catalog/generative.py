@@ -2,10 +2,12 @@
 
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import DCGAN, GAN, INCEPTION, WGAN, WGAN_GP
-from vidi.catalog.tiny import SMALL_GAN, SMALL_INCEPTION
+from vidi.catalog.papers import DCGAN, GAN, INCEPTION, PROGAN, STYLEGAN, WGAN, WGAN_GP
+from vidi.catalog.tiny import SMALL_GAN, SMALL_GROWN, SMALL_INCEPTION
 from vidi.generative.gan.dcgan import dcgan, dcgan_tiny
 from vidi.generative.gan.original import gan
+from vidi.generative.gan.progressive import progan, progan_tiny
+from vidi.generative.gan.stylegan import stylegan, stylegan_tiny
 from vidi.generative.gan.wgan import wgan, wgan_gp, wgan_gp_tiny
 from vidi.recipes import generation as recipes
 from vidi.tasks.classification import CLASSIFICATION
@@ -19,4 +21,8 @@ GENERATIVE: dict[str, Entry] = {
     "wgan": Entry(wgan, GENERATION, "8.2.2", WGAN, "", SMALL_GAN, recipes.WGAN),
     "wgan_gp": Entry(wgan_gp, GENERATION, "8.2.2", WGAN_GP, "", SMALL_GAN, recipes.WGAN_GP),
     "wgan_gp_tiny": Entry(wgan_gp_tiny, GENERATION, "8.2.2", WGAN_GP, "", SMALL_GAN, recipes.WGAN_GP_TINY),
+    "progan": Entry(progan, GENERATION, "8.2.3", PROGAN, "", SMALL_GROWN, recipes.PROGAN),
+    "progan_tiny": Entry(progan_tiny, GENERATION, "8.2.3", PROGAN, "", SMALL_GROWN, recipes.PROGAN_TINY),
+    "stylegan": Entry(stylegan, GENERATION, "8.2.4", STYLEGAN, "", SMALL_GROWN, recipes.STYLEGAN),
+    "stylegan_tiny": Entry(stylegan_tiny, GENERATION, "8.2.4", STYLEGAN, "", SMALL_GROWN, recipes.STYLEGAN_TINY),
 }

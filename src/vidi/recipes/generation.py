@@ -31,8 +31,22 @@ WGAN = replace(GAN, epochs=100, optimizer="rmsprop", learning_rate=5e-5, momentu
 WGAN_GP = replace(GAN, epochs=100, learning_rate=1e-4, betas=(0.0, 0.9), world_size=(64, 64))
 """Gulrajani et al. 2017, algorithm 1: Adam, 0.0001, betas 0 and 0.9, batches of 64."""
 
+PROGAN = replace(
+    GAN, epochs=200, batch_size=16, learning_rate=1e-3, betas=(0.0, 0.99), ema=0.999, world_size=(1024, 1024)
+)
+"""Karras et al. 2018, appendix A.1: Adam, 0.001, betas 0 and 0.99, averages of 0.999, batches of 16 to 256 pixels."""
+
+STYLEGAN = PROGAN
+"""Karras et al. 2019, section 2 and appendix C: as ProGAN."""
+
 DCGAN_TINY = replace(GAN, epochs=50, ema=0.999)
 """`vidi train dcgan_tiny --data mnist/`: about half an hour."""
 
 WGAN_GP_TINY = replace(WGAN_GP, epochs=80, learning_rate=3e-4, ema=0.999, world_size=(32, 32))
 """`vidi train wgan_gp_tiny --data mnist/`: about three quarters of an hour."""
+
+PROGAN_TINY = replace(PROGAN, epochs=100, batch_size=32, world_size=(32, 32))
+"""`vidi train progan_tiny`: 4, 8, 16 and 32 pixels of the world, less than an hour."""
+
+STYLEGAN_TINY = replace(STYLEGAN, epochs=25, batch_size=32, world_size=(32, 32), validate_every=2)
+"""`vidi train stylegan_tiny --data mnist/ r1=1`: less than an hour."""

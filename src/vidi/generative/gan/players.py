@@ -10,7 +10,7 @@ Any generator here can be asked for it; one that was trained with `orthogonal` b
 
 import copy
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -41,7 +41,7 @@ SURE = 0.95
 
 
 class Player(nn.Module):
-    """A generator: `forward` maps what it draws to pictures in [-1, 1].
+    """A generator: `forward` maps what it draws to pictures, in [-1, 1] where it has learnt their range.
 
     Args:
         latent: length of the latent vectors.
@@ -53,7 +53,7 @@ class Player(nn.Module):
         super().__init__()
         self.latent = latent
 
-    def draw(self, count: int, generator: torch.Generator | None) -> Tensor:
+    def draw(self, count: int, generator: torch.Generator | None) -> Any:
         """Draw what a training step maps to pictures, from the prior: independent standard normal numbers, N D."""
         weight = next(self.parameters())
         return torch.randn(count, self.latent, generator=generator, device=weight.device, dtype=weight.dtype)
