@@ -45,8 +45,8 @@ DCGAN_TINY = replace(GAN, epochs=50, ema=0.999)
 WGAN_GP_TINY = replace(WGAN_GP, epochs=80, learning_rate=3e-4, ema=0.999, world_size=(32, 32))
 """`vidi train wgan_gp_tiny --data mnist/`: about three quarters of an hour."""
 
-PROGAN_TINY = replace(PROGAN, epochs=100, batch_size=32, world_size=(32, 32))
+PROGAN_TINY = replace(PROGAN, epochs=150, batch_size=32, world_size=(32, 32))
 """`vidi train progan_tiny`: 4, 8, 16 and 32 pixels of the world, less than an hour."""
 
-STYLEGAN_TINY = replace(STYLEGAN, epochs=25, batch_size=32, world_size=(32, 32), validate_every=2)
-"""`vidi train stylegan_tiny --data mnist/ r1=1`: less than an hour."""
+STYLEGAN_TINY = replace(STYLEGAN, epochs=24, batch_size=32, world_size=(32, 32), validate_every=3)
+"""`vidi train stylegan_tiny --data mnist/`: less than an hour."""

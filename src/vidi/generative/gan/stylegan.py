@@ -49,7 +49,7 @@ class Draws(NamedTuple):
 
     latents: Float[Tensor, "N 2 D"]  # of the first and the second style
     turn: Int64[Tensor, " N"]  # the layer from which on the second style is followed
-    noise: list[Float[Tensor, "N 1 h w"]]  # of each layer
+    noise: list[Float[Tensor, "_ 1 _ _"]]  # of each layer
 
 
 def blurred(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -145,7 +145,7 @@ class Generator(Player):
         return self.synthesis(torch.where(second[..., None], w[:, 1:], w[:, :1]), draws.noise)
 
     def synthesis(
-        self, styles: Float[Tensor, "N L D"], noise: Sequence[Float[Tensor, "n 1 h w"]]
+        self, styles: Float[Tensor, "N L D"], noise: Sequence[Float[Tensor, "_ 1 _ _"]]
     ) -> Float[Tensor, "N 3 H W"]:
         """Return images from the w and the noise of each layer; one noise may serve all images."""
         x = self.constant.expand(len(styles), -1, -1, -1)
@@ -210,5 +210,5 @@ def stylegan(
 
 
 stylegan_tiny = with_defaults(
-    stylegan, "stylegan_tiny", "32 pixels, 0.5 M parameters in both", size=(32, 32), latent=64, width=16, most=64
+    stylegan, "stylegan_tiny", "32 pixels, 0.3 M parameters in both", size=(32, 32), latent=64, width=8, most=64, r1=1.0
 )
