@@ -27,8 +27,8 @@ class Modes(NamedTuple):
 class Divergences(NamedTuple):
     """The two parts of twice the Jensen-Shannon divergence, in nats, at most log 2 each."""
 
-    coverage: Float[Tensor, "*B"]  # of real masses: large where real masses have no generated ones
-    quality: Float[Tensor, "*B"]  # of generated masses: large where generated masses have no real ones
+    coverage: Float[Tensor, "*B"]  # of the real masses: how badly the generated ones cover them
+    quality: Float[Tensor, "*B"]  # of the generated masses: how far they are from real ones
 
 
 def modes_covered(

@@ -50,3 +50,9 @@ PROGAN_TINY = replace(PROGAN, epochs=150, batch_size=32, world_size=(32, 32))
 
 STYLEGAN_TINY = replace(STYLEGAN, epochs=24, batch_size=32, world_size=(32, 32), validate_every=3)
 """`vidi train stylegan_tiny --data mnist/`: less than an hour."""
+
+COLOURS = replace(GAN, epochs=15, batch_size=16, ema=None, world_size=(64, 64), validate_every=1)
+"""Isola et al. 2017, section 3.3: Adam, 0.0002, beta1 = 0.5; batches of 1 there, which two cores take too long for."""
+
+PIX2PIX = replace(COLOURS, epochs=200, batch_size=1, world_size=(256, 256))
+"""Isola et al. 2017, appendix 6.2: batches of 1."""

@@ -57,7 +57,6 @@ def test_strips_walk_from_picture_to_picture(model: Gan) -> None:
         model.sample(4, interpolate=1)
 
 
-@pytest.mark.system("8.0-LATENT")
 def test_latent_vectors_of_a_training_are_independent_and_standard_normal(model: Gan) -> None:
     drawn = model.player.draw(20_000, seeded())
     assert_close(drawn.mean(0), torch.zeros(5), 0.03, size=1)
