@@ -44,7 +44,8 @@ def test_fit_and_density_are_those_of_scikit_learn_and_scipy(fitted: LinearGauss
     pictures = Pictures().pictures
     rows = pictures.flatten(1).double()
     covariance = fitted.loadings @ fitted.loadings.T + fitted.deviation**2 * torch.eye(36).double()
-    expected = scipy.stats.multivariate_normal(fitted.mean.numpy(), covariance.numpy()).logpdf(rows.numpy())
+    normal: Any = scipy.stats.multivariate_normal
+    expected = normal(fitted.mean.numpy(), covariance.numpy()).logpdf(rows.numpy())
     assert_close(fitted.log_prob(pictures), torch.from_numpy(expected), OUTPUTS)
     theirs = sklearn.decomposition.PCA(FACTORS, svd_solver="full").fit(rows.numpy())
     share = 199 / 200  # theirs divides by one picture less

@@ -14,8 +14,9 @@ from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_nor
 @pytest.mark.system("8.2.3-PROGAN")
 @pytest.mark.parametrize(("kernel", "padding", "gain"), [(3, None, None), (1, None, 1.0), (4, 3, None), (4, 0, None)])
 def test_a_convolution_multiplies_with_he_s_constant(kernel: int, padding: int | None, gain: float | None) -> None:
-    given = {} if gain is None else {"gain": gain}
-    layer = EqualisedConv2d(5, 6, kernel, padding=padding, **given).double()
+    layer = EqualisedConv2d(5, 6, kernel, padding=padding).double()
+    if gain is not None:
+        layer = EqualisedConv2d(5, 6, kernel, padding=padding, gain=gain).double()
     with torch.no_grad():
         layer.bias.normal_()  # type: ignore[union-attr]
     scale = (math.sqrt(2) if gain is None else gain) / math.sqrt(5 * kernel * kernel)

@@ -1,6 +1,7 @@
 """From grey to colour: layers and losses of the paper, a truth that is the picture itself, and what it learns."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def kinds(network: nn.Module) -> list[str]:
 
 def test_players_are_those_of_appendix_6_1() -> None:
     with torch.device("meta"):
-        model = pix2pix_colours()
+        model: Any = pix2pix_colours()
     down = ["C64", "C128", "B", "C256", "B", "C512", "B", "C512", "B", "C512", "B", "C512", "B", "C512"]
     up = ["T512", "B", "D"] * 3 + ["T512", "B", "T256", "B", "T128", "B", "T64", "B", "T3"]
     assert kinds(model.generator) == down + up

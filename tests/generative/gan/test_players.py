@@ -113,7 +113,7 @@ def test_a_training_resumes_bit_for_bit(name: str, tmp_path: Path) -> None:
 
 def test_the_average_of_a_generator_warms_up(tmp_path: Path) -> None:
     """After n updates its decay is (1 + n) / (10 + n), at most the recipe's; the first one copies."""
-    doing = training("gan", tmp_path, {"size": (8, 8), "hidden": 4}, steps=5, ema=0.2)
+    doing: Any = training("gan", tmp_path, {"size": (8, 8), "hidden": 4}, steps=5, ema=0.2)
     loader, expected = iter(doing._loader()), torch.zeros(())
     for n, decay in enumerate((0.0, 2 / 11, 0.2, 0.2)):  # 3 / 12 and 4 / 13 are more than 0.2
         doing._one_step([next(loader)])

@@ -12,7 +12,6 @@ from torch import Tensor
 from tests.closeness import FLOAT32, assert_close
 from tests.generative.gan.trainings import assert_resumes
 from vidi.catalog.table import CATALOG
-from vidi.generative.gan.players import Gan
 from vidi.generative.gan.progressive import (
     WHOLE,
     Discriminator,
@@ -30,7 +29,7 @@ from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_nor
 TINY: dict[str, Any] = {"size": (16, 16), "latent": 5, "width": 4, "most": 6}
 
 
-def grown(model: Gan, growth: float) -> tuple[Generator, Discriminator]:
+def grown(model: Any, growth: float) -> tuple[Generator, Discriminator]:
     players = model.generator, model.discriminator
     for player in players:
         player.growth.fill_(round(growth * WHOLE))
@@ -40,7 +39,7 @@ def grown(model: Gan, growth: float) -> tuple[Generator, Discriminator]:
 @pytest.mark.system("8.2.3-PROGAN")
 def test_blocks_are_those_of_table_2() -> None:
     with torch.device("meta"):
-        model = progan()
+        model: Any = progan()
     channels = [512, 512, 512, 512, 256, 128, 64, 32, 16]
     assert channels_of((1024, 1024), 16, 512) == channels
     generator, discriminator = model.generator, model.discriminator
@@ -77,7 +76,7 @@ def test_the_recipe_and_the_losses_weights_are_the_papers() -> None:
     (recipe,) = CATALOG["progan"].recipes.values()
     assert (recipe.optimizer, recipe.learning_rate, recipe.betas, recipe.ema) == ("adam", 1e-3, (0.0, 0.99), 0.999)
     assert recipe.batch_size == 16
-    model = progan(**TINY)
+    model: Any = progan(**TINY)
     assert (model.criterion.penalty, model.criterion.drift) == (10, 0.001)
     assert model.turns == ("discriminator", "generator")
     with pytest.raises(ValueError, match="expected a square whose side is a power of two"):
@@ -92,7 +91,7 @@ def test_a_training_begins_with_four_pixels_and_doubles_them_in_equal_parts() ->
     assert found == pytest.approx(expected, abs=2e-6)
     fading = [growth_at(k / 700, 3) for k in range(100, 201)]
     assert torch.tensor(fading).diff().float().std().item() < 2  # linear from 0 to 1
-    model = progan(**TINY)
+    model: Any = progan(**TINY)
     batch = model.preprocess.collate([model.preprocess.place(torch.rand(3, 16, 16), {}) for _ in range(2)])
     for index, growth in ((0, 0), (15, 0.5), (30, 1), (49, 2)):
         model.losses("generator", batch, Step(index, 50, torch.Generator().manual_seed(0)))
@@ -101,7 +100,7 @@ def test_a_training_begins_with_four_pixels_and_doubles_them_in_equal_parts() ->
 
 @pytest.mark.system("8.2.3-PROGAN")
 def test_pictures_have_the_detail_of_the_newest_block() -> None:
-    model = progan(**TINY)
+    model: Any = progan(**TINY)
     for growth in (0, 1, 2):
         generator, _ = grown(model, growth)
         images = generator(torch.randn(2, 5))
@@ -110,7 +109,7 @@ def test_pictures_have_the_detail_of_the_newest_block() -> None:
     assert not torch.allclose(doubled(halved(images)), images)
 
 
-def by_hand(generator: Generator, latents: Tensor, level: int) -> Tensor:
+def by_hand(generator: Any, latents: Tensor, level: int) -> Tensor:
     """Return the map of a level, layer by layer."""
     x = latents / (latents.square().mean(1, keepdim=True) + 1e-8).sqrt()
     x = pixel_norm(leaky(generator.first(x[..., None, None])))
@@ -125,7 +124,8 @@ def by_hand(generator: Generator, latents: Tensor, level: int) -> Tensor:
 @pytest.mark.system("8.2.3-FADE", "B8.14")
 @pytest.mark.parametrize("level", [0, 1])
 def test_the_generator_fades_from_the_old_path_to_the_new_one(level: int) -> None:
-    model, latents = progan(**TINY), torch.randn(3, 5)
+    model: Any = progan(**TINY)
+    latents = torch.randn(3, 5)
     old, new = (grown(model, growth)[0](latents) for growth in (level, level + 1))
     assert_close(
         old, doubled(model.generator.to_rgb[level](by_hand(model.generator, latents, level)), 2 - level), FLOAT32
@@ -143,7 +143,8 @@ def test_the_generator_fades_from_the_old_path_to_the_new_one(level: int) -> Non
 @pytest.mark.system("8.2.3-FADE", "B8.14")
 @pytest.mark.parametrize("level", [0, 1])
 def test_the_critic_fades_from_the_reduced_picture_to_the_new_block(level: int) -> None:
-    model, images = progan(**TINY), torch.randn(3, 3, 16, 16)
+    model: Any = progan(**TINY)
+    images = torch.randn(3, 3, 16, 16)
     critic = model.discriminator
     old, new = (grown(model, growth)[1](images) for growth in (level, level + 1))
 
@@ -166,7 +167,8 @@ def test_the_critic_fades_from_the_reduced_picture_to_the_new_block(level: int) 
 
 @pytest.mark.system("8.2.3-FADE")
 def test_real_pictures_fade_in_too() -> None:
-    model, images = progan(**TINY), torch.rand(2, 3, 16, 16)
+    model: Any = progan(**TINY)
+    images = torch.rand(2, 3, 16, 16)
     assert torch.equal(grown(model, 2)[1].seen(images), images)
     coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2)
     assert_close(grown(model, 1)[1].seen(images), coarse, FLOAT32)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.generative.gan.trainings import assert_resumes
 from vidi.catalog.table import CATALOG
-from vidi.generative.gan.stylegan import Draws, Generator, Layer, blurred, stylegan
+from vidi.generative.gan.stylegan import Draws, Layer, blurred, stylegan
 from vidi.model import Step
 from vidi.nn.equalised import leaky
 from vidi.ops.latents import normal_latents
@@ -19,9 +19,9 @@ from vidi.ops.latents import normal_latents
 TINY: dict[str, Any] = {"size": (16, 16), "latent": 6, "width": 4, "most": 8}
 
 
-def generator() -> Generator:
+def generator() -> Any:
     torch.manual_seed(3)
-    made = stylegan(**TINY).generator
+    made: Any = stylegan(**TINY).generator
     with torch.no_grad():
         for layer in made.layers:
             layer.strength.normal_()
@@ -29,7 +29,7 @@ def generator() -> Generator:
     return made
 
 
-def draws(made: Generator, count: int, turn: int) -> Draws:
+def draws(made: Any, count: int, turn: int) -> Draws:
     drawn = made.draw(count, torch.Generator().manual_seed(0))
     return drawn._replace(turn=torch.full((count,), turn))
 
@@ -37,7 +37,7 @@ def draws(made: Generator, count: int, turn: int) -> Draws:
 @pytest.mark.system("8.2.4-STYLEGAN")
 def test_the_generator_is_that_of_figure_1() -> None:
     with torch.device("meta"):
-        model = stylegan()
+        model: Any = stylegan()
     made = model.generator
     assert sum(p.numel() for p in made.parameters()) == pytest.approx(26.2e6, abs=5e4)  # section 2
     assert len(made.layers) == 18
@@ -52,7 +52,7 @@ def test_the_generator_is_that_of_figure_1() -> None:
 
 @pytest.mark.system("8.2.4-STYLEGAN")
 def test_a_model_begins_with_ones_no_noise_and_plain_styles() -> None:
-    made = stylegan(**TINY).generator
+    made: Any = stylegan(**TINY).generator
     assert (made.constant == 1).all()
     for layer in made.layers:
         assert (layer.strength == 0).all()
@@ -66,7 +66,7 @@ def test_a_model_begins_with_ones_no_noise_and_plain_styles() -> None:
 @pytest.mark.system("8.2.4-STYLEGAN", "8.2.4-ADAIN")
 @pytest.mark.parametrize("doubles", [False, True])
 def test_a_layer_is_convolution_noise_bias_leaky_relu_and_adain(doubles: bool) -> None:
-    layer = Layer(3, 4, 5, doubles=doubles).double()
+    layer: Any = Layer(3, 4, 5, doubles=doubles).double()
     with torch.no_grad():
         layer.strength.normal_()
         layer.bias.normal_()
@@ -75,7 +75,7 @@ def test_a_layer_is_convolution_noise_bias_leaky_relu_and_adain(doubles: bool) -
     noise = torch.randn(2, 1, side, side, dtype=torch.float64)
     found = layer(x, w, noise)
     enlarged = x.repeat_interleave(2, 2).repeat_interleave(2, 3) if doubles else x
-    weight = layer.convolution.weight * (2 / (3 * 9)) ** 0.5  # type: ignore[union-attr]
+    weight = layer.convolution.weight * (2 / (3 * 9)) ** 0.5
     y = F.conv2d(enlarged, weight, padding=1)
     y = blurred(y) if doubles else y
     for b in range(2):
@@ -145,7 +145,7 @@ def test_training_keeps_a_running_mean_of_styles_and_evaluation_leaves_it() -> N
 @pytest.mark.system("8.2.4-STYLEGAN")
 def test_truncation_moves_the_first_eight_styles_towards_the_mean() -> None:
     torch.manual_seed(0)
-    made = stylegan(size=(64, 64), latent=6, width=4, most=8).generator.eval()
+    made: Any = stylegan(size=(64, 64), latent=6, width=4, most=8).generator.eval()
     made.mean_style.normal_()
     latents = torch.randn(3, 6)
     w = made.mapping(latents)
@@ -160,7 +160,7 @@ def test_truncation_moves_the_first_eight_styles_towards_the_mean() -> None:
 
 @pytest.mark.system("8.2.4-STYLEGAN")
 def test_a_picture_is_a_function_of_its_seed_and_truncation() -> None:
-    model = stylegan(**TINY)
+    model: Any = stylegan(**TINY)
     model.generator.mean_style.normal_()
     with torch.no_grad():
         for layer in model.generator.layers:
@@ -179,7 +179,7 @@ def test_a_picture_is_a_function_of_its_seed_and_truncation() -> None:
 
 @pytest.mark.system("8.2.4-STYLEGAN")
 def test_the_losses_are_the_papers() -> None:
-    model = stylegan(**TINY)
+    model: Any = stylegan(**TINY)
     assert model.criterion.r1 == 10
     batch = model.preprocess.collate([model.preprocess.place(torch.rand(3, 16, 16), {}) for _ in range(4)])
     step = Step(generator=torch.Generator().manual_seed(0))
