@@ -274,6 +274,9 @@ def _recipes(row: Entry, checked: Mapping[str, Any], *, fine_tuned: bool) -> dic
         recipe = row.task.fine_tuned(usual) if fine_tuned else usual
         prefix = f"{stage}." if stage else ""
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
+        judge = own.get("judge")
+        if judge is not None and judge not in EXTRACTORS:  # a run, which is to be found from anywhere
+            own["judge"] = str(Path(judge).resolve())
         recipes[stage] = replace(recipe, **own)
     return recipes
 

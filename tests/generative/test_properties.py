@@ -10,9 +10,10 @@ from torch import Tensor
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from vidi.generative.gan.dcgan import dcgan
 from vidi.generative.gan.stylegan import stylegan
-from vidi.generative.properties import conditional_entropy, path_length, properties, separability
+from vidi.generative.properties import conditional_entropy, path_length, properties, separability, truncation_curve
+from vidi.metrics.generation import precision_recall
 from vidi.metrics.generation_score import Extracted, Extractor
-from vidi.ops.latents import lerp
+from vidi.ops.latents import lerp, normal_latents
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -64,6 +65,26 @@ def test_separability_is_1_where_planes_tell_all_and_more_where_labels_are_entan
     assert float(separability(latents, torch.tensor([[0.9, 0.1]]).expand(400, 2))) == 1  # one class tells nothing
     three = (20 * latents @ torch.tensor([[1.0, 0], [0, 1], [0, 0]]).double() @ drawn(2, 3, seed=1)).softmax(1)
     assert 1 <= float(separability(latents, three)) < float(math.exp(3 * math.log(2)))
+
+
+@pytest.mark.system("8.2-TRUNC")
+def test_truncation_buys_realism_with_coverage() -> None:
+    """Of a generator that is right on the whole: real pictures are drawn as its own are, without truncation."""
+
+    def picture(codes: Tensor) -> Tensor:
+        return (0.5 + codes / 20).clamp(0, 1).repeat_interleave(3, 1).unflatten(1, (3, 2, 2))
+
+    real = [picture(normal_latents(4, range(1000, 1400)))]
+    thresholds = (4.0, 1.0, 0.25)
+    found = truncation_curve(
+        lambda threshold: picture(normal_latents(4, range(400), truncation=threshold)), thresholds, real, PIXELS
+    )
+    precisions, recalls = zip(*found, strict=True)
+    assert precisions[0] < precisions[1] <= precisions[2]
+    assert recalls[0] > recalls[1] > recalls[2]
+    assert (precisions[2], recalls[2]) == (pytest.approx(1), pytest.approx(0, abs=0.05))
+    untruncated = run(picture(normal_latents(4, range(400)))).features
+    assert found[0] == pytest.approx(precision_recall(run(real[0]).features, untruncated), abs=0.02)
 
 
 @pytest.mark.system("8.0-TASK")

@@ -165,11 +165,13 @@ def test_a_run_that_nobody_judges_is_looked_at(tmp_path: Path) -> None:
         vidi.evaluate(run.folder)
 
 
-def test_who_judges_is_named_or_a_run_of_a_classifier(tmp_path: Path) -> None:
+def test_who_judges_is_named_or_a_run_of_a_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write_digits(tmp_path / "digits.npz", train=40)
     own = vidi.train("resnet18", data=data, out=tmp_path / "judge", size=(16, 16), width=16, stem="small", steps=1)
     numbers = {"size": (8, 8), "hidden": 4, "steps": 1, "judged_pictures": 16}
-    run = vidi.train("gan", data=data, out=tmp_path / "run", judge=str(own.folder), **numbers)
+    monkeypatch.chdir(tmp_path)
+    run = vidi.train("gan", data=data, out=tmp_path / "run", judge="judge", **numbers)
+    assert run.config()["recipe"][""]["judge"] == str(own.folder)
     record = json.loads((run.folder / "generation_score.json").read_text())
     assert record["protocol"]["extractor"] == str(own.folder)
     with pytest.raises(FileNotFoundError, match="nobody"):

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from vidi.generative.gan.players import Gan
-from vidi.metrics.generation import precision_recall
+from vidi.metrics.generation import PrecisionRecall, precision_recall
 from vidi.metrics.generation_score import Extractor, picture_set
 from vidi.ops.latents import lerp, normal_latents, slerp
 
@@ -75,6 +75,25 @@ def properties(
         float(walked(model, extractor, codes, seed)),
         *(float(separability(vectors, made.probabilities)) for vectors in (latents, codes.cpu())),
     )
+
+
+def truncation_curve(
+    sample: Callable[[float], Float[Tensor, "N 3 H W"]],
+    thresholds: Sequence[float],
+    real: Sequence[Float[Tensor, "_ 3 _ _"]],
+    extractor: Extractor,
+) -> list[PrecisionRecall]:
+    """Return realism and coverage of pictures at each threshold of truncation: the former is bought with the latter.
+
+    Args:
+        sample: from a threshold to as many pictures as there are real ones, always of the same seeds.
+        thresholds: of the truncation.
+        real: batches of real pictures in [0, 1].
+        extractor: of features.
+    """
+    truth = picture_set(real, extractor, "real").extracted.features
+    made = (picture_set([sample(threshold)], extractor, "generated").extracted.features for threshold in thresholds)
+    return [precision_recall(truth, features) for features in made]
 
 
 def walked(model: Gan, extractor: Extractor, codes: Float[Tensor, "N D"], seed: int) -> Float[Tensor, ""]:
