@@ -73,7 +73,10 @@ def properties(
         shares.precision,
         shares.recall,
         float(walked(model, extractor, codes, seed)),
-        *(float(separability(vectors, made.probabilities)) for vectors in (latents, codes.cpu())),
+        *(
+            float(separability(vectors, made.probabilities))
+            for vectors in (latents, codes[:, : latents.shape[1]].cpu())
+        ),
     )
 
 
