@@ -99,5 +99,6 @@ def test_strips_lead_from_end_to_end(spherical: bool) -> None:
     t = torch.tensor([1 / 3], dtype=torch.float64)
     assert_close(found[:, 1], (slerp if spherical else lerp)(a, b, t)[0], EXACT)
     assert not torch.allclose(strips(a, b, 4)[:, 1], strips(a, b, 4, spherical=False)[:, 1], atol=FLOAT32)
+    assert_close(strips(a, b, 2, spherical=spherical), torch.stack([a, b], 1))
     with pytest.raises(ValueError, match="received 1 steps"):
         strips(a, b, 1)

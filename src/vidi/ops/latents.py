@@ -61,7 +61,7 @@ def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: Float[Tensor, " S
     sine = torch.sin(angle)
     along = t[:, None, None]
     arc = (torch.sin((1 - along) * angle) * a + torch.sin(along * angle) * b) / sine
-    return torch.where(sine.abs() < 1e-6, lerp(a, b, t), arc)
+    return torch.where(sine < 1e-6, lerp(a, b, t), arc)
 
 
 def unit(vectors: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
