@@ -185,14 +185,16 @@ class Quadratic(nn.Module):
 @pytest.mark.parametrize("target", [1, 750.0])
 def test_the_gradient_penalty_is_that_of_slow_loops(target: float) -> None:
     critic = Quadratic()
-    real, generated = torch.randn(2, 4, 3, 2, 2, dtype=torch.float64)
+    real, generated = (torch.randn(4, 3, 2, 2, dtype=torch.float64) for _ in range(2))
     share = torch.rand(4, dtype=torch.float64)
     expected = torch.zeros((), dtype=torch.float64)
     for row in range(4):
         mixed = share[row] * real[row].flatten() + (1 - share[row]) * generated[row].flatten()
         length = critic.slope(mixed).square().sum().sqrt()
         expected = expected + ((length - target) / target) ** 2 / 4
+    generated.requires_grad_()
     found = gradient_penalty(critic, real, generated, share, target=target)
+    assert torch.autograd.grad(found, generated, retain_graph=True, allow_unused=True) == (None,)
     assert_close(found.detach(), expected.detach(), NUMBERS)
     ours, theirs = (torch.autograd.grad(loss, list(critic.parameters())) for loss in (found, expected))
     for a, b in zip(ours, theirs, strict=True):
@@ -227,3 +229,4 @@ def test_the_orthogonal_penalty_minds_angles_and_not_lengths() -> None:
     assert_close(orthogonal_penalty([weight, weight]), torch.tensor(2 * expected, dtype=torch.float64))
     right_angles = torch.diag(torch.tensor([1.0, 5, 0.1])).double()
     assert float(orthogonal_penalty([right_angles])) == 0
+    assert_close(orthogonal_penalty([right_angles, weight]), orthogonal_penalty([weight]))  # of any shapes

@@ -128,7 +128,7 @@ def test_sizes_that_halving_does_not_bring_to_one_are_refused(size: tuple[int, i
 
 
 def test_it_learns_the_colours_of_the_world(tmp_path: Path, learnt: Learnt) -> None:
-    """Sky, ground and things of 32 pixels: nearer to their colours than grey is."""
+    """Sky, ground and things of 32 pixels: colours are a quarter nearer than grey is."""
     numbers = {"size": (32, 32), "width": 8, "world_size": (32, 32), "world_scenes": 240, "seed": SEED}
     rules = {"steps": 120, "batch_size": 8, "validate_every": 99, "learning_rate": 1e-3}
     run = vidi.train("pix2pix_colours", out=tmp_path / "run", **numbers, **rules)
@@ -140,5 +140,5 @@ def test_it_learns_the_colours_of_the_world(tmp_path: Path, learnt: Learnt) -> N
     as_grey = sum(float((grey_of(p[None]) - p).abs().mean()) for p in pictures) / 30
     made = sum(result.error for result in model.predict(pictures)) / 30
     assert made == pytest.approx(float(scores["error"]), rel=1e-3)
-    learnt("error beside that of grey", made / as_grey, most=0.95)
+    learnt("error beside that of grey", made / as_grey, most=0.75)
     assert (run.folder / "report.md").is_file()

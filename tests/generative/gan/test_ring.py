@@ -52,7 +52,7 @@ def test_a_wasserstein_gan_covers_the_ring(learnt: Learnt) -> None:
     points = points_of(generator, 2000, seed=SEED)
     found = modes_covered(points, ring.centres, ring.deviation)
     learnt("modes", found.covered, least=7)
-    learnt("quality", found.quality, least=0.25)
+    learnt("quality", found.quality, least=0.28)
     untrained = points_of(fit_ring(ring, "minimax", steps=0, seed=SEED), 2000, seed=SEED)
     assert modes_covered(untrained, ring.centres, ring.deviation).covered <= 1
 
