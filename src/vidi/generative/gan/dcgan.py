@@ -144,5 +144,5 @@ def dcgan(
 
 
 dcgan_tiny = with_defaults(
-    dcgan, "dcgan_tiny", "32 pixels, 0.6 M parameters in both", size=(32, 32), latent=64, width=32, kernel=4
+    dcgan, "dcgan_tiny", "32 pixels, 0.5 M parameters in both", size=(32, 32), latent=64, width=32, kernel=4
 )

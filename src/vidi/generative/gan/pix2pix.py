@@ -157,5 +157,5 @@ def pix2pix_colours(*, size: tuple[int, int] = (256, 256), width: int = 64, l1: 
 
 
 pix2pix_colours_tiny = with_defaults(
-    pix2pix_colours, "pix2pix_colours_tiny", "64 pixels, 1.0 M parameters in both", size=(64, 64), width=12
+    pix2pix_colours, "pix2pix_colours_tiny", "64 pixels, 1.1 M parameters in both", size=(64, 64), width=12
 )

@@ -96,5 +96,5 @@ def wgan_gp(
 
 
 wgan_gp_tiny = with_defaults(
-    wgan_gp, "wgan_gp_tiny", "32 pixels, 0.6 M parameters in both", size=(32, 32), latent=64, width=32, kernel=4
+    wgan_gp, "wgan_gp_tiny", "32 pixels, 0.5 M parameters in both", size=(32, 32), latent=64, width=32, kernel=4
 )
