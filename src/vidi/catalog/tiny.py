@@ -139,3 +139,6 @@ SMALL_DEEPID2_CROPS = {
     "components": 4,
 }
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}
+SMALL_GAN = {"size": (16, 16), "latent": 8, "width": 4}
+SMALL_GROWN = {**SMALL_GAN, "most": 8}
+SMALL_COLOURS = {"size": (32, 32), "width": 4}

@@ -382,6 +382,8 @@ def sample(
     """Draw pictures from a generative model, as one grid.
 
     [dim]vidi sample runs/gan --count 64 --seed 0[/dim]
+
+    [dim]vidi sample runs/gan --count 64 truncation=0.7 interpolate=8[/dim]
     """
     Run(run).config()
     from vidi import api
@@ -391,7 +393,8 @@ def sample(
     asked = split_overrides(conditions or [])
     images = api.sample(api.load(run, weights=weights.value), count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
-    plots.image_grid(path, images, columns=max(1, round(count**0.5)))
+    strip = int(asked["interpolate"]) if asked.get("interpolate", "none") != "none" else round(count**0.5)
+    plots.image_grid(path, images, columns=max(1, strip))
     out.print(str(path), markup=False, highlight=False)
 
 

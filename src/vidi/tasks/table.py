@@ -4,6 +4,7 @@ from vidi.engine.task import Task
 from vidi.tasks.anchors import ANCHORS
 from vidi.tasks.body_parts import BODY_PARTS
 from vidi.tasks.classification import CLASSIFICATION
+from vidi.tasks.colourisation import COLOURISATION
 from vidi.tasks.depth import DEPTH, DEPTH_FROM_STEREO, DEPTH_FROM_VIDEO, STEREO
 from vidi.tasks.detection import DETECTION
 from vidi.tasks.detection_3d import DETECTION_3D
@@ -33,6 +34,7 @@ TASKS: dict[str, Task] = {
     "depth_from_stereo": DEPTH_FROM_STEREO,
     "depth_from_video": DEPTH_FROM_VIDEO,
     "generation": GENERATION,
+    "colourisation": COLOURISATION,
     "anchors": ANCHORS,
     "windows": WINDOWS,
     "translation": TRANSLATION,
