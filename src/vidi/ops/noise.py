@@ -29,7 +29,7 @@ def seeded_normal(
     *,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
-) -> Float[Tensor, "N *S"]:
+) -> Float[Tensor, "N ..."]:
     """Return noise of which row i is a function of (seeds[i], step) alone, drawn on the CPU, the same on all devices.
 
     Args:
@@ -50,8 +50,7 @@ def seeded_normal(
     drawn_as = dtype if dtype in (torch.float32, torch.float64) else torch.float32
     noise = torch.empty(len(seeds), *shape, dtype=drawn_as)
     for row, seed in zip(noise, seeds, strict=True):
-        mixed = np.random.SeedSequence((seed % 2**32, seed >> 32, step)).generate_state(
-            1, np.uint32
-        )  # torch's generator has 32 bits
+        words = (seed % 2**32, seed >> 32, step)
+        mixed = np.random.SeedSequence(words).generate_state(1, np.uint32)  # torch's generator has 32 bits
         row.normal_(generator=torch.Generator().manual_seed(int(mixed[0])))
     return noise.to(device, dtype)
