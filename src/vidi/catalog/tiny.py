@@ -138,4 +138,12 @@ SMALL_DEEPID2_CROPS = {
     "chosen": 2,
     "components": 4,
 }
+SMALL_DDPM = {
+    "size": (16, 16),
+    "channels": (8, 8),
+    "attends": (False, True),
+    "groups": 4,
+    "diffusion_steps": 20,
+}
+SMALL_DIFFUSION = {"size": (16, 16), "width": 8, "diffusion_steps": 20}
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}

@@ -40,12 +40,12 @@ Spacing = Literal["leading", "trailing", "linspace"]
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, " T"]:
     """Return variances that grow linearly (Ho et al. 2020, section 4), in float64."""
-    return torch.linspace(first, last, steps, dtype=torch.float64)
+    return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")
 
 
 def scaled_linear_betas(steps: int = 1000, first: float = 8.5e-4, last: float = 0.012) -> Float[Tensor, " T"]:
     """Return variances whose roots grow linearly (latent diffusion, Rombach et al. 2022), in float64."""
-    return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64).square()
+    return torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64, device="cpu").square()
 
 
 def cosine_betas(steps: int = 1000, s: float = 0.008, largest: float = 0.999) -> Float[Tensor, " T"]:
@@ -53,7 +53,7 @@ def cosine_betas(steps: int = 1000, s: float = 0.008, largest: float = 0.999) ->
 
     Nichol & Dhariwal 2021, equation 17; no variance is larger than `largest`.
     """
-    places = torch.arange(steps + 1, dtype=torch.float64) / steps
+    places = torch.arange(steps + 1, dtype=torch.float64, device="cpu") / steps
     f = (((places + s) / (1 + s)) * math.pi / 2).cos().square()
     return (1 - f[1:] / f[:-1]).clamp(max=largest)
 
@@ -159,6 +159,17 @@ def noised(x0: Float[Tensor, "B ..."], noise: Float[Tensor, "B ..."], alpha: Lev
 def posterior_variance(alpha: Level, before: Level) -> Level:
     """Return the variance of q(x_s | x_t, x_0) for s before t: (1 - a_s) / (1 - a_t) (1 - a_t / a_s)."""
     return (1 - before) / (1 - alpha) * (1 - alpha / before)
+
+
+def learned_variance(fraction: Tensor, beta: Level, least: Level) -> Tensor:
+    """Return exp(v log beta + (1 - v) log least) for a network's v (Nichol & Dhariwal 2021, equation 15).
+
+    Args:
+        fraction: v, usually from 0 to 1.
+        beta: the variance of the forward step.
+        least: that of the posterior.
+    """
+    return beta**fraction * least ** (1 - fraction)
 
 
 def posterior_mean(

@@ -3,6 +3,7 @@
 from vidi.engine.task import Task
 from vidi.tasks.anchors import ANCHORS
 from vidi.tasks.body_parts import BODY_PARTS
+from vidi.tasks.class_generation import CLASS_GENERATION
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.depth import DEPTH, DEPTH_FROM_STEREO, DEPTH_FROM_VIDEO, STEREO
 from vidi.tasks.detection import DETECTION
@@ -33,6 +34,7 @@ TASKS: dict[str, Task] = {
     "depth_from_stereo": DEPTH_FROM_STEREO,
     "depth_from_video": DEPTH_FROM_VIDEO,
     "generation": GENERATION,
+    "class_generation": CLASS_GENERATION,
     "anchors": ANCHORS,
     "windows": WINDOWS,
     "translation": TRANSLATION,

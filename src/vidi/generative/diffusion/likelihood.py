@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidi.generative.diffusion.samplers import Denoiser, Noise, Variance, looked_at, step_deviation
 from vidi.losses.diffusion import pixel_nll, prior_term, step_term
-from vidi.ops.diffusion import Level, Schedule, noised, posterior_mean
+from vidi.ops.diffusion import Level, Schedule, learned_variance, noised, posterior_mean, posterior_variance
 
 Reverse = Callable[[Tensor, int], tuple[Tensor, Level]]
 """(x_t, t) -> mean and variance of p(x_{t-1} | x_t)."""
@@ -43,14 +43,17 @@ def reverse_of(
 ) -> Reverse:
     """Return the reverse process of a denoiser; arguments as of `samplers.ddpm`.
 
-    The step to the picture has no posterior variance: there it is beta.
+    The step to the picture has no posterior variance: there it is beta; what is learnt has that of the step before.
     """
+    first = posterior_variance(schedule.level(1), schedule.level(0)) if schedule.steps > 1 else schedule.betas[0].item()
 
     def reverse(x: Tensor, time: int) -> tuple[Tensor, Level]:
         alpha, before = schedule.level(time), schedule.level(time - 1)
         seen = looked_at(denoise, x, time, schedule, clip)
-        deviation = step_deviation("beta" if time == 0 else variance, alpha, before, seen.fraction)
-        return posterior_mean(seen.x0, x, alpha, before), deviation**2
+        mean = posterior_mean(seen.x0, x, alpha, before)
+        if time == 0 and variance == "learned" and seen.fraction is not None:
+            return mean, learned_variance(seen.fraction, 1 - alpha, first)
+        return mean, step_deviation("beta" if time == 0 else variance, alpha, before, seen.fraction) ** 2
 
     return reverse
 

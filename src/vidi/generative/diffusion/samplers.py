@@ -22,7 +22,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from vidi.ops.diffusion import Denoised, Schedule, noise_from_x0, posterior_mean, posterior_variance
+from vidi.ops.diffusion import (
+    Denoised,
+    Schedule,
+    learned_variance,
+    noise_from_x0,
+    posterior_mean,
+    posterior_variance,
+)
 
 Denoiser = Callable[[Float[Tensor, "B ..."], Int64[Tensor, " B"]], Denoised]
 """(x_t, t) -> what x_t shows."""
@@ -72,9 +79,6 @@ def step_deviation(
 ) -> float | Float[Tensor, "B ..."]:
     """Return sigma of a DDPM step from level a_t to a_s.
 
-    A learnt variance is exp(v log beta + (1 - v) log of the posterior's) with the network's fraction v (Nichol &
-    Dhariwal 2021, equation 15).
-
     Raises:
         ValueError: for another name, and for a learnt variance of a network that gives none.
     """
@@ -84,7 +88,7 @@ def step_deviation(
     if variance == "beta":
         return beta**0.5
     if variance == "learned" and fraction is not None:
-        return beta ** (fraction / 2) * least ** ((1 - fraction) / 2)
+        return learned_variance(fraction, beta, least) ** 0.5
     raise ValueError(
         f"received variance {variance!r}, expected posterior, beta, or learned for a network that gives it"
     )
