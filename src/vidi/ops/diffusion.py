@@ -64,9 +64,15 @@ BETAS = {"linear": linear_betas, "scaled_linear": scaled_linear_betas, "cosine":
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """How fast pictures drown in noise: the variances beta_t of the forward steps, each within (0, 1)."""
+    """How fast pictures drown in noise.
+
+    Attributes:
+        betas: the variances of the forward steps, each within (0, 1).
+        final: a at time -1, where sampling ends: 1, the picture; files of Stable Diffusion say a at time 0.
+    """
 
     betas: Float[Tensor, " T"]
+    final: float = 1.0
 
     def __post_init__(self) -> None:
         if self.betas.ndim != 1 or not len(self.betas) or not bool(((self.betas > 0) & (self.betas < 1)).all()):
@@ -97,10 +103,10 @@ class Schedule:
 
     @cached_property
     def _levels(self) -> list[float]:
-        return [*self.alphas_cumprod.tolist(), 1.0]  # that of time -1 is the last
+        return [*self.alphas_cumprod.tolist(), self.final]  # that of time -1 is the last
 
     def level(self, time: int) -> float:
-        """Return a at one time; 1 at -1."""
+        """Return a at one time; `final` at -1."""
         if not -1 <= time < self.steps:
             raise ValueError(f"received time {time}, expected one from -1 to {self.steps - 1}")
         return self._levels[time]
@@ -108,7 +114,7 @@ class Schedule:
     def levels(self, times: Int64[Tensor, " B"], like: Float[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Return a at the time of each picture, of the pictures' type and with as many axes."""
         table = self.alphas_cumprod.to(times.device)
-        found = torch.where(times < 0, 1.0, table[times.clamp(min=0)])
+        found = torch.where(times < 0, self.final, table[times.clamp(min=0)])
         return found.to(like).view(-1, *[1] * (like.ndim - 1))
 
 

@@ -57,6 +57,8 @@ Predicted = Literal["noise", "x0", "v"]
 Weighting = Literal["simple", "elbo"]
 SamplerName = Literal["ddim", "ddpm", "heun"]
 
+USUAL_STEPS = 50
+
 AT_ONCE = 64
 """Pictures that are made together; more of them do not run faster, and need more memory."""
 
@@ -243,7 +245,7 @@ class Diffusion(OneLoss, Samples):
         count: int,
         *,
         generator: torch.Generator | None = None,
-        steps: int = 50,
+        steps: int | None = None,
         sampler: SamplerName = "ddim",
         eta: float = 0.0,
         spacing: Spacing = "trailing",
@@ -253,7 +255,7 @@ class Diffusion(OneLoss, Samples):
         Args:
             count: N.
             generator: its seed s is that of the first picture; picture i has the seed s + i.
-            steps: how often the network is asked, from 1 to T.
+            steps: how often the network is asked, from 1 to T; None: 50, or T if that is less.
             sampler: "ddim" (deterministic at eta = 0), "ddpm", or "heun", which asks twice a step.
             eta: of DDIM, from 0 to 1, where it is DDPM.
             spacing: of the times.
@@ -261,8 +263,16 @@ class Diffusion(OneLoss, Samples):
         Raises:
             ValueError: for steps, an eta or names out of range.
         """
-        plan = SamplingPlan.of(sampler, spaced_times(self.schedule.steps, steps, spacing), eta, self.criterion.learned)
+        plan = self.planned(steps, sampler, eta, spacing)
         return self.drawn(plan, lambda rows: self.unconditional, picture_seeds(generator, count))
+
+    def planned(
+        self, steps: int | None = None, sampler: SamplerName = "ddim", eta: float = 0.0, spacing: Spacing = "trailing"
+    ) -> SamplingPlan:
+        """Return the plan of `sample`."""
+        total = self.schedule.steps
+        times = spaced_times(total, min(USUAL_STEPS, total) if steps is None else steps, spacing)
+        return SamplingPlan.of(sampler, times, eta, self.criterion.learned)
 
     @torch.no_grad()
     def drawn(
@@ -281,9 +291,9 @@ class Diffusion(OneLoss, Samples):
         return ((torch.cat(made) + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()
-    def strip(self, seed: int = 0, *, steps: int = 50, shown: int = 10) -> Float[Tensor, "S C H W"]:
+    def strip(self, seed: int = 0, *, steps: int | None = None, shown: int = 10) -> Float[Tensor, "S C H W"]:
         """Return x_t in [0, 1] at `shown` even steps of the making of one picture by DDIM, the noise first."""
-        plan = SamplingPlan.of("ddim", spaced_times(self.schedule.steps, steps), 0.0, self.criterion.learned)
+        plan = self.planned(steps)
         noise = Noises(self.shape, [seed], next(self.parameters()))
         kept = [noise(-1)]
         with evaluating(self):
@@ -319,7 +329,7 @@ class ClassDiffusion(Diffusion):
         generator: torch.Generator | None = None,
         class_: int | None = None,
         guidance: float = 1.0,
-        steps: int = 50,
+        steps: int | None = None,
         sampler: SamplerName = "ddim",
         eta: float = 0.0,
         spacing: Spacing = "trailing",
@@ -336,7 +346,7 @@ class ClassDiffusion(Diffusion):
         """
         if class_ is not None and not -1 <= class_ < self.classes:
             raise ValueError(f"received class {class_}, expected one from 0 to {self.classes - 1}, or -1 for none")
-        plan = SamplingPlan.of(sampler, spaced_times(self.schedule.steps, steps, spacing), eta, self.criterion.learned)
+        plan = self.planned(steps, sampler, eta, spacing)
         labels = torch.arange(count, device=self.device) % self.classes
         if class_ is not None:
             labels = torch.full_like(labels, class_ if class_ >= 0 else self.classes)
