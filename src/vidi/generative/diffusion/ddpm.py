@@ -97,12 +97,19 @@ class DiffusionCriterion:
         self.learned, self.classes, self.hidden = learned, classes, hidden
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
-        x0, generator = batch.images, step.generator
+        x0, generator = self.pictures(network, batch, step), step.generator
         times = torch.randint(self.schedule.steps, (len(x0),), generator=generator, device=x0.device)
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
         x = noised(x0, noise, self.schedule.levels(times, x0))
-        output = network(x, times) if self.classes is None else network(x, times, self.labels(batch, step))
-        return self.compare(output, x0, noise, times)
+        return self.compare(network(x, times, *self.condition(batch, step)), x0, noise, times)
+
+    def pictures(self, network: nn.Module, batch: Batch, step: Step) -> Float[Tensor, "B C H W"]:
+        """Return what noise is added to: the pictures of a batch."""
+        return batch.images
+
+    def condition(self, batch: Batch, step: Step) -> tuple[Tensor, ...]:
+        """Return what the network is told besides: nothing, or labels."""
+        return () if self.classes is None else (self.labels(batch, step),)
 
     def labels(self, batch: Batch, step: Step) -> Int64[Tensor, " B"]:
         """Return the labels of a batch, some of them hidden."""
@@ -162,9 +169,11 @@ class SamplingPlan(NamedTuple):
     variance: Variance
 
     @classmethod
-    def of(cls, sampler: SamplerName, times: list[int], eta: float, learned: bool) -> "SamplingPlan":
-        """Return the plan for pictures in [-1, 1]; DDPM takes the learnt variances where there are some."""
-        return cls(sampler, times, eta, 1.0, "learned" if learned else "posterior")
+    def of(
+        cls, sampler: SamplerName, times: list[int], eta: float, clip: float | None, learned: bool
+    ) -> "SamplingPlan":
+        """Return a plan; DDPM takes the learnt variances where there are some."""
+        return cls(sampler, times, eta, clip, "learned" if learned else "posterior")
 
     def run(
         self, denoise: Denoiser, x: Float[Tensor, "B ..."], schedule: Schedule, noise: Noise, watch: Watch
@@ -207,9 +216,11 @@ class Diffusion(OneLoss, Samples):
     """
 
     criterion: DiffusionCriterion
+    offset: int = 0  # of the times of "leading" spacing
+    clip: float | None = 1.0  # the largest absolute value of a picture that is sampled
 
     def __init__(
-        self, network: DenoisingUNet, criterion: DiffusionCriterion, preprocess: Preprocess, size: tuple[int, int]
+        self, network: nn.Module, criterion: DiffusionCriterion, preprocess: Preprocess, size: tuple[int, int]
     ):
         super().__init__(network, criterion, preprocess)
         self.size = size
@@ -271,8 +282,9 @@ class Diffusion(OneLoss, Samples):
     ) -> SamplingPlan:
         """Return the plan of `sample`."""
         total = self.schedule.steps
-        times = spaced_times(total, min(USUAL_STEPS, total) if steps is None else steps, spacing)
-        return SamplingPlan.of(sampler, times, eta, self.criterion.learned)
+        asked = min(USUAL_STEPS, total) if steps is None else steps
+        times = spaced_times(total, asked, spacing, offset=self.offset if spacing == "leading" else 0)
+        return SamplingPlan.of(sampler, times, eta, self.clip, self.criterion.learned)
 
     @torch.no_grad()
     def drawn(
@@ -288,7 +300,11 @@ class Diffusion(OneLoss, Samples):
                 noise = Noises(self.shape, seeds[rows], weight)
                 watch = Counted(self.tell, asked * group, total)
                 made.append(plan.run(denoiser_of(rows), noise(-1), self.schedule, noise, watch))
-        return ((torch.cat(made) + 1) / 2).clamp(0, 1)
+            return self.finished(torch.cat(made))
+
+    def finished(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """Return what sampling ends with as images in [0, 1]."""
+        return ((x + 1) / 2).clamp(0, 1)
 
     @torch.no_grad()
     def strip(self, seed: int = 0, *, steps: int | None = None, shown: int = 10) -> Float[Tensor, "S C H W"]:
@@ -298,8 +314,8 @@ class Diffusion(OneLoss, Samples):
         kept = [noise(-1)]
         with evaluating(self):
             plan.run(self.unconditional, kept[0], self.schedule, noise, lambda step, x, seen: kept.append(x))
-        places = [round(k * (len(kept) - 1) / max(shown - 1, 1)) for k in range(shown)]
-        return ((torch.cat([kept[place] for place in places]) + 1) / 2).clamp(0, 1)
+            places = [round(k * (len(kept) - 1) / max(shown - 1, 1)) for k in range(shown)]
+            return self.finished(torch.cat([kept[place] for place in places]))
 
     def bits(self, images: Float[Tensor, "N C H W"], seed: int = 0) -> Float[Tensor, " N"]:
         """Return the bound on -log2 p of images in [0, 1] of 256 values, in bits for each number; T passes."""

@@ -10,29 +10,34 @@ OLD_PLACES: Names = {  # of files of before 2023
     "value.*": "attention.value.*",
     "proj_attn.*": "attention.output.*",
 }
-CENTRE: Names = {
-    **under(RESIDUAL, "mid_block.resnets.*.", "middle.blocks.*."),
-    **under({**PLACES, **OLD_PLACES}, "mid_block.attentions.0.", "middle.attention."),
-}
 ENDS: Names = {"conv_in.*": "conv_in.*", "conv_norm_out.*": "norm_out.*", "conv_out.*": "conv_out.*"}
-ENCODER: Names = {
-    **ENDS,
-    **CENTRE,
-    **under(RESIDUAL, "down_blocks.*.resnets.*.", "down.*.blocks.*."),
-    "down_blocks.*.downsamplers.0.conv.*": "down.*.resize.conv.*",
-}
-DECODER: Names = {
-    **ENDS,
-    **CENTRE,
-    **under(RESIDUAL, "up_blocks.*.resnets.*.", "up.*.blocks.*."),
-    "up_blocks.*.upsamplers.0.conv.*": "up.*.resize.conv.*",
-}
-NAMES: Names = {
-    "quant_conv.*": "to_law.*",
-    "post_quant_conv.*": "from_latent.*",
-    **under(ENCODER, "encoder.", "encoder."),
-    **under(DECODER, "decoder.", "decoder."),
-}
+
+
+def names_with(attention: Names) -> Names:
+    """Return the table of an autoencoder whose attentions are named so."""
+    centre = {
+        **under(RESIDUAL, "mid_block.resnets.*.", "middle.blocks.*."),
+        **under(attention, "mid_block.attentions.0.", "middle.attention."),
+    }
+    encoder = {
+        **under(RESIDUAL, "down_blocks.*.resnets.*.", "down.*.blocks.*."),
+        "down_blocks.*.downsamplers.0.conv.*": "down.*.resize.conv.*",
+    }
+    decoder = {
+        **under(RESIDUAL, "up_blocks.*.resnets.*.", "up.*.blocks.*."),
+        "up_blocks.*.upsamplers.0.conv.*": "up.*.resize.conv.*",
+    }
+    return {
+        "quant_conv.*": "to_law.*",
+        "post_quant_conv.*": "from_latent.*",
+        **under({**ENDS, **centre, **encoder}, "encoder.", "encoder."),
+        **under({**ENDS, **centre, **decoder}, "decoder.", "decoder."),
+    }
+
+
+NAMES = names_with({**PLACES, **OLD_PLACES})
+NAMES_NOW = names_with(PLACES)
+"""Of new files, to be read in both directions."""
 
 
 def as_linear(tensors: Tensors) -> Tensors:

@@ -1,4 +1,4 @@
-"""DiT from files of diffusers: `DiTTransformer2DModel`, each block of which has a copy of the vectors of time and class."""
+"""DiT from files of diffusers: `DiTTransformer2DModel`, each block of which has the vectors of time and class."""
 
 from vidi.weights.layouts import Layout
 from vidi.weights.renaming import Names, under

@@ -40,21 +40,30 @@ CONTEXT: Names = {
     "proj_out.*": "leave.*",
     **under(LAYER, "transformer_blocks.*.", "layers.*."),
 }
-ATTENTION: Names = {**PLACES, **CONTEXT}
-NAMES: Names = {
-    "conv_in.*": "conv_in.*",
-    "time_embedding.linear_1.*": "time.widen.*",
-    "time_embedding.linear_2.*": "time.narrow.*",
-    "class_embedding.weight": "label.table.weight",
-    "conv_norm_out.*": "norm_out.*",
-    "conv_out.*": "conv_out.*",
-    **under(RESIDUAL, "down_blocks.*.resnets.*.", "down.*.blocks.*."),
-    **under(ATTENTION, "down_blocks.*.attentions.*.", "down.*.attentions.*."),
-    "down_blocks.*.downsamplers.0.conv.*": "down.*.resize.conv.*",
-    **under(RESIDUAL, "mid_block.resnets.*.", "middle.blocks.*."),
-    **under(ATTENTION, "mid_block.attentions.0.", "middle.attention."),
-    **under(RESIDUAL, "up_blocks.*.resnets.*.", "up.*.blocks.*."),
-    **under(ATTENTION, "up_blocks.*.attentions.*.", "up.*.attentions.*."),
-    "up_blocks.*.upsamplers.0.conv.*": "up.*.resize.conv.*",
-}
+
+
+def names_with(attention: Names) -> Names:
+    """Return the table of a network whose attentions are named so."""
+    return {
+        "conv_in.*": "conv_in.*",
+        "time_embedding.linear_1.*": "time.widen.*",
+        "time_embedding.linear_2.*": "time.narrow.*",
+        "class_embedding.weight": "label.table.weight",
+        "conv_norm_out.*": "norm_out.*",
+        "conv_out.*": "conv_out.*",
+        **under(RESIDUAL, "down_blocks.*.resnets.*.", "down.*.blocks.*."),
+        **under(attention, "down_blocks.*.attentions.*.", "down.*.attentions.*."),
+        "down_blocks.*.downsamplers.0.conv.*": "down.*.resize.conv.*",
+        **under(RESIDUAL, "mid_block.resnets.*.", "middle.blocks.*."),
+        **under(attention, "mid_block.attentions.0.", "middle.attention."),
+        **under(RESIDUAL, "up_blocks.*.resnets.*.", "up.*.blocks.*."),
+        **under(attention, "up_blocks.*.attentions.*.", "up.*.attentions.*."),
+        "up_blocks.*.upsamplers.0.conv.*": "up.*.resize.conv.*",
+    }
+
+
+NAMES = names_with({**PLACES, **CONTEXT})
+NAMES_OF_CONTEXT = names_with(CONTEXT)
+"""Of networks that look at words, to be read in both directions."""
+
 LAYOUT = Layout("diffusers", NAMES)
