@@ -32,3 +32,12 @@ TINY = replace(
     validate_every=5,
 )
 """`vidi train ddpm_class_tiny --data mnist.npz size=28,28`: less than an hour of one core, digits that one can read."""
+
+WORDS = replace(TINY, epochs=40, world_scenes=4000)
+"""`vidi train text_to_image_tiny`: scenes of 32 pixels and their captions."""
+
+LATENT_RECIPES = {
+    "autoencoder": replace(TINY, epochs=10, batch_size=32, world_scenes=4000, world_size=(64, 64)),
+    "diffusion": replace(TINY, epochs=60, world_scenes=4000, world_size=(64, 64)),
+}
+"""`vidi train latent_diffusion_tiny`: scenes of 64 pixels in latents of 16 by 16."""

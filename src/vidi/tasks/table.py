@@ -16,6 +16,7 @@ from vidi.tasks.landmarks import LANDMARKS
 from vidi.tasks.panoptic import PANOPTIC
 from vidi.tasks.pose import POSE
 from vidi.tasks.semantic import SEMANTIC
+from vidi.tasks.text_to_image import TEXT_TO_IMAGE
 from vidi.tasks.translation import TRANSLATION
 from vidi.tasks.windows import WINDOWS
 
@@ -35,6 +36,7 @@ TASKS: dict[str, Task] = {
     "depth_from_video": DEPTH_FROM_VIDEO,
     "generation": GENERATION,
     "class_generation": CLASS_GENERATION,
+    "text_to_image": TEXT_TO_IMAGE,
     "anchors": ANCHORS,
     "windows": WINDOWS,
     "translation": TRANSLATION,

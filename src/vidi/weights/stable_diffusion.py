@@ -223,7 +223,7 @@ def _configs(model: TextDiffusion, autoencoder: AutoencoderNetwork) -> dict[str,
             "layers_per_block": sizes.blocks,
             "norm_num_groups": sizes.groups,
             "sample_size": model.size[0],
-            "scaling_factor": network.scale,
+            "scaling_factor": round(network.scale.item(), 7),
         },
         "text_encoder/config.json": {
             "architectures": ["CLIPTextModel"],

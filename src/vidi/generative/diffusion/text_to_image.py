@@ -12,8 +12,9 @@ Stable Diffusion is this with CLIP's text tower, the autoencoder of factor 8, `s
 "leading" spacing with offset 1, and a last step that ends at the level of time 0.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int64
@@ -22,12 +23,17 @@ from torch import Tensor, nn
 from vidi.data.tokenizer import tokenizer_of
 from vidi.embedding.captions import CaptionBatch, CaptionPreprocess
 from vidi.embedding.text_tower import TextTransformer
-from vidi.generative.diffusion.autoencoder import AutoencoderNetwork
+from vidi.generative.diffusion.autoencoder import (
+    Autoencoder,
+    AutoencoderCriterion,
+    AutoencoderNetwork,
+    AutoencoderSizes,
+)
 from vidi.generative.diffusion.ddpm import Diffusion, DiffusionCriterion, Predicted, SamplerName
 from vidi.generative.diffusion.guidance import classifier_free
 from vidi.generative.diffusion.samplers import Denoiser
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
-from vidi.model import Step, builder, widened
+from vidi.model import Samples, Stage, Staged, Step, builder, evaluating, widened
 from vidi.ops.diffusion import Denoised, Schedule, ScheduleName, Spacing, denoised
 from vidi.ops.noise import picture_seeds
 from vidi.preprocess import Batch
@@ -46,6 +52,8 @@ class TextDenoiser(nn.Module):
         scale: of latents, so that they have variance one.
     """
 
+    scale: Tensor
+
     def __init__(
         self,
         unet: DenoisingUNet,
@@ -54,10 +62,9 @@ class TextDenoiser(nn.Module):
         scale: float = 0.18215,
     ):
         super().__init__()
-        self.unet, self.text, self.autoencoder, self.scale = unet, text, autoencoder, scale
+        self.unet, self.text, self.autoencoder = unet, text, autoencoder
+        self.register_buffer("scale", torch.tensor(scale))
         text.projection = nn.Identity()  # type: ignore[assignment] # the rows of all tokens are used, not one vector
-        if autoencoder is not None:
-            autoencoder.requires_grad_(False)
 
     def forward(
         self, x: Float[Tensor, "B C H W"], times: Int64[Tensor, " B"], tokens: Int64[Tensor, "B T"]
@@ -163,8 +170,9 @@ class TextDiffusion(Diffusion):
         H, W = self.size
         return autoencoder.sizes.latent, H // autoencoder.factor, W // autoencoder.factor
 
-    def parameters_of(self, turn: str):
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+    def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
+        """Return those of the U-Net and of the text tower; the autoencoder is trained before."""
+        return [*self.network.unet.parameters(), *self.network.text.parameters()]
 
     def finished(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 3 H W"]:
         return super().finished(self.network.outside(x))
@@ -215,8 +223,86 @@ class TextDiffusion(Diffusion):
         return self.drawn(plan, denoiser_of, seeds)
 
 
+class LatentDiffusion(Staged, Samples):
+    """First an autoencoder, then diffusion in its latents.
+
+    Args:
+        network: U-Net, text tower and autoencoder.
+        criterion: of diffusion.
+        preprocess: of both.
+        size: (H, W) of the pictures.
+    """
+
+    def __init__(
+        self, network: TextDenoiser, criterion: TextCriterion, preprocess: CaptionPreprocess, size: tuple[int, int]
+    ):
+        super().__init__()
+        self.parts = nn.ModuleDict({"network": network})
+        self.criterion, self.preprocess, self.size = criterion, preprocess, size
+
+    @property
+    def network(self) -> TextDenoiser:
+        """U-Net, text tower and autoencoder."""
+        return cast(TextDenoiser, self.parts["network"])
+
+    def diffusion(self) -> TextDiffusion:
+        """Return what is trained second, and samples."""
+        made = TextDiffusion(self.network, self.criterion, self.preprocess, self.size)
+        made.tell = self.tell
+        return made
+
+    def stages(self) -> list[Stage]:
+        autoencoder = cast(AutoencoderNetwork, self.network.autoencoder)
+        return [
+            Stage("autoencoder", Autoencoder(autoencoder, AutoencoderCriterion(), self.preprocess)),
+            Stage("diffusion", self.diffusion(), self.with_scale_of),
+        ]
+
+    @torch.no_grad()
+    def with_scale_of(self, dataset: Any) -> Any:
+        """Return the data set, and let one over the deviation of the latents of its first pictures be the scale."""
+        count, autoencoder = min(len(dataset), SCALED_BY), cast(AutoencoderNetwork, self.network.autoencoder)
+        latents = []
+        with evaluating(autoencoder):
+            for row in range(count):
+                placed = self.preprocess.place(*dataset[row])
+                batch = self.preprocess.collate([placed]).to(self.device)
+                latents.append(autoencoder.encode(batch.images).mean)
+        self.network.scale.copy_(1 / torch.cat(latents).std())
+        return dataset
+
+    def sample(
+        self,
+        count: int,
+        *,
+        generator: torch.Generator | None = None,
+        prompt: str = "",
+        negative: str = "",
+        guidance: float = 3.0,
+        steps: int | None = None,
+        sampler: SamplerName = "ddim",
+        eta: float = 0.0,
+        spacing: Spacing = "trailing",
+    ) -> Float[Tensor, "N C H W"]:
+        """Return images in [0, 1]; arguments as `TextDiffusion.sample`."""
+        asked = {"prompt": prompt, "negative": negative, "guidance": guidance, "steps": steps, "sampler": sampler}
+        return self.diffusion().sample(count, generator=generator, eta=eta, spacing=spacing, **asked)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders
+
+HALF = (0.5,) * 3
+"""Mean and deviation that bring [0, 1] to [-1, 1]."""
+
+SCALED_BY = 256
+"""Pictures whose latents say the scale."""
+
+
+def small_tower(merges: str | None, width: int, layers: int, context: int) -> TextTransformer:
+    """Return a text tower that sees the whole text from everywhere, with heads of 32 channels."""
+    vocabulary = len(tokenizer_of(merges))
+    return TextTransformer(vocabulary, width, width, context=context, depth=layers, heads=width // 32, causal=False)
 
 
 @builder
@@ -256,18 +342,60 @@ def text_to_image_tiny(
         conditioning="scale_shift",
         context=text_width,
     )
-    tower = TextTransformer(
-        len(tokenizer_of(merges)),
-        text_width,
-        text_width,
-        context=context,
-        depth=text_layers,
-        heads=text_width // 32,
-        causal=False,
-    )
+    tower = small_tower(merges, text_width, text_layers, context)
     criterion = TextCriterion(
         Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
     )
-    half = (0.5,) * 3
-    preprocess = CaptionPreprocess(exact=size, mean=half, std=half, context=context, merges=merges)
+    preprocess = CaptionPreprocess(exact=size, mean=HALF, std=HALF, context=context, merges=merges)
     return TextDiffusion(TextDenoiser(DenoisingUNet(sizes), tower), criterion, preprocess, size)
+
+
+@builder
+def latent_diffusion_tiny(
+    *,
+    size: tuple[int, int] = (64, 64),
+    autoencoder_width: int = 16,
+    latent: int = 4,
+    width: int = 64,
+    text_width: int = 64,
+    text_layers: int = 2,
+    context: int = 64,
+    diffusion_steps: int = 1000,
+    noise_schedule: ScheduleName = "cosine",
+    predicts: Predicted = "v",
+    untold: float = 0.1,
+    merges: str | None = "",
+) -> LatentDiffusion:
+    """Build a small latent diffusion model of texts, whose autoencoder makes sides four times smaller.
+
+    Args:
+        size: (H, W) of the pictures, multiples of 4.
+        autoencoder_width: channels of the autoencoder's finest level, a multiple of 8; 2 and 4 times as many follow.
+        latent: channels of the latent.
+        width: channels of the U-Net's finest level, a multiple of 8; twice as many follow.
+        text_width: of the text tower's tokens, a multiple of 32.
+        text_layers: of the text tower, which sees the whole text from everywhere.
+        context: most ids of a text.
+        diffusion_steps: T.
+        noise_schedule: of the variances.
+        predicts: what the network gives: the noise, the latent, or the velocity.
+        untold: the share of captions that are replaced by the empty one in training.
+        merges: of the tokenizer, a line for each join; None: the published ones. A training says its own.
+    """
+    channels = (autoencoder_width, 2 * autoencoder_width, 4 * autoencoder_width)
+    autoencoder = AutoencoderNetwork(AutoencoderSizes(channels=channels, latent=latent, blocks=1, groups=8))
+    sizes = UNetSizes(
+        channels=(width, 2 * width),
+        attends=(True, True),
+        heads=(4, 4),
+        groups=8,
+        conditioning="scale_shift",
+        context=text_width,
+    )
+    unet = DenoisingUNet(sizes, in_channels=latent, out_channels=latent)
+    tower = small_tower(merges, text_width, text_layers, context)
+    criterion = TextCriterion(
+        Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
+    )
+    preprocess = CaptionPreprocess(exact=size, mean=HALF, std=HALF, context=context, merges=merges)
+    return LatentDiffusion(TextDenoiser(unet, tower, autoencoder, 1.0), criterion, preprocess, size)
