@@ -2,8 +2,9 @@
 
 from vidi.backbones.inception_v3 import inception_v3_fid
 from vidi.catalog.entry import Entry
-from vidi.catalog.papers import DDPM, GAN, GLIDE, GUIDED, INCEPTION, LATENT
+from vidi.catalog.papers import CASCADED, DDPM, GAN, GLIDE, GUIDED, INCEPTION, LATENT
 from vidi.catalog.tiny import SMALL_DDPM, SMALL_DIFFUSION, SMALL_INCEPTION, SMALL_LATENT, SMALL_TEXT_TO_IMAGE
+from vidi.generative.diffusion.cascade import enlarger_tiny
 from vidi.generative.diffusion.ddpm import ddpm, ddpm_class_tiny, ddpm_tiny
 from vidi.generative.diffusion.text_to_image import latent_diffusion_tiny, text_to_image_tiny
 from vidi.generative.gan.original import gan
@@ -21,6 +22,7 @@ GENERATIVE: dict[str, Entry] = {
     "ddpm_class_tiny": Entry(
         ddpm_class_tiny, CLASS_GENERATION, "8.3.6", GUIDED, "diffusers", {"categories": 3, **SMALL_DIFFUSION}, TINY
     ),
+    "enlarger_tiny": Entry(enlarger_tiny, GENERATION, "8.3.6", CASCADED, "", SMALL_DIFFUSION, TINY),
     "text_to_image_tiny": Entry(
         text_to_image_tiny, TEXT_TO_IMAGE, "8.3.6", GLIDE, "diffusers", SMALL_TEXT_TO_IMAGE, WORDS
     ),

@@ -235,13 +235,13 @@ class Diffusion(OneLoss, Samples):
         """C H W of a picture."""
         return len(self.preprocess.mean), *self.size
 
-    def forward(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Float[Tensor, "B D H W"]:
-        """Return what the network says of noisy pictures."""
-        return widened(self.network(x, times, labels))
+    def forward(self, x: Tensor, times: Tensor, *condition: Tensor) -> Float[Tensor, "B D H W"]:
+        """Return what the network says of noisy pictures, and of what it is told besides."""
+        return widened(self.network(x, times, *condition))
 
-    def seen(self, x: Tensor, times: Tensor, labels: Tensor | None = None) -> Denoised:
+    def seen(self, x: Tensor, times: Tensor, *condition: Tensor) -> Denoised:
         """Return what noisy pictures show: the picture, the noise, and where the variance lies if it was learnt."""
-        output, alpha = self(x, times, labels), self.schedule.levels(times, x)
+        output, alpha = self(x, times, *condition), self.schedule.levels(times, x)
         if not self.criterion.learned:
             return denoised(output, x, alpha, self.criterion.predicts)
         said, scale = output.chunk(2, 1)
