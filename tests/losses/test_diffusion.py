@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from tests.closeness import EXACT, NUMBERS, assert_close
 from vidi.losses.diffusion import (
     bits_per_dimension,
+    denoising_score_loss,
     elbo_weight,
     gaussian_kl,
     gaussian_nll,
@@ -23,6 +24,7 @@ from vidi.losses.diffusion import (
     weighted_loss,
 )
 from vidi.ops.diffusion import Schedule, mean_from_noise, noised, posterior_mean, posterior_variance
+from vidi.ops.mixtures import GaussianMixture
 
 LINEAR = Schedule.named("linear")
 
@@ -154,3 +156,40 @@ def test_the_logarithm_of_a_mean_is_the_mean_of_the_logarithms_at_least() -> Non
     values = np.array([1.0, 4.0])
     assert math.log(values.mean()) == pytest.approx(0.916291, abs=5e-7)
     assert np.log(values).mean() == pytest.approx(0.693147, abs=5e-7)
+
+
+@pytest.mark.system("8.3.5-SCORE")
+def test_denoising_score_matching_finds_the_score_of_the_noised_data() -> None:
+    """A score network of one layer over fixed bumps, nothing of it a normalised density, fitted by its exact minimum.
+
+    Where the data are dense, it is the analytic score of the mixture; the loss there is the least of all tried.
+    """
+    numbers = {"dtype": torch.float64}
+    mixture = GaussianMixture(
+        torch.tensor([0.4, 0.6], **numbers),
+        torch.tensor([[-1.0], [1.0]], **numbers),
+        torch.tensor([0.1, 0.2], **numbers),
+    )
+    alpha, generator = 0.7, torch.Generator().manual_seed(1)
+    noise = torch.randn(40_000, 1, generator=generator, **numbers)
+    x = noised(mixture.sample(40_000, generator), noise, alpha)
+    centres = torch.linspace(-4, 4, 25, **numbers)
+
+    def layer(points: torch.Tensor) -> torch.Tensor:
+        return torch.cat(((-((points - centres) ** 2) / 0.3).exp(), points), 1)
+
+    weights = torch.linalg.lstsq(layer(x), -noise / (1 - alpha) ** 0.5).solution
+    places = torch.linspace(-1.5, 1.5, 61, **numbers)[:, None]
+    score = mixture.noised(alpha).score(places)
+    assert (layer(places) @ weights - score).abs().mean() < 0.1 * score.abs().mean()
+    least = denoising_score_loss(layer(x) @ weights, noise, alpha)
+    assert least < denoising_score_loss(0.9 * layer(x) @ weights, noise, alpha)
+    assert abs(least - denoising_score_loss(mixture.noised(alpha).score(x), noise, alpha)) < 0.01 * least
+
+
+@pytest.mark.system("8.3.5-SCORE")
+def test_denoising_score_matching_is_its_formula_and_the_simple_loss() -> None:
+    score, noise = drawn(3, 4), drawn(3, 4)
+    expected = (0.7 * (score + noise / math.sqrt(0.7)) ** 2).mean()
+    assert_close(denoising_score_loss(score, noise, 0.3), expected, NUMBERS)
+    assert_close(denoising_score_loss(score, noise, 0.3), simple_loss(-math.sqrt(0.7) * score, noise), NUMBERS)

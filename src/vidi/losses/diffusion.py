@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vidi.ops.diffusion import Level, posterior_mean, posterior_variance
+from vidi.ops.diffusion import Level, noise_from_score, posterior_mean, posterior_variance
 
 LEVELS = 256
 """Values of a pixel: pictures in [-1, 1] lie 2 / 255 apart."""
@@ -31,6 +31,17 @@ def weighted_loss(
 ) -> Float[Tensor, ""]:
     """Return the mean squared error in which each picture has its weight."""
     return (weights * (found - target).square().flatten(1).mean(1)).mean()
+
+
+def denoising_score_loss(
+    score: Float[Tensor, "B ..."], noise: Float[Tensor, "B ..."], alpha: Level
+) -> Float[Tensor, ""]:
+    """Return the mean of (1 - a) |s(x_t) + e / sqrt(1 - a)|^2: denoising score matching (Vincent 2011).
+
+    Its minimum is the score of the noised data, of which no normalisation is needed; the weight is that of Song & Ermon
+    2019, 1907.05600, section 4.2, by which it is the simple loss of the noise -sqrt(1 - a) s.
+    """
+    return simple_loss(noise_from_score(score, alpha), noise)
 
 
 def mean_error(mean: Float[Tensor, "B ..."], target: Float[Tensor, "B ..."], variance: Level) -> Float[Tensor, " B"]:

@@ -127,6 +127,25 @@ def test_both_variances_of_ddpm_are_diffusers(variance: str, theirs_name: str) -
     assert_close(found, x, NUMBERS)
 
 
+@pytest.mark.system("8.3.2-MEANNET")
+@pytest.mark.parametrize("variance", ["posterior", "beta"])
+def test_a_network_of_means_has_the_steps_that_it_says(variance: str) -> None:
+    """N(mu_t(x_t), sigma_t^2 I), whose variance is the posterior's or beta_t; the last step gives mu alone."""
+    times, noise = [2, 1, 0], [torch.randn(SHAPE, dtype=torch.float64) for _ in range(2)]
+
+    def denoise(x: Tensor, t: Tensor) -> Denoised:
+        return denoised(output_of(x, t), x, LINEAR.levels(t, x), "mean", LINEAR.levels(t - 1, x))
+
+    x = start = torch.randn(SHAPE, dtype=torch.float64)
+    for k, t in enumerate(times):
+        beta = LINEAR.betas[t].item()
+        share = (1 - LINEAR.level(t - 1)) / (1 - LINEAR.level(t)) if variance == "posterior" else 1.0
+        x = output_of(x, torch.tensor([t, t]))
+        if t > 0:
+            x = x + math.sqrt(share * beta) * noise[k]
+    assert_close(ddpm(denoise, start, LINEAR, times, noise.__getitem__, variance=variance), x, 1e-8)  # type: ignore[arg-type]
+
+
 def test_a_learnt_variance_is_diffusers() -> None:
     """A network that gives twice the channels: noise, and where between both variances to be."""
     theirs = DDPMScheduler(variance_type="learned_range", clip_sample=False)
