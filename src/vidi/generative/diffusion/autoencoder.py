@@ -13,7 +13,7 @@ Diffusion takes the latent times `scale`, one over its deviation over the data, 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -213,7 +213,8 @@ class AutoencoderCriterion:
     def __init__(self, divergence: float = 1e-6, perceptual: float = 1.0, features: Features | None = None):
         self.divergence, self.perceptual, self.features = divergence, perceptual, features
 
-    def __call__(self, network: AutoencoderNetwork, batch: Batch, step: Step) -> Losses:
+    def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
+        network = cast(AutoencoderNetwork, network)
         law = network.encode(batch.images)
         noise = torch.randn(law.mean.shape, generator=step.generator, device=law.mean.device, dtype=law.mean.dtype)
         return self.compare(network.decode(law.draw(noise)), law, batch.images)

@@ -93,7 +93,8 @@ class DiffusionCriterion:
     ):
         if weighting == "elbo" and predicts != "noise":
             raise ValueError(f"received weighting='elbo' and predicts={predicts!r}, expected predicts='noise'")
-        self.schedule, self.predicts, self.weighting = schedule, predicts, weighting
+        self.schedule, self.weighting = schedule, weighting
+        self.predicts: Predicted = predicts
         self.learned, self.classes, self.hidden = learned, classes, hidden
 
     def __call__(self, network: nn.Module, batch: Batch, step: Step) -> Losses:
