@@ -459,5 +459,8 @@ def sample(
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
     hints = get_type_hints(model.sample)
     known = {key: kind for key, kind in hints.items() if key not in ("count", "generator", "return")}
+    arguments = {key.removesuffix("_"): key for key in known}  # class_ is no keyword of Python's
+    asked = check_overrides(condition or {}, {key: known[argument] for key, argument in arguments.items()})
     generator = torch.Generator(model.device).manual_seed(seed)
-    return model.sample(count, generator=generator, **check_overrides(condition or {}, known)).cpu()
+    conditions = {arguments[key]: value for key, value in asked.items()}
+    return model.sample(count, generator=generator, **conditions).cpu()

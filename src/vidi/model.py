@@ -38,6 +38,10 @@ def identity(value: Value) -> Value:
     return value
 
 
+def untold(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # What a criterion and a decoder are
 
@@ -194,7 +198,14 @@ class Predicts(Saved):
 
 
 class Samples(Saved):
-    """Makes images. A system's own `sample` has the keyword arguments that it takes as conditions, with their types."""
+    """Makes images. A system's own `sample` has the keyword arguments that it takes as conditions, with their types.
+
+    An argument that ends in an underscore, such as `class_`, is asked for without it.
+    """
+
+    tell: Callable[[str, int, int], None] = staticmethod(
+        untold
+    )  # hears of long samplings: what, steps done, of how many
 
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
         """Return images in [0, 1]; equal generators give equal images, image i whatever the count."""

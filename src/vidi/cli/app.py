@@ -17,7 +17,7 @@ from vidi.cli import gallery, listing, prompts
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
-from vidi.cli.progress import progress_for
+from vidi.cli.progress import counting, progress_for
 from vidi.engine.runs import Run, is_main_process
 
 EPILOG = (
@@ -391,7 +391,9 @@ def sample(
     from vidi.engine.overrides import split_overrides
 
     asked = split_overrides(conditions or [])
-    images = api.sample(api.load(run, weights=weights.value), count, seed=seed, condition=asked)
+    model = api.load(run, weights=weights.value)
+    with counting(out) as model.tell:
+        images = api.sample(model, count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
     strip = int(asked["interpolate"]) if asked.get("interpolate", "none") != "none" else round(count**0.5)
     plots.image_grid(path, images, columns=max(1, strip))
