@@ -1,6 +1,7 @@
 """Losses of diffusion models against torch's distributions, the numbers of the notes, and a chain that is known."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_weighted_errors_of_the_noise_are_those_of_the_mean_and_the_divergence(k
     x = noised(x0, noise, alpha)
     mean, target = mean_from_noise(found, x, alpha, before), posterior_mean(x0, x, alpha, before)
     errors = mean_error(mean, target, variance)
-    weights = torch.full((3,), elbo_weight(alpha, before, variance), dtype=torch.float64)
+    weights = torch.full((3,), float(elbo_weight(alpha, before, variance)), dtype=torch.float64)
     assert_close(weighted_loss(found, noise, weights) * 2 * 4 * 4, errors.mean(), NUMBERS)
     expected = kl_divergence(normal(target, posterior_variance(alpha, before)), normal(mean, variance))
     assert_close(step_term(x0, x, mean, variance, alpha, before), expected, NUMBERS)
@@ -164,7 +165,7 @@ def test_denoising_score_matching_finds_the_score_of_the_noised_data() -> None:
 
     Where the data are dense, it is the analytic score of the mixture; the loss there is the least of all tried.
     """
-    numbers = {"dtype": torch.float64}
+    numbers: Any = {"dtype": torch.float64}
     mixture = GaussianMixture(
         torch.tensor([0.4, 0.6], **numbers),
         torch.tensor([[-1.0], [1.0]], **numbers),

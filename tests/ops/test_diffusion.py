@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import betas_for_alpha_bar
 from jaxtyping import TypeCheckError
 
 from tests.closeness import EXACT, FLOAT32, NUMBERS, assert_close
+from tests.generative.diffusion.oracles import DDIMScheduler, DDPMScheduler
 from vidi.ops.diffusion import (
     Schedule,
     cosine_betas,
@@ -273,7 +273,8 @@ def test_conversions_are_their_formulas() -> None:
     theirs = DDPMScheduler()
     theirs.alphas_cumprod = one(alpha)
     assert_close(
-        velocity(x0, noise, alpha), theirs.get_velocity(x0[:, None], noise[:, None], torch.zeros(5, dtype=int))[:, 0]
+        velocity(x0, noise, alpha),
+        theirs.get_velocity(x0[:, None], noise[:, None], torch.zeros(5, dtype=torch.long))[:, 0],
     )
     assert_close(mean_from_noise(noise, x, alpha, before), posterior_mean(x0, x, alpha, before))
     assert_close(noise_from_mean(mean_from_noise(noise, x, alpha, before), x, alpha, before), noise, NUMBERS)

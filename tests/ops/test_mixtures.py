@@ -111,7 +111,7 @@ def test_the_reverse_of_known_densities_by_bayes_rule() -> None:
     grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
     step, x, beta = (grid[1] - grid[0]).item(), 0.4, 0.3
     parts = [(0.3, -1.5, 0.2), (0.7, 1.0, 0.5)]
-    density = sum(w * normal(grid, m, v) for w, m, v in parts)
+    density = sum((w * normal(grid, m, v) for w, m, v in parts), torch.zeros_like(grid))
     found = reverse_density(density, grid, x, beta)
     assert found.sum().item() * step == pytest.approx(1, rel=NUMBERS)
     expected = torch.zeros_like(grid)

@@ -395,8 +395,9 @@ def sample(
     with counting(out) as model.tell:
         images = api.sample(model, count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
-    strip = int(asked["interpolate"]) if asked.get("interpolate", "none") != "none" else round(count**0.5)
-    plots.image_grid(path, images, columns=max(1, strip))
+    strip = asked.get("interpolate", "none")
+    columns = int(strip) if isinstance(strip, str) and strip != "none" else round(count**0.5)
+    plots.image_grid(path, images, columns=max(1, columns))
     out.print(str(path), markup=False, highlight=False)
 
 

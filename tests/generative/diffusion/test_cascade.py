@@ -1,5 +1,7 @@
 """A cascade: what the second model is shown in training and in sampling."""
 
+from typing import Any, cast
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -53,12 +55,13 @@ def test_training_shows_the_small_picture_with_noise_of_a_random_level() -> None
 def test_the_enlarged_picture_stands_beside_on_the_channels() -> None:
     """Six of them, not twice the width (erratum C8.24)."""
     model = enlarger_tiny(size=SIZE, width=8, diffusion_steps=20, levels=3)
-    assert model.network.unet.conv_in.in_channels == 6
-    assert model.network.unet.label.table.weight.shape[0] == 3
+    unet = cast(Any, model.network).unet
+    assert unet.conv_in.in_channels == 6
+    assert unet.label.table.weight.shape[0] == 3
     drawn_anew(model)
     x, small = torch.randn(1, 3, *SIZE), torch.randn(1, 3, *SIZE)
     times, levels = torch.tensor([3]), torch.tensor([2])
-    expected = model.network.unet(torch.cat((x, small), 1), times, levels)
+    expected = unet(torch.cat((x, small), 1), times, levels)
     assert torch.equal(model(x, times, levels, small), expected)
     with pytest.raises(ValueError, match="expected sides that it divides"):
         enlarger_tiny(size=(9, 8))

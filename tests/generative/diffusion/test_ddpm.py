@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -294,7 +294,7 @@ def test_the_network_of_the_paper() -> None:
     with torch.device("meta"):
         model = ddpm()
     assert sum(p.numel() for p in model.parameters()) == 35_746_307  # that of google/ddpm-cifar10-32 in diffusers
-    sizes = model.network.sizes
+    sizes = cast(Any, model.network).sizes
     assert (sizes.channels, sizes.blocks, sizes.dropout) == ((128, 256, 256, 256), 2, 0.1)
     assert (sizes.attends, sizes.heads) == ((False, True, False, False), (1, 1, 1, 1))
     assert (sizes.groups, sizes.eps, sizes.conditioning) == (32, 1e-6, "add")

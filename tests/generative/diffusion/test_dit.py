@@ -1,12 +1,14 @@
 """DiT against diffusers, and the sizes of the paper."""
 
+from typing import Any, cast
+
 import pytest
 import torch
-from diffusers import DiTTransformer2DModel
 from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import nn
 
 from tests.closeness import FLOAT32, GRADIENTS, OUTPUTS, assert_close, largest
+from tests.generative.diffusion.oracles import DiTTransformer2DModel
 from tests.generative.diffusion.test_unet import ExactWaves
 from vidi.generative.diffusion.dit import SIZES, DiT, DiTSizes, grid_waves
 from vidi.weights.renaming import renamed
@@ -79,7 +81,8 @@ def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None
     found = network(torch.randn(2, 3, 4, 10), torch.tensor([0, 9]), torch.tensor([0, 3]))
     assert found.shape == (2, 3, 4, 10)
     assert (found == 0).all()
-    assert (network.norm_out.eps, network.blocks[0].norm1.eps, network.blocks[0].norm2.eps) == (1e-6, 1e-6, 1e-6)
+    block = cast(Any, network.blocks[0])
+    assert (network.norm_out.eps, block.norm1.eps, block.norm2.eps) == (1e-6, 1e-6, 1e-6)
     with pytest.raises(ValueError, match="expected sides that 2 divides"):
         network(torch.randn(2, 3, 4, 5), torch.tensor([0, 9]), torch.tensor([0, 3]))
 

@@ -3,16 +3,16 @@
 import itertools
 import math
 from collections.abc import Callable
-from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
 from jaxtyping import TypeCheckError
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from tests.closeness import NUMBERS, assert_close
+from tests.generative.diffusion.oracles import DDIMScheduler, DDPMScheduler
 from vidi.generative.diffusion.samplers import (
     Denoiser,
     annealed_langevin,
@@ -70,7 +70,7 @@ def perfect(mixture: GaussianMixture, schedule: Schedule = LINEAR) -> Denoiser:
     return denoise
 
 
-def in_double(theirs: DDPMScheduler | DDIMScheduler) -> None:
+def in_double(theirs: Any) -> None:
     theirs.betas, theirs.alphas, theirs.alphas_cumprod = LINEAR.betas, 1 - LINEAR.betas, LINEAR.alphas_cumprod
     theirs.one = theirs.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
 
@@ -197,7 +197,7 @@ def test_ddim_of_any_list_of_times_is_the_closed_form() -> None:
     noise = [torch.randn(SHAPE, dtype=torch.float64) for _ in times]
     x = start
     a = LINEAR.alphas_cumprod.tolist()
-    for k, (t, s) in enumerate(pairwise([*times, None])):
+    for k, (t, s) in enumerate(zip(times, [*times[1:], None], strict=True)):
         before = 1.0 if s is None else a[s]
         e = output_of(x, torch.tensor([t, t]))
         x0 = (x - math.sqrt(1 - a[t]) * e) / math.sqrt(a[t])

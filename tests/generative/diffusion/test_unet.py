@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel, UNet2DModel
 from diffusers.models.embeddings import get_timestep_embedding
 from torch import Tensor, nn
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
+from tests.generative.diffusion.oracles import UNet2DConditionModel, UNet2DModel
 from vidi.generative.diffusion.blocks import ClassEmbedding, ResidualBlock, TimeEmbedding, time_waves
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
 from vidi.weights.renaming import renamed
@@ -41,10 +41,10 @@ class ExactWaves(nn.Module):
 
     def __init__(self, width: int, shift: int = 0):
         super().__init__()
-        self.half, self.shift = width // 2, shift
+        self.count, self.shift = width // 2, shift
 
     def forward(self, times: Tensor) -> Tensor:
-        rates = [10_000.0 ** (-k / (self.half - self.shift)) for k in range(self.half)]
+        rates = [10_000.0 ** (-k / (self.count - self.shift)) for k in range(self.count)]
         angles = times.double()[:, None] * torch.tensor(rates, dtype=torch.float64)
         return torch.cat((angles.cos(), angles.sin()), 1)
 
@@ -197,6 +197,7 @@ def test_a_class_is_an_mlp_of_its_one_hot_vector_added_to_the_time(conditioning:
     labels = torch.tensor([2, 0, 3])
     one_hot = nn.functional.one_hot(labels, 4).double()
     assert embed.narrow is not None
+    assert embed.bias is not None
     hidden = nn.functional.silu(one_hot @ embed.table.weight + embed.bias)
     assert_close(embed(labels), embed.narrow(hidden), NUMBERS)
 
