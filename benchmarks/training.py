@@ -2,7 +2,7 @@
 
 `Training` with all that it does at a step, against a loop of forward, loss, backward and step over the same batches, as
 a user would write it; both from set-up to end, over small epochs that lie in memory. U-Net on noise of camvid's
-shape; systems of depth on the world.
+shape; systems of depth on the world; DCGAN and StyleGAN, whose players take turns, on noise of 32 pixels.
 """
 
 import tempfile
@@ -20,7 +20,9 @@ from vidi.depth.stereo import stereo_tiny
 from vidi.engine.fit import Training
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run
-from vidi.model import Step, Supervised
+from vidi.generative.gan.dcgan import dcgan_tiny
+from vidi.generative.gan.stylegan import stylegan_tiny
+from vidi.model import Step, Trainable
 from vidi.preprocess import Sample
 from vidi.segmentation.unet import unet_small
 
@@ -42,11 +44,11 @@ class InMemory(torch.utils.data.Dataset[Sample]):
         return self.samples[index]
 
 
-def noise() -> InMemory:
+def noise(size: tuple[int, int] = SIZE) -> InMemory:
     """Return pictures and labels of noise."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (PICTURES, 3, *SIZE), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, LABELS, (PICTURES, *SIZE), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (PICTURES, 3, *size), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, LABELS, (PICTURES, *size), generator=generator, dtype=torch.uint8)
     return InMemory([(image, {"semantic": own}) for image, own in zip(images, labels, strict=True)])
 
 
@@ -56,7 +58,7 @@ def scenes(*targets: str) -> InMemory:
     return InMemory([world[row] for row in range(PICTURES)])
 
 
-def against_bare_loop(name: str, build: Callable[[], Supervised], samples: InMemory) -> str:
+def against_bare_loop(name: str, build: Callable[[], Trainable], samples: InMemory) -> str:
     """Return the row of one system: an epoch of the engine against one of a bare loop."""
 
     def engine() -> None:
@@ -65,14 +67,15 @@ def against_bare_loop(name: str, build: Callable[[], Supervised], samples: InMem
 
     def bare() -> None:
         model = build().train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate)
+        optimizers = {t: torch.optim.AdamW(model.parameters_of(t), lr=RECIPE.learning_rate) for t in model.turns}
         for _ in range(RECIPE.epochs):
             for rows in torch.randperm(PICTURES).split(RECIPE.batch_size):
                 chosen = [samples[row] for row in rows.tolist()]
                 batch = model.preprocess.collate([model.preprocess.place(*sample) for sample in chosen])
-                optimizer.zero_grad()
-                torch.stack(list(model.losses("network", batch, Step()).values())).sum().backward()
-                optimizer.step()
+                for turn, optimizer in optimizers.items():
+                    model.zero_grad()
+                    torch.stack(list(model.losses(turn, batch, Step()).values())).sum().backward()
+                    optimizer.step()
 
     return compare(f"training steps of {name}", {"vidi": engine, "bare loop": bare}).line("bare loop", BAR)
 
@@ -84,6 +87,8 @@ def lines() -> Iterator[str]:
         "U-Net": (lambda: unet_small(categories=LABELS, size=SIZE), noise()),
         "stereo": (stereo_tiny, scenes("right", "disparity", "disparity_valid")),
         "Monodepth": (monodepth_tiny, scenes("right")),
+        "DCGAN": (dcgan_tiny, noise(size=(32, 32))),
+        "StyleGAN": (stylegan_tiny, noise(size=(32, 32))),
         "SfMLearner": (sfm_learner_tiny, scenes("neighbours", "intrinsics")),
     }
     for name, (build, samples) in systems.items():

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from vidi.results.anchor_sizes import AnchorSizes
     from vidi.results.body_pose import BodyPose
     from vidi.results.classification import Classification
+    from vidi.results.coloured_picture import ColouredPicture
     from vidi.results.depth_map import DepthMap
     from vidi.results.detections import Detections
     from vidi.results.embedding import Embedding
@@ -33,6 +34,7 @@ _HOMES = {
     "AnchorSizes": "vidi.results.anchor_sizes",
     "BodyPose": "vidi.results.body_pose",
     "Classification": "vidi.results.classification",
+    "ColouredPicture": "vidi.results.coloured_picture",
     "DepthMap": "vidi.results.depth_map",
     "Detections": "vidi.results.detections",
     "Embedding": "vidi.results.embedding",
@@ -45,6 +47,7 @@ __all__ = [
     "AnchorSizes",
     "BodyPose",
     "Classification",
+    "ColouredPicture",
     "DepthMap",
     "Detections",
     "Embedding",

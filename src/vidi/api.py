@@ -25,8 +25,10 @@ from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
 from vidi.engine.report import remarks_of
 from vidi.engine.runs import Row, Run, is_main_process
+from vidi.engine.task import Task
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
+from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
 from vidi.nn.inference import fuse_for_inference
@@ -44,6 +46,7 @@ from vidi.recorded import (
     recorded_task,
 )
 from vidi.weights.creation import build, check_weights, create, recorded_weights
+from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published_weights
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -185,6 +188,7 @@ def train(
     check_weights(name, weights, backbone_weights)
     recipes = _recipes(row, checked, fine_tuned=weights is not None)
     check_recipes(recipes, row.task)
+    judge = _judge(row.task, recipes)
     run = Run(Path(out) if out is not None else next_free_folder(name))
     if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
@@ -198,7 +202,8 @@ def train(
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(row, checked, facts_for(row.task, datasets["train"], row.arguments), begun, download=download)
     begun |= recorded_weights(name, weights)
-    job = Job(run, model, recipes, source, categories_for(row.task, datasets["train"]), progress or Silent(), datasets)
+    categories = categories_for(row.task, datasets["train"])
+    job = Job(run, model, recipes, source, categories, progress or Silent(), datasets, extractor=judge)
     if is_main_process():
         run.write_config(
             {
@@ -252,7 +257,8 @@ def resume(
         model = recorded_model(config) if run.has_state() else begun_again(config)
     categories, lengths = tuple(recorded["categories"]), config.get("lengthened", ())
     former = {stage: former_recipes(stage, recipe, lengths) for stage, recipe in recipes.items()}
-    _run(Job(run, model, recipes, source, categories, progress or Silent(), datasets, former))
+    judge = _judge(source.task, recipes)
+    _run(Job(run, model, recipes, source, categories, progress or Silent(), datasets, former, judge))
     return run
 
 
@@ -286,8 +292,19 @@ def _recipes(row: Entry, checked: Mapping[str, Any], *, fine_tuned: bool) -> dic
         recipe = row.task.fine_tuned(usual) if fine_tuned else usual
         prefix = f"{stage}." if stage else ""
         own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
+        judge = own.get("judge")
+        if judge is not None and judge not in EXTRACTORS:  # a run, which is to be found from anywhere
+            own["judge"] = str(Path(judge).resolve())
         recipes[stage] = replace(recipe, **own)
     return recipes
+
+
+def _judge(task: Task, recipes: Mapping[str, Recipe]) -> Extractor | None:
+    """Return who judges the pictures that a training's last stage makes; None for a task of results, and for nobody."""
+    name = list(recipes.values())[-1].judge
+    if task.generated is None or name is None:
+        return None
+    return extractor(name) if name in EXTRACTORS else extractor_of(load(name), name)
 
 
 def _seed(recipes: Mapping[str, Recipe]) -> int:
@@ -353,7 +370,7 @@ def evaluate(
     """
     config = Run(Path(folder)).config()
     task = recorded_task(config)
-    if task.scorer is None:
+    if not task.validates:
         raise UsageError(f"{config['model']} is a system for {task.name}, which has no score")
     if data is not None:
         source = Source.of(data, task, faults)
@@ -365,6 +382,9 @@ def evaluate(
     dataset = source.open(split, recipe)
     _tell(source, {split: dataset}, progress)
     model = load(folder, weights=weights)
+    if task.scorer is None:
+        datasets = {"train": source.open("train", recipe), split: dataset}
+        return scored_on(split, dataset, weights, source) | _judged(config, model, source, split, datasets, out)
     scorer = task.scorer(known_categories(source, dataset, config))
     scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
     for remark in remarks_of(scorer):
@@ -372,6 +392,26 @@ def evaluate(
     if out is not None:
         scorer.write_plots(Path(out))
     return scored_on(split, dataset, weights, source) | scores
+
+
+def _judged(
+    config: Mapping[str, Any],
+    model: Saved,
+    source: Source,
+    split: str,
+    datasets: Mapping[str, Any],
+    out: str | Path | None,
+) -> Row:
+    """Return the scores of the pictures that a model makes, against those of a split; their record goes to `out`."""
+    recipes = recorded_recipes(config)
+    judge = _judge(source.task, recipes)
+    if source.task.generated is None or judge is None or not isinstance(model, Samples):
+        raise UsageError(f"{config['model']} was trained with judge=none, and has no score")
+    scorer = source.task.generated(judge, list(recipes.values())[-1], source.name, split, datasets)
+    scores = scorer.score(model)
+    if out is not None:
+        scorer.write_record(Path(out))
+    return {**scores}
 
 
 def predict_files(
@@ -437,5 +477,8 @@ def sample(
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
     hints = get_type_hints(model.sample)
     known = {key: kind for key, kind in hints.items() if key not in ("count", "generator", "return")}
+    arguments = {key.removesuffix("_"): key for key in known}  # class_ is no keyword of Python's
+    asked = check_overrides(condition or {}, {key: known[argument] for key, argument in arguments.items()})
     generator = torch.Generator(model.device).manual_seed(seed)
-    return model.sample(count, generator=generator, **check_overrides(condition or {}, known)).cpu()
+    conditions = {arguments[key]: value for key, value in asked.items()}
+    return model.sample(count, generator=generator, **conditions).cpu()

@@ -39,6 +39,10 @@ def identity(value: Value) -> Value:
     return value
 
 
+def untold(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # What a criterion and a decoder are
 
@@ -195,11 +199,26 @@ class Predicts(Saved):
 
 
 class Samples(Saved):
-    """Makes images. A system's own `sample` has the keyword arguments that it takes as conditions, with their types."""
+    """Makes images. A system's own `sample` has the keyword arguments that it takes as conditions, with their types.
+
+    An argument that ends in an underscore, such as `class_`, is asked for without it.
+    """
+
+    tell: Callable[[str, int, int], None] = staticmethod(
+        untold
+    )  # hears of long samplings: what, steps done, of how many
 
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
-        """Return images in [0, 1]; equal generators give equal images."""
+        """Return images in [0, 1]; equal generators give equal images, image i whatever the count."""
         raise NotImplementedError
+
+    def log_prob(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
+        """Return the log-density of images in [0, 1], in nats; NotImplementedError where a system has none, as GANs."""
+        raise NotImplementedError(f"a {type(self).__name__} draws images, and knows no density of them")
+
+    def opinion(self, real: Float[Tensor, "N C H W"], generated: Float[Tensor, "M C H W"]) -> dict[str, float]:
+        """Return numbers by which the model itself tells real images from its own, in [0, 1]; none by default."""
+        return {}
 
 
 class Embeds(Saved):

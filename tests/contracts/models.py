@@ -12,7 +12,7 @@ import torch
 
 from tests.settings import SEED
 from vidi.catalog.table import CATALOG
-from vidi.model import Adversarial, Fitted, Staged, Supervised
+from vidi.model import Adversarial, Fitted, OneLoss, Staged, Supervised
 from vidi.preprocess import Batch, Preprocess
 
 
@@ -38,7 +38,7 @@ COMBINED = {  # the network of one entry with the criterion and the decoder of a
 def shape_of(name: str) -> type:
     """Return the shape of a system without building it."""
     annotation = inspect.signature(CATALOG[name].builder).return_annotation
-    return next(kind for kind in (Supervised, Adversarial, Staged, Fitted) if issubclass(annotation, kind))
+    return next(kind for kind in (Supervised, Adversarial, Staged, Fitted, OneLoss) if issubclass(annotation, kind))
 
 
 def marked(names: Iterable[str]) -> list[Any]:

@@ -201,6 +201,13 @@ LAYERS: dict[str, Layers] = {
         layers(group=[(32, 1e-5)], norm=[1e-5], drop_path=0.3, heads=8),
     ),
     "gan": layers([USUAL], dropout=[0.3], slope=0.2),
+    **same(["dcgan", "dcgan_tiny", "wgan", "wgan_gp", "wgan_gp_tiny"], layers([USUAL], slope=0.2)),
+    **same(["pix2pix_colours", "pix2pix_colours_tiny"], layers([USUAL], dropout=[0.5], slope=0.2)),
+    **same(["progan", "progan_tiny", "stylegan", "stylegan_tiny"], Layers()),  # functions; tests/nn/test_equalised.py
+    "ddpm": layers(group=[(32, 1e-6)], dropout=[0.1], heads=1),  # appendix B and its code
+    **same(["ddpm_tiny", "ddpm_class_tiny", "enlarger_tiny"], layers(group=[(8, 1e-5)], heads=4)),
+    "text_to_image_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(2, 4)),
+    "latent_diffusion_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(1, 2, 4)),
     **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
     **same([name for name in FCNS if "vgg16" not in name], PLAIN),
     **same(["unet_tiny", "unet_small", "unet_same"], PLAIN),
@@ -371,6 +378,16 @@ PICTURES: dict[str, Preprocess] = {
     "mask2former_swin_t_semantic": within(512, 2048),
     **same([f"mask2former_swin_{size}" for size in "tsbl"], within(800, 1333)),
     "gan": pictures(exact=(28, 28), **HALF),
+    **same(["dcgan", "wgan", "wgan_gp"], pictures(exact=(64, 64), **HALF)),
+    **same([f"{name}_tiny" for name in ("dcgan", "wgan_gp", "progan", "stylegan")], pictures(exact=(32, 32), **HALF)),
+    **same(["progan", "stylegan"], pictures(exact=(1024, 1024), **HALF)),
+    "pix2pix_colours": pictures(exact=(256, 256), **HALF),
+    "pix2pix_colours_tiny": pictures(exact=(64, 64), **HALF),
+    **same(
+        ["ddpm", "ddpm_tiny", "ddpm_class_tiny", "enlarger_tiny", "text_to_image_tiny"],
+        pictures(exact=(32, 32), **HALF),
+    ),
+    "latent_diffusion_tiny": pictures(exact=(64, 64), **HALF),
     **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
     **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
     **same(["fcn8_tiny", "fcn8_coarse_to_fine_tiny"], within(None, 128)),

@@ -43,7 +43,7 @@ def normal(rows: Tensor) -> Normal:
 # Distance
 
 
-@pytest.mark.system("8.1.2-FRECHET")
+@pytest.mark.system("8.1.2-FRECHET", "B8.9", "B8.10")
 def test_worked_examples():
     def on_a_line(mean: float, variance: float) -> Normal:
         return normal_of_moments(torch.tensor([float(mean)]), torch.tensor([[float(variance)]]))

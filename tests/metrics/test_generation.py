@@ -21,7 +21,7 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 # Inception score
 
 
-@pytest.mark.system("8.1.1-IS")
+@pytest.mark.system("8.1.1-IS", "B8.6")
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [

@@ -122,7 +122,7 @@ def test_the_standard_error_falls_with_the_root_of_the_samples_and_says_how_far_
 # Information
 
 
-@pytest.mark.system("8.1-SELFINFO")
+@pytest.mark.system("8.1-SELFINFO", "B8.1")
 def test_coins_surprise_as_in_the_notes():
     events = torch.tensor([0.5, 0.05, 0.95], dtype=torch.float64)
     bits = self_information(events, base=2)
@@ -136,7 +136,7 @@ def test_coins_surprise_as_in_the_notes():
         self_information(torch.tensor([-0.1]))
 
 
-@pytest.mark.system("8.1-ENTROPY")
+@pytest.mark.system("8.1-ENTROPY", "B8.2")
 def test_coins_have_the_entropies_of_the_notes():
     coins = torch.stack([FAIR, LOADED, CONSTANT])
     assert entropy(coins, base=2).tolist() == pytest.approx([1, 0.286397, 0], abs=PRINTED)
@@ -155,7 +155,7 @@ def test_entropy_is_that_of_scipy_and_the_mean_self_information(base: float):
     assert float(entropy(uniform, base=base)) == pytest.approx(math.log(9, base))  # the most there is
 
 
-@pytest.mark.system("8.1-KL")
+@pytest.mark.system("8.1-KL", "B8.3")
 def test_coins_diverge_as_in_the_notes():
     p, q = torch.stack([FAIR, LOADED, FAIR, CONSTANT]), torch.stack([LOADED, FAIR, CONSTANT, FAIR])
     assert kl_divergence(p, q).tolist() == pytest.approx([0.830366, 0.494632, math.inf, 0.693147], abs=PRINTED)
@@ -194,7 +194,7 @@ def test_kl_of_normal_distributions_is_that_of_torch_and_of_samples():
         kl_normal(m, -S, n, T)
 
 
-@pytest.mark.system("8.1-JS")
+@pytest.mark.system("8.1-JS", "B8.4")
 def test_coins_are_apart_as_in_the_inventory():
     p, q = torch.stack([FAIR, FAIR, LOADED]), torch.stack([LOADED, CONSTANT, CONSTANT])
     assert js_divergence(p, q).tolist() == pytest.approx([0.142338, 0.215762, 0.0176492], abs=PRINTED)
@@ -212,7 +212,7 @@ def test_the_root_of_js_is_that_of_scipy(base: float):
     assert (js_divergence(p, p) == 0).all()
 
 
-@pytest.mark.system("8.1-JS")
+@pytest.mark.system("8.1-JS", "B8.5")
 def test_js_is_at_most_log_2_and_only_its_root_keeps_to_the_triangle():
     apart = (torch.tensor([0.3, 0.7, 0, 0]), torch.tensor([0, 0, 0.9, 0.1]))
     assert float(js_divergence(*apart)) == pytest.approx(math.log(2), rel=1e-6)
@@ -262,7 +262,7 @@ def on_a_line(positions: Tensor) -> Tensor:
     return (positions[:, None] - positions).abs()
 
 
-@pytest.mark.system("8.1.2-EMD")
+@pytest.mark.system("8.1.2-EMD", "B8.8")
 def test_masses_move_three_bins():
     p, q = torch.tensor([0.5, 0.5, 0, 0, 0]), torch.tensor([0, 0, 0, 0.5, 0.5])
     bins = torch.arange(5.0)
@@ -309,7 +309,7 @@ def test_any_cost_gives_the_plan_of_a_dense_linear_program(N: int, M: int):
         earth_movers_distance(p, q, cost / 0)
 
 
-@pytest.mark.system("8.1-KL", "8.1-JS", "8.1.2-EMD")
+@pytest.mark.system("8.1-KL", "8.1-JS", "8.1.2-EMD", "B8.7")
 @pytest.mark.parametrize("shift", [0.503, 0.704, 0.05])
 def test_bumps_that_are_pushed_apart_have_the_distances_of_figure_8_1(shift: float):
     """Uniform, 0.5 wide, in bins of 0.001: a construction of the inventory that gives what the figure prints."""
@@ -323,7 +323,7 @@ def test_bumps_that_are_pushed_apart_have_the_distances_of_figure_8_1(shift: flo
     assert earth_movers_distance_1d(p, q, bins) == pytest.approx(shift, rel=NUMBERS)
 
 
-@pytest.mark.system("8.1-KL", "8.1-JS", "8.1.2-EMD")
+@pytest.mark.system("8.1-KL", "8.1-JS", "8.1.2-EMD", "B8.13")
 @pytest.mark.parametrize("theta", [-3.0, -0.01, 0.01, 2.0])
 def test_of_two_points_only_the_earth_movers_distance_says_how_far(theta: float):
     p, q = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])

@@ -138,4 +138,18 @@ SMALL_DEEPID2_CROPS = {
     "chosen": 2,
     "components": 4,
 }
+SMALL_DDPM = {
+    "size": (16, 16),
+    "channels": (8, 8),
+    "attends": (False, True),
+    "groups": 4,
+    "diffusion_steps": 20,
+}
+SMALL_DIFFUSION = {"size": (16, 16), "width": 8, "diffusion_steps": 20}
+SMALL_WORDS = {"text_width": 32, "text_layers": 1, "context": 32}
+SMALL_TEXT_TO_IMAGE = {**SMALL_DIFFUSION, **SMALL_WORDS}
+SMALL_LATENT = {**SMALL_TEXT_TO_IMAGE, "autoencoder_width": 8}
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}
+SMALL_GAN = {"size": (16, 16), "latent": 8, "width": 4}
+SMALL_GROWN = {**SMALL_GAN, "most": 8}
+SMALL_COLOURS = {"size": (32, 32), "width": 4}

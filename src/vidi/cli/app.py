@@ -17,7 +17,7 @@ from vidi.cli import gallery, listing, prompts
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
-from vidi.cli.progress import progress_for
+from vidi.cli.progress import counting, progress_for
 from vidi.engine.runs import Run, is_main_process
 
 EPILOG = (
@@ -399,6 +399,8 @@ def sample(
     """Draw pictures from a generative model, as one grid.
 
     [dim]vidi sample runs/gan --count 64 --seed 0[/dim]
+
+    [dim]vidi sample runs/gan --count 64 truncation=0.7 interpolate=8[/dim]
     """
     Run(run).config()
     from vidi import api
@@ -406,9 +408,13 @@ def sample(
     from vidi.engine.overrides import split_overrides
 
     asked = split_overrides(conditions or [])
-    images = api.sample(api.load(run, weights=weights.value), count, seed=seed, condition=asked)
+    model = api.load(run, weights=weights.value)
+    with counting(out) as model.tell:
+        images = api.sample(model, count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
-    plots.image_grid(path, images, columns=max(1, round(count**0.5)))
+    strip = asked.get("interpolate", "none")
+    columns = int(strip) if isinstance(strip, str) and strip != "none" else round(count**0.5)
+    plots.image_grid(path, images, columns=max(1, columns))
     out.print(str(path), markup=False, highlight=False)
 
 

@@ -100,13 +100,20 @@ class TextTransformer(TextTower):
                 nn.init.normal_(module.widen.weight, std=(2 * width) ** -0.5)
                 nn.init.normal_(module.narrow.weight, std=width**-0.5 * (2 * depth) ** -0.5)
 
-    def pooled(self, tokens: Int64[Tensor, "M T"]) -> Float[Tensor, "M D"]:
-        end = end_of(tokens, self.vocabulary)
+    def read(self, tokens: Int64[Tensor, "M T"]) -> Float[Tensor, "M T D"]:
+        """Return a row for each token, before the norm."""
         mask = None
         if not self.causal:
             places = torch.arange(tokens.shape[1], device=tokens.device)
-            mask = (places <= end[:, None])[:, None]  # M 1 T
-        x = self.encoder(self.positions(self.words(tokens)), mask=mask, causal=self.causal)
+            mask = (places <= end_of(tokens, self.vocabulary)[:, None])[:, None]  # M 1 T
+        return self.encoder(self.positions(self.words(tokens)), mask=mask, causal=self.causal)
+
+    def sequence(self, tokens: Int64[Tensor, "M T"]) -> Float[Tensor, "M T D"]:
+        """Return a row for each token after the norm: what image generators look at."""
+        return self.norm(self.read(tokens))
+
+    def pooled(self, tokens: Int64[Tensor, "M T"]) -> Float[Tensor, "M D"]:
+        x, end = self.read(tokens), end_of(tokens, self.vocabulary)
         return x[torch.arange(len(x), device=x.device), end]  # M T D -> M D
 
 

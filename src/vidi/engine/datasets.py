@@ -92,7 +92,7 @@ class Source:
             FileNotFoundError, ValueError: as `open` does.
         """
         opened, faults = {}, []
-        for split in ("train", "val") if self.task.scorer is not None else ("train",):
+        for split in ("train", "val") if self.task.validates else ("train",):
             try:
                 opened[split] = self.open(split, recipe, to_train=split == "train")
             except DataFaults as error:

@@ -154,7 +154,8 @@ class Training:
         augment: applied to each sample, drawing from torch's global generator only.
         alter: applied to each batch on the device (mixup), drawing from the generator it gets.
         validate: scores the model after epochs; None for none.
-        headline: the name of the validation number that decides which weights are best (larger is better).
+        headline: the name of the validation number that decides which weights are best.
+        falling: whether it is best where it is smallest, not largest.
         after_validation: called in the main process with the model and the validation row: pictures and reports.
         former: the recipe with the lengths that it had before; a state of one of them goes on to the new one.
     """
@@ -171,6 +172,7 @@ class Training:
         alter: Callable[[AnyBatch, torch.Generator], AnyBatch] | None = None,
         validate: Validate | None = None,
         headline: str | None = None,
+        falling: bool = False,
         after_validation: Callable[[Trainable, Row], None] | None = None,
         progress: Progress | None = None,
         former: Sequence[Recipe] = (),
@@ -179,6 +181,7 @@ class Training:
         self.owner = owner or model
         self.augment, self.alter = augment, alter
         self.validate, self.headline, self.after_validation = validate, headline, after_validation
+        self.falling = falling
         self.progress = progress or Silent()
 
         self.accelerator = make_accelerator(recipe, model)
@@ -392,7 +395,9 @@ class Training:
             scores = validate(self.model, self.processes)
             value = scores.get(self.headline or "")
             number = float(value) if isinstance(value, int | float) else None
-            is_best = number is None or self.best is None or number > self.best
+            is_best = (
+                number is None or self.best is None or (number < self.best if self.falling else number > self.best)
+            )
             if number is not None and is_best:
                 self.best = number
             self.rows.append({"step": self.step, "epoch": round(self.step / self.plan.steps_per_epoch, 4), **scores})

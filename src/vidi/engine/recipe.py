@@ -72,6 +72,8 @@ class Recipe:
     # looking at it
     seed: int = 0
     validate_every: int = 1  # epochs; the last epoch is always validated
+    judge: str | None = "digits"  # of generated pictures: an extractor or the run of a classifier; None: nobody
+    judged_pictures: int = 1000  # generated at each validation, and as many real ones; no more than there are
     validate_first: bool = False  # before the first step too: how good the weights are that it begins with
     log_every: int = 10  # steps
     checkpoint_seconds: float = 60.0  # between states written for resuming

@@ -1,9 +1,13 @@
 """The pictures and the page that a run folder ends with."""
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from vidi import files
 from vidi.engine import plots
@@ -11,6 +15,7 @@ from vidi.engine.datasets import spoken
 from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
 from vidi.engine.task import Scorer, Task
 from vidi.model import Predicts, Samples
+from vidi.preprocess import unit_range
 from vidi.results.categories import Categories
 
 ASKED = {"pictures": "PHOTOS", "pairs": "LEFT RIGHT"}
@@ -35,10 +40,35 @@ def write_mosaic(
     )
 
 
-def write_samples(run: Run, model: Samples, *, seed: int, count: int = 64) -> None:
-    """Write `samples.png`: what a generator makes from the same draws at every validation."""
-    images = model.sample(count, generator=torch.Generator(model.device).manual_seed(seed))
-    plots.image_grid(run.folder / "samples.png", images.cpu(), columns=8)
+def write_samples(run: Run, model: Samples, dataset: Any, *, seed: int, side: int = 8) -> None:
+    """Write `samples.png`: what a model makes from the same draws at every validation, left, beside real pictures.
+
+    A model whose `sample` can `interpolate` also has `interpolation.png`: a row leads from one picture to another.
+    """
+    count = side * side
+
+    def drawn(**condition: int) -> Tensor:
+        generator = torch.Generator(model.device).manual_seed(seed)
+        return model.sample(count, generator=generator, **condition).cpu()
+
+    made = drawn()
+    plots.image_grid(run.folder / "samples.png", _beside(made, _real(model, dataset, made), side), columns=2 * side + 1)
+    if "interpolate" in inspect.signature(model.sample).parameters:
+        plots.image_grid(run.folder / "interpolation.png", drawn(interpolate=side), columns=side)
+
+
+def _real(model: Samples, dataset: Any, like: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+    """Return as many pictures of a data set, spread over it, in the size of those that a model made."""
+    rows = [row * len(dataset) // len(like) for row in range(len(like))]
+    placed = [unit_range(model.preprocess.place(dataset[row][0], {})[0]) for row in rows]
+    return torch.stack([F.interpolate(image[None], like.shape[2:], mode="nearest")[0] for image in placed])
+
+
+def _beside(left: Float[Tensor, "N C H W"], right: Float[Tensor, "N C H W"], columns: int) -> Float[Tensor, "M C H W"]:
+    """Return pictures whose grid is two grids, with a white column between them."""
+    white = torch.ones_like(left[: len(left) // columns, None])  # rows 1 C H W
+    rows = [left.unflatten(0, (-1, columns)), white, right.unflatten(0, (-1, columns))]
+    return torch.cat(rows, 1).flatten(0, 1)
 
 
 def remarks_of(scorer: Scorer) -> list[str]:
@@ -83,7 +113,8 @@ def _beginning(config: Mapping[str, Any]) -> str:
 def _commands(run: Run, task: Task) -> list[str]:
     """Return the commands that use the run."""
     if task.asks == "nothing":
-        return [f"vidi sample {run.folder} --count 64 --seed 0"]
+        scored = [f"vidi eval {run.folder} --split test"] if task.validates else []
+        return [*scored, f"vidi sample {run.folder} --count 64 --seed 0"]
     scored = [f"vidi eval {run.folder} --split test"] if task.scorer is not None else []
     return [*scored, f"vidi predict {run.folder} {ASKED.get(task.asks, task.asks.upper())}"]
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from vidi.engine.recipe import AugmentChoice, Recipe
+from vidi.metrics.generation_score import Extractor
+from vidi.model import Samples
 from vidi.results.categories import Categories
 
 
@@ -29,6 +31,27 @@ class Scorer(Protocol):
 
     def write_plots(self, folder: Path) -> None:
         """Write the task's plots of the scores that `compute` returned."""
+        ...
+
+
+class PictureScorer(Protocol):
+    """Judges what a model makes from nothing. `headline` names the number by which weights are best; smaller is better.
+
+    `score` is called at each validation; what it says depends on the model alone, so that resumed runs are exact.
+    """
+
+    headline: str
+
+    def score(self, model: Samples) -> dict[str, float]:
+        """Return the scores of the model as it is."""
+        ...
+
+    def remarks(self) -> list[str]:
+        """Return what a reader of the last scores should know."""
+        ...
+
+    def write_record(self, folder: Path) -> None:
+        """Write the last scores with all that they depend on."""
         ...
 
 
@@ -57,6 +80,8 @@ class Task:
         asks: what a command hands over to predict on.
         result: the type that `predict` gives for one of them; None: it predicts nothing.
         scorer: how it is judged; None: it has no score.
+        generated: how pictures that a system makes are judged, from who judges, the recipe, the name of the data, the
+            split and the data sets by split; None: they are not.
         truth: a target as a result, to be drawn beside a prediction.
         moves: augmentations that keep its targets true.
         tiles: whether results on the tiles of a large picture can be put together.
@@ -75,6 +100,7 @@ class Task:
     asks: Literal["pictures", "pairs", "sentences", "nothing"] = "pictures"
     result: type | None = None
     scorer: Callable[[Categories], Scorer] | None = None
+    generated: Callable[[Extractor, Recipe, str, str, Mapping[str, Any]], PictureScorer] | None = None
     truth: Callable[[Mapping[str, Any], Categories], Any] | None = None
     moves: tuple[str, ...] = get_args(AugmentChoice)
     tiles: bool = False
@@ -87,6 +113,11 @@ class Task:
     def keys(self) -> tuple[str, ...]:
         """All keys of a target that a training asks for."""
         return (*self.needs, *self.uses)
+
+    @property
+    def validates(self) -> bool:
+        """Whether a training of it needs pictures that it is judged by."""
+        return self.scorer is not None or self.generated is not None
 
     def fine_tuned(self, usual: Recipe) -> Recipe:
         """Return the recipe for a system that begins with weights, on as much of the world as its usual one."""

@@ -1,6 +1,6 @@
 """A training from its data to its report: its stages in order, each by gradients or at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,12 +14,13 @@ from vidi.data.transforms import Augmentation, cutmix, mixup
 from vidi.engine import report
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import Training, fit_at_once, trained_by_gradients
+from vidi.engine.fit import Training, Validate, fit_at_once, trained_by_gradients
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
-from vidi.engine.task import Scorer
+from vidi.engine.task import PictureScorer
+from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Stage, Trainable
 from vidi.preprocess import Prepares, Preprocess
 from vidi.results.categories import Categories
@@ -37,6 +38,7 @@ class Job:
     progress: Progress
     datasets: dict[str, Any] = field(default_factory=dict)  # by split, those that are open already
     former: Mapping[str, Sequence[Recipe]] = field(default_factory=dict)  # by stage: recipes of lengths that it had
+    extractor: Extractor | None = None  # of what generated pictures are judged by
 
     def recipe(self) -> Recipe:
         """Return the recipe that data, seed and evaluation follow: the last stage's."""
@@ -47,6 +49,14 @@ class Job:
         if split not in self.datasets:
             self.datasets[split] = self.source.open(split, self.recipe())
         return self.datasets[split]
+
+    def picture_scorer(self) -> PictureScorer | None:
+        """Return who judges generated pictures, beside those of the validation split; None where nobody does."""
+        generated = self.source.task.generated
+        if generated is None or self.extractor is None:
+            return None
+        datasets = {split: self.dataset(split) for split in ("train", "val")}
+        return generated(self.extractor, self.recipe(), self.source.name, "val", datasets)
 
 
 def train(job: Job) -> Row:
@@ -79,7 +89,8 @@ def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
         if is_main_process():
             _write_weights(job)
         return []
-    scorer, recipe = job.source.task.scorer, job.recipes[stage.name]
+    recipe = job.recipes[stage.name]
+    validation = _validation(job, model, recipe)
     training = Training(
         model,
         recipe,
@@ -88,9 +99,10 @@ def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
         owner=job.model,
         augment=_augmentation(recipe, model.preprocess, dataset),
         alter=_mixing(recipe, len(job.categories)),
-        validate=partial(_validate, job, recipe, scorer, job.dataset("val")) if scorer else _no_scores,
-        headline=scorer(job.categories).headline if scorer else None,
-        after_validation=partial(_draw_progress, run, recipe),
+        validate=validation.validate,
+        headline=validation.headline,
+        falling=validation.falling,
+        after_validation=partial(_draw_progress, job, run, recipe),
         progress=job.progress,
         former=job.former.get(stage.name, ()),
     )
@@ -126,14 +138,37 @@ def _mixing(recipe: Recipe, classes: int) -> Any:
     ]
 
 
-def _validate(
-    job: Job,
-    recipe: Recipe,
-    scorer: Callable[[Categories], Scorer],
-    dataset: Any,
-    model: Trainable,
-    processes: Processes,
-) -> Row:
+@dataclass(frozen=True)
+class Validation:
+    """How one training is judged."""
+
+    validate: Validate
+    headline: str | None = None
+    falling: bool = False
+
+
+def _validation(job: Job, model: Trainable, recipe: Recipe) -> Validation:
+    """Return how a stage is judged: by results for pictures, by the pictures that it makes, or not at all."""
+    scorer = job.source.task.scorer
+    if scorer is not None:
+        return Validation(partial(_validate, job, recipe), scorer(job.categories).headline)
+    judge = job.picture_scorer() if isinstance(model, Samples) else None
+    if judge is None:
+        return Validation(_no_scores)
+    return Validation(partial(_judge, judge), judge.headline, falling=True)
+
+
+def _judge(judge: PictureScorer, model: Trainable, processes: Processes) -> Row:
+    """Score the pictures that a model makes; every process makes them all, and gets the same scores."""
+    if not isinstance(model, Samples):
+        raise TypeError(f"a {type(model).__name__} makes no pictures to score")
+    return {"split": "val", **judge.score(model)}
+
+
+def _validate(job: Job, recipe: Recipe, model: Trainable, processes: Processes) -> Row:
+    scorer, dataset = job.source.task.scorer, job.dataset("val")
+    if scorer is None:
+        raise TypeError(f"the task {job.source.task.name} has no scorer")
     if not isinstance(model, Predicts):
         raise TypeError(f"a {type(model).__name__} gives no results to score")
     scores = evaluate(
@@ -149,13 +184,13 @@ def _validate(
 
 
 def _no_scores(model: Trainable, processes: Processes) -> Row:
-    """Score nothing: a generator is looked at, `_draw_progress` draws its samples."""
+    """Score nothing: a generator that nobody judges is looked at, `_draw_progress` draws its samples."""
     return {}
 
 
-def _draw_progress(run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
+def _draw_progress(job: Job, run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
     if isinstance(model, Samples):
-        report.write_samples(run, model, seed=recipe.seed)
+        report.write_samples(run, model, job.dataset("train"), seed=recipe.seed)
 
 
 def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:
@@ -181,10 +216,21 @@ def _finish(job: Job, rows: list[Row]) -> Row:
             job.progress.say(f"warning: {remark}")
         scorer.write_plots(job.run.folder)
         report.write_mosaic(job.run, model, validation, job.source.task, job.categories, split="val")
+    elif isinstance(model, Samples) and (judge := job.picture_scorer()) is not None:
+        scores, remarks = _judged(job, judge, model)
     elif numbers := model.learnt_numbers():
         scores = scored_on("train", job.dataset("train"), "best", job.source) | numbers
     if isinstance(model, Samples):
-        report.write_samples(job.run, model, seed=recipe.seed)
+        report.write_samples(job.run, model, job.dataset("train"), seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
     report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks)
     return scores
+
+
+def _judged(job: Job, judge: PictureScorer, model: Samples) -> tuple[Row, list[str]]:
+    """Return the scores of the best weights' pictures with the remarks on them, and write their record."""
+    scores = scored_on("val", job.dataset("val"), "best", job.source) | judge.score(model)
+    for remark in judge.remarks():
+        job.progress.say(f"warning: {remark}")
+    judge.write_record(job.run.folder)
+    return scores, judge.remarks()

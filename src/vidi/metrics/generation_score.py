@@ -107,6 +107,13 @@ class GenerationScore:
         return {name: value - other.values[name] for name, value in self.values.items()}
 
 
+class PictureSet(NamedTuple):
+    """What an extractor makes of a set of pictures, and their size."""
+
+    extracted: Extracted
+    size: tuple[int, int]  # H, W
+
+
 @torch.no_grad()
 def score_generation(
     real: Iterable[Float[Tensor, "_ 3 _ _"]],
@@ -131,8 +138,16 @@ def score_generation(
         ValueError: if pictures of a set differ in size, there are too few of them (four, and more than k), fewer than
             splits where the extractor classifies, or features are NaN or infinite.
     """
-    truth, real_size = _extracted(real, extractor, "real")
-    made, generated_size = _extracted(generated, extractor, "generated")
+    sets = (picture_set(real, extractor, "real"), picture_set(generated, extractor, "generated"))
+    return score_sets(*sets, extractor, real_set=real_set, k=k, splits=splits)
+
+
+@torch.no_grad()
+def score_sets(
+    real: PictureSet, generated: PictureSet, extractor: Extractor, *, real_set: str, k: int = 3, splits: int = 10
+) -> GenerationScore:
+    """Score generated pictures against real ones of which the extractor's features are known, as `score_generation`."""
+    (truth, real_size), (made, generated_size) = real, generated
     distance = fid(normal_of_features(truth.features), made.features)
     shares = precision_recall(truth.features, made.features, k=k)
     values = {"fid": distance.value, "precision": shares.precision, "recall": shares.recall}
@@ -156,8 +171,13 @@ def score_generation(
     return GenerationScore(values, protocol, errors)
 
 
-def _extracted(batches: Iterable[Tensor], extractor: Extractor, name: str) -> tuple[Extracted, tuple[int, int]]:
-    """Return what the extractor makes of all batches, and the size of their pictures."""
+@torch.no_grad()
+def picture_set(batches: Iterable[Float[Tensor, "_ 3 _ _"]], extractor: Extractor, name: str) -> PictureSet:
+    """Return what the extractor makes of all batches of pictures in [0, 1]; `name` is for the error.
+
+    Raises:
+        ValueError: if pictures differ in size, or there are none.
+    """
     found, sizes = [], set()
     for pictures in batches:
         found.append(extractor.run(pictures))
@@ -167,4 +187,4 @@ def _extracted(batches: Iterable[Tensor], extractor: Extractor, name: str) -> tu
         raise ValueError(f"received {name} pictures of these sizes: {given}; expected pictures of one size")
     features = torch.cat([each.features for each in found])
     opinions = [each.probabilities for each in found if each.probabilities is not None]
-    return Extracted(features, torch.cat(opinions) if opinions else None), sizes.pop()
+    return PictureSet(Extracted(features, torch.cat(opinions) if opinions else None), sizes.pop())

@@ -111,6 +111,7 @@ class MultiHeadAttention(nn.Module):
         key_width, value_width: d_K and d_V of one head; None: width / heads.
         out_width: of the output; None: `width`.
         bias: whether the four maps have offsets.
+        output_bias: whether the last of them has; None: `bias`.
         dropout: of the weights, while training; then the memory needed grows with N x M on the CPU.
 
     Raises:
@@ -127,6 +128,7 @@ class MultiHeadAttention(nn.Module):
         value_width: int | None = None,
         out_width: int | None = None,
         bias: bool = True,
+        output_bias: bool | None = None,
         dropout: float = 0.0,
     ):
         super().__init__()
@@ -140,11 +142,12 @@ class MultiHeadAttention(nn.Module):
         self.query = nn.Linear(width, heads * self.key_width, bias)
         self.key = nn.Linear(context_width, heads * self.key_width, bias)
         self.value = nn.Linear(context_width, heads * self.value_width, bias)
-        self.output = nn.Linear(heads * self.value_width, width if out_width is None else out_width, bias)
+        last_bias = bias if output_bias is None else output_bias
+        self.output = nn.Linear(heads * self.value_width, width if out_width is None else out_width, last_bias)
         self.record: list[Tensor] | None = None  # where `recorded_attention` wants the weights
         for linear in (self.query, self.key, self.value, self.output):
             nn.init.xavier_uniform_(linear.weight)
-            if bias:
+            if linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
     def forward(

@@ -55,6 +55,10 @@ def _coloured(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return matplotlib.colormaps[COLOURS](shares.clip(0, 1), bytes=True)[..., :3]
 
 
+LEAST = 1e-5
+"""Share of the upper limit below which a number of a colour bar is written as 0."""
+
+
 def with_colour_bar(
     picture: PIL.Image.Image, limits: tuple[float, float], title: str, *, reciprocal: str, gaps: bool
 ) -> PIL.Image.Image:
@@ -83,6 +87,7 @@ def with_colour_bar(
     places = ((0.0, gap, "la"), (0.5, width // 2, "ma"), (1.0, width - gap, "ra"))
     for share, x, anchor in places:
         value = limits[0] + share * (limits[1] - limits[0])
+        value = value if value > LEAST * limits[1] else 0.0
         beside = f" ({_short(1 / value)} {reciprocal})" if reciprocal and value > 0 else ""
         pen.text((x, top + bar + gap // 2), f"{_short(value)}{beside}", fill=INK, font=font, anchor=anchor)
     return sheet

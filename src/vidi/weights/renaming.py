@@ -45,6 +45,14 @@ def under(names: Names, old: str, new: str) -> dict[str, str | None]:
     return {old + key: None if value is None else new + value for key, value in names.items()}
 
 
+def inverted(names: Names) -> dict[str, str | None]:
+    """Return the table from our names to the publisher's; ValueError if two of theirs became one of ours."""
+    kept = {new: old for old, new in names.items() if new is not None}
+    if len(kept) != sum(new is not None for new in names.values()):
+        raise ValueError("two rows of the table give one name, expected a table that can be read backwards")
+    return {**kept}
+
+
 def _filled(name: str, pieces: tuple[str, ...]) -> str:
     if name.count("*") != len(pieces):
         raise ValueError(f"the new name {name!r} has {name.count('*')} stars, the old one {len(pieces)}")

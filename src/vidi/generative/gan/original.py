@@ -7,25 +7,24 @@ Turns: one discriminator step, then one generator step that draws new latent vec
 
 Differs from the paper: standard normal latents in place of uniform ones, leaky ReLU in the discriminator in place of
 maxout, Adam in place of SGD with momentum; the generator's loss is the non-saturating one of the paper's section 3.
+The paper also has a generator of transposed convolutions for CIFAR-10: `dcgan` is the later form of that.
 """
 
-from typing import Literal, cast
+from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.losses.adversarial import discriminator_loss, generator_loss, saturating_generator_loss
-from vidi.model import Adversarial, Losses, Samples, Step, builder, evaluating
-from vidi.preprocess import Batch, Preprocess
+from vidi.generative.gan.players import AdversarialCriterion, Gan, Player, signed
+from vidi.model import builder
 
 
-class Generator(nn.Module):
+class Generator(Player):
     """Latent vectors to images."""
 
     def __init__(self, latent: int, hidden: int, image: tuple[int, int, int]):
-        super().__init__()
-        self.latent, self.image = latent, image
+        super().__init__(latent)
+        self.image = image
         C, H, W = image
         self.layers = nn.Sequential(
             nn.Linear(latent, hidden),
@@ -39,11 +38,6 @@ class Generator(nn.Module):
             nn.Linear(4 * hidden, C * H * W),
             nn.Tanh(),
         )
-
-    def draw(self, count: int, generator: torch.Generator | None) -> Float[Tensor, "N D"]:
-        """Draw latent vectors from the prior."""
-        weight = next(self.parameters())
-        return torch.randn(count, self.latent, generator=generator, device=weight.device, dtype=weight.dtype)
 
     def forward(self, latents: Float[Tensor, "N D"]) -> Float[Tensor, "N C H W"]:
         return self.layers(latents).unflatten(1, self.image)  # N C H W
@@ -69,32 +63,6 @@ class Discriminator(nn.Module):
         return self.layers(images.flatten(1)).squeeze(1)  # B
 
 
-class AdversarialCriterion:
-    """The loss of each player."""
-
-    def __init__(self, form: Literal["non_saturating", "minimax"]):
-        self.generator_loss = generator_loss if form == "non_saturating" else saturating_generator_loss
-
-    def of_discriminator(self, generator: Generator, discriminator: nn.Module, batch: Batch, step: Step) -> Losses:
-        with torch.no_grad():
-            generated = generator(generator.draw(len(batch.images), step.generator))
-        return {"adversarial": discriminator_loss(discriminator(batch.images), discriminator(generated))}
-
-    def of_generator(self, generator: Generator, discriminator: nn.Module, batch: Batch, step: Step) -> Losses:
-        generated = generator(generator.draw(len(batch.images), step.generator))
-        return {"adversarial": self.generator_loss(discriminator(generated))}
-
-
-class Gan(Adversarial, Samples):
-    """Images from noise; the generator has `draw(count, generator)` and maps what it draws to images in [-1, 1]."""
-
-    @torch.no_grad()
-    def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
-        with evaluating(self):
-            network = cast(Generator, self.generator)
-            return ((network(network.draw(count, generator)) + 1) / 2).clamp(0, 1)
-
-
 @builder
 def gan(
     *,
@@ -114,7 +82,5 @@ def gan(
         form: of the generator's loss.
     """
     image = (3, *size)
-    preprocess = Preprocess(exact=size, mean=(0.5,) * 3, std=(0.5,) * 3)  # [0, 1] to [-1, 1]
-    return Gan(
-        Generator(latent, hidden, image), Discriminator(hidden, image, dropout), AdversarialCriterion(form), preprocess
-    )
+    players = (Generator(latent, hidden, image), Discriminator(hidden, image, dropout))
+    return Gan(*players, AdversarialCriterion(form), signed(size))

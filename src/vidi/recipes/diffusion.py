@@ -1,0 +1,47 @@
+"""Recipes of the diffusion models: random weights; samples and scores are in docs/results."""
+
+from dataclasses import replace
+
+from vidi.engine.recipe import Recipe
+
+CIFAR = Recipe(
+    epochs=2048,
+    batch_size=128,
+    optimizer="adam",
+    learning_rate=2e-4,
+    weight_decay=0.0,
+    schedule="constant",
+    warmup=0.01,
+    clip=1.0,
+    ema=0.9999,
+    augment="flip",
+    world_size=(32, 32),
+    validate_every=50,
+)
+"""Of Ho et al. 2020, appendix B: 800 thousand steps of 128 pictures of CIFAR-10."""
+
+TINY = replace(
+    CIFAR,
+    epochs=20,
+    batch_size=64,
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup=0.02,
+    ema=0.999,
+    augment="none",
+    validate_every=5,
+    judged_pictures=200,
+)
+"""`vidi train ddpm_class_tiny --data mnist.npz size=28,28`: less than an hour of one core, digits that one can read."""
+
+ENLARGER = replace(TINY, judge=None)
+"""`vidi train enlarger_tiny`: makes larger pictures of others, so that nobody judges what it makes of none."""
+
+WORDS = replace(TINY, epochs=40, world_scenes=4000, judge=None)
+"""`vidi train text_to_image_tiny`: scenes of 32 pixels and their captions."""
+
+LATENT_RECIPES = {
+    "autoencoder": replace(TINY, epochs=10, batch_size=32, world_scenes=4000, world_size=(64, 64), judge=None),
+    "diffusion": replace(TINY, epochs=60, world_scenes=4000, world_size=(64, 64), judge=None),
+}
+"""`vidi train latent_diffusion_tiny`: scenes of 64 pixels in latents of 16 by 16."""

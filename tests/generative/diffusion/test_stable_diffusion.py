@@ -1,0 +1,249 @@
+"""Stable Diffusion against diffusers and transformers at toy size: prompt, latents, picture, and its folder."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tests.closeness import FLOAT32, NUMBERS, assert_close
+from tests.generative.diffusion.oracles import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from vidi.data.tokenizer import tokenizer_of, trained_merges
+from vidi.generative.diffusion.guidance import classifier_free
+from vidi.generative.diffusion.samplers import ddim
+from vidi.generative.diffusion.text_to_image import TextDiffusion, Texts, text_to_image_tiny
+from vidi.ops.diffusion import spaced_times
+from vidi.ops.noise import seeded_normal
+from vidi.weights.stable_diffusion import read_stable_diffusion, write_stable_diffusion
+
+MERGES = trained_merges(["a red sphere", "a blue box left of a red box", "a sphere on grass"], 20)
+CONTEXT = 12
+
+
+def tokenizer(folder: Path) -> CLIPTokenizer:
+    ours = tokenizer_of(MERGES)
+    pieces = [*ours.pieces[:-2], "<|startoftext|>", "<|endoftext|>"]
+    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+    vocabulary.write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    merges.write_text("#version: 0.2\n" + MERGES + "\n")
+    return CLIPTokenizer(str(vocabulary), str(merges), model_max_length=CONTEXT)
+
+
+def pipeline(folder: Path, **numbers: Any) -> Any:
+    """Return a toy of the first kind, with random weights."""
+    torch.default_generator.manual_seed(3)
+    ids = len(tokenizer_of(MERGES))
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=ids,
+            hidden_size=8,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=CONTEXT,
+            bos_token_id=ids - 2,
+            eos_token_id=ids - 1,
+            pad_token_id=ids - 1,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    )
+    for network in (unet, vae, text):
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.2)
+    scheduler = DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        **numbers,
+    )
+    made = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer(folder),
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@cache
+def theirs() -> tuple[Any, Path]:
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp())
+    made = pipeline(folder)
+    made.save_pretrained(folder / "saved")
+    return made, folder / "saved"
+
+
+@cache
+def ours() -> TextDiffusion:
+    return read_stable_diffusion(theirs()[1])
+
+
+def latents_of(model: TextDiffusion, start: torch.Tensor, prompt: str, negative: str, scale: float) -> torch.Tensor:
+    count = len(start)
+    denoise = classifier_free(model.told, model.rows_of(prompt, count), model.rows_of(negative, count), scale)
+    times = spaced_times(1000, 10, "leading", offset=1)
+    return ddim(denoise, start, model.schedule, times, lambda step: start)
+
+
+@pytest.mark.system("8.3.7-SD", "8.3.7-LDM", "8.3.6-TEXT", "8.3.6-CFG", "8.3.6-NEGATIVE")
+@pytest.mark.parametrize(
+    ("prompt", "negative"), [("a red sphere left of a box", ""), ("a box", "blue grass"), ("", "")]
+)
+def test_the_whole_pipeline_is_diffusers(prompt: str, negative: str) -> None:
+    """Ten steps with guidance 7.5, from the folder that they saved: latents, and the decoded picture."""
+    start = seeded_normal((4, 8, 8), [1, 2])
+    pipe, _ = theirs()
+    asked = {
+        "prompt": [prompt] * 2,
+        "negative_prompt": [negative] * 2,
+        "num_inference_steps": 10,
+        "guidance_scale": 7.5,
+    }
+    expected = pipe(**asked, latents=start, output_type="latent").images
+    with torch.no_grad():
+        found = latents_of(ours(), start, prompt, negative, 7.5)
+        assert_close(found, expected, 1e-3)
+        picture = ours().finished(found)
+    assert_close(picture, pipe(**asked, latents=start, output_type="pt").images, 1e-3)
+
+
+@pytest.mark.system("8.3.7-SD")
+def test_sampling_is_the_pipeline_with_noise_by_seed() -> None:
+    """Latents times 1 / 0.18215 decoded; each picture has its own seed."""
+    asked = {"prompt": "a box", "steps": 10, "spacing": "leading"}
+    found = ours().sample(2, generator=torch.Generator().manual_seed(1), **asked)
+    with torch.no_grad():
+        latents = latents_of(ours(), seeded_normal((4, 8, 8), [1, 2]), "a box", "", 7.5)
+        assert_close(found, ours().finished(latents), FLOAT32)
+    assert found.shape == (2, 3, 16, 16)
+    assert ours().network.scale == 0.18215
+
+
+@pytest.mark.system("8.3.7-SD")
+def test_the_text_tower_and_its_tokens_are_transformers(tmp_path: Path) -> None:
+    """Padded with [EOS] to the context; a longer prompt is cut before its [EOS]."""
+    pipe, _ = theirs()
+    for prompt in ("a red sphere", "", "a red box left of a blue sphere on grass and much more than fits"):
+        asked = pipe.tokenizer(prompt, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt")
+        tokens = ours().criterion.texts.tokens(prompt)
+        assert tokens.tolist() == asked.input_ids[0].tolist()
+        with torch.no_grad():
+            expected = pipe.text_encoder(asked.input_ids)[0]
+            assert_close(ours().rows_of(prompt, 1), expected, FLOAT32)
+
+
+@pytest.mark.system("8.3.7-SD")
+def test_a_written_folder_is_read_by_diffusers(tmp_path: Path) -> None:
+    write_stable_diffusion(ours(), tmp_path)
+    again = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    again.set_progress_bar_config(disable=True)
+    start = seeded_normal((4, 8, 8), [5])
+    asked = {"prompt": "a red box", "num_inference_steps": 3, "latents": start, "output_type": "latent"}
+    assert_close(again(**asked).images, theirs()[0](**asked).images, FLOAT32)
+    twice = read_stable_diffusion(tmp_path)
+    for key, value in ours().state_dict().items():
+        assert torch.equal(value, twice.state_dict()[key])
+    assert twice.criterion.texts == ours().criterion.texts
+    assert_close(twice.schedule.alphas_cumprod, ours().schedule.alphas_cumprod, NUMBERS)
+    assert (twice.offset, twice.schedule.final) == (1, ours().schedule.final)
+
+
+def test_a_tokenizer_of_one_file_is_read_too(tmp_path: Path) -> None:
+    write_stable_diffusion(ours(), tmp_path)
+    (tmp_path / "tokenizer" / "merges.txt").unlink()
+    (tmp_path / "tokenizer" / "vocab.json").unlink()
+    pairs: list[Any] = [line.split(" ") for line in MERGES.splitlines()]
+    for merges in (pairs, MERGES.splitlines()):
+        (tmp_path / "tokenizer" / "tokenizer.json").write_text(json.dumps({"model": {"merges": merges}}))
+        assert read_stable_diffusion(tmp_path).criterion.texts == ours().criterion.texts
+
+
+def test_keys_without_their_front_are_read_too(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write_stable_diffusion(ours(), tmp_path)
+    path = tmp_path / "text_encoder" / "model.safetensors"
+    save_file({name.removeprefix("text_model."): value for name, value in load_file(path).items()}, path)
+    assert torch.equal(read_stable_diffusion(tmp_path).rows_of("a box", 1), ours().rows_of("a box", 1))
+
+
+def test_a_folder_with_a_pickle_is_refused_with_the_line_that_converts_it(tmp_path: Path) -> None:
+    write_stable_diffusion(ours(), tmp_path)
+    path = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"diffusion_pytorch_model.safetensors: no such file$"):
+        read_stable_diffusion(tmp_path)
+    (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"anything")
+    with pytest.raises(FileNotFoundError, match=r"is a pickle.*weights_only=True"):
+        read_stable_diffusion(tmp_path)
+
+
+def test_padding_is_with_the_end_or_with_nought() -> None:
+    ids = len(tokenizer_of(MERGES))
+    for padding, filler in (("end", ids - 1), ("zero", 0)):
+        texts = Texts(MERGES, 6, padding)  # type: ignore[arg-type]
+        assert texts.tokens("").tolist() == [ids - 2, ids - 1, *[filler] * 4]
+        ragged = torch.tensor([[ids - 2, 7, ids - 1, 0], [ids - 2, 0, 8, ids - 1]])
+        assert texts.padded(ragged).tolist() == [
+            [ids - 2, 7, ids - 1, *[filler] * 3],
+            [ids - 2, 0, 8, ids - 1, *[filler] * 2],
+        ]
+
+
+@pytest.mark.system("8.3.6-TEXT")
+def test_captions_are_dropped_in_training() -> None:
+    """A tenth of them becomes the empty text; the text tower learns with the U-Net."""
+    from vidi.model import Step
+
+    model = text_to_image_tiny(size=(8, 8), width=8, text_width=32, context=10, diffusion_steps=20, merges=MERGES)
+    assert model.criterion.hidden == 0.1
+    preprocess = model.preprocess
+    image = torch.zeros(3, 8, 8)
+    batch = preprocess.collate([preprocess.place(image, {"caption": "a red box"})] * 2000)
+    (tokens,) = model.criterion.condition(batch, Step(generator=torch.Generator().manual_seed(1)))
+    empty = (tokens == model.criterion.texts.tokens("")).all(1)
+    assert abs(empty.double().mean().item() - 0.1) < 4 * (0.09 / 2000) ** 0.5
+    assert (tokens[~empty] == model.criterion.texts.tokens("a red box")).all()
+    small = preprocess.collate([preprocess.place(image, {"caption": "a red box"})] * 2)
+    model.train()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    losses = model.losses("network", small, Step(generator=torch.Generator().manual_seed(1)))
+    losses["noise"].backward()
+    assert model.network.text.words.weight.grad is not None
+    with pytest.raises(ValueError, match="without captions"):
+        model.criterion.condition(preprocess.collate([preprocess.place(image, {})]), Step())
