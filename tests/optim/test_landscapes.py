@@ -70,10 +70,16 @@ def test_rosenbrock_is_scipys():
     expected = [scipy.optimize.rosen(p) for p in points.numpy()]
     np.testing.assert_allclose(landscape.value(points), expected, rtol=1e-12)
     np.testing.assert_allclose(
-        landscape.gradient(points), [scipy.optimize.rosen_der(p) for p in points.numpy()], rtol=1e-9, atol=1e-9
+        landscape.gradient(points),
+        np.array([scipy.optimize.rosen_der(p) for p in points.numpy()]),
+        rtol=1e-9,
+        atol=1e-9,
     )
     np.testing.assert_allclose(
-        landscape.hessian(points), [scipy.optimize.rosen_hess(p) for p in points.numpy()], rtol=1e-9, atol=1e-9
+        landscape.hessian(points),
+        np.array([scipy.optimize.rosen_hess(p) for p in points.numpy()]),
+        rtol=1e-9,
+        atol=1e-9,
     )
 
 
