@@ -1,11 +1,13 @@
 """What is asked wrongly: exit code 2, everything wrong at once, and what would have been right."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import SMALL_CLASSIFIER, write_picture
+from vidi import files
 from vidi.engine.runs import SCORED
 from vidi.weights.creation import create
 
@@ -113,10 +115,15 @@ def test_missing_and_unknown_words_are_usage(words: tuple[str, ...]) -> None:
 
 def test_a_command_says_which_models_it_is_for(classifier: Path, generator: Path) -> None:
     photo = write_picture(Path("1.png"))
+    unjudged = Path("unjudged")
+    shutil.copytree(generator, unjudged)
+    config = files.read_json(unjudged / "config.json")
+    config["recipe"][""]["judge"] = None
+    files.write_json(unjudged / "config.json", config)
     for words, said in (
         (("sample", classifier), "does not generate"),
         (("predict", generator, photo), "predicts nothing"),
-        (("eval", generator), "gan is a system for generation, which has no score"),
+        (("eval", unjudged), "gan was trained with judge=none, and has no score"),
     ):
         done = vidi(*words)
         assert done.code == 2

@@ -155,7 +155,7 @@ def test_iou_is_symmetric_and_in_the_unit_interval(first, second):
     assert ((iou >= 0) & (iou <= 1)).all()
     assert (ops.box_iou(a, a).diagonal() == 1).all()
     assert (ops.generalized_box_iou(a, b) <= iou + 1e-6).all()
-    assert (ops.generalized_box_iou(a, b) > -1).all()
+    assert (ops.generalized_box_iou(a, b) >= -1).all()  # -1 itself is rounding: some of the hull is in a box
 
 
 @pytest.mark.system("B4.26")

@@ -104,7 +104,7 @@ def test_the_terms_are_the_expected_logarithm_of_the_factorised_joints() -> None
 
 
 def test_the_reverse_process_of_a_denoiser() -> None:
-    """The posterior with the predicted picture; beta where the step to the picture has no posterior variance."""
+    """The posterior with the predicted picture, whose variance at the last step is beta, or learnt as that before it."""
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
         return denoised(0.5 * x, x, CHAIN.levels(t, x), "x0")._replace(fraction=torch.full_like(x, 0.25))
@@ -117,11 +117,12 @@ def test_the_reverse_process_of_a_denoiser() -> None:
             mean, variance = reverse(x, t)
             seen = 0.5 * x if clip is None else (0.5 * x).clamp(-1, 1)
             assert_close(mean, posterior_mean(seen, x, a, b), NUMBERS)
-            beta, least = 1 - a / b, posterior_variance(a, b)
-            if t == 0 or kind == "beta":
-                expected = beta
+            beta = 1 - a / b
+            least = posterior_variance(a, b) if t else posterior_variance(CHAIN.level(1), CHAIN.level(0))
+            if kind == "learned":
+                expected = beta**0.25 * least**0.75
             else:
-                expected = least if kind == "posterior" else beta**0.25 * least**0.75
+                expected = beta if t == 0 or kind == "beta" else least
             assert_close(
                 torch.as_tensor(variance, dtype=torch.float64).flatten()[0],
                 torch.tensor(expected, dtype=torch.float64),
