@@ -104,7 +104,7 @@ def test_the_terms_are_the_expected_logarithm_of_the_factorised_joints() -> None
 
 
 def test_the_reverse_process_of_a_denoiser() -> None:
-    """The posterior with the predicted picture, whose variance at the last step is beta, or learnt as that before it."""
+    """The posterior with the predicted picture; its variance at the last step is beta, or learnt as that before it."""
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
         return denoised(0.5 * x, x, CHAIN.levels(t, x), "x0")._replace(fraction=torch.full_like(x, 0.25))
