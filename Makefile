@@ -53,7 +53,7 @@ parity: $(TEST)  ## the rest of the parity suite: every other variant (pytest's 
 	$(VENV)/bin/pytest -n 2 -m "extended and not slow" || test $$? -eq 5
 
 # What depends on rounding: trainings that must reach a bar, and comparisons of computed numbers.
-NUMERIC := $(addprefix tests/,backbones depth embedding learning losses metrics necks nn ops optim parity search segmentation translation)
+NUMERIC := $(addprefix tests/,backbones depth embedding generative learning losses metrics necks nn ops optim parity search segmentation translation)
 
 other-arithmetic: $(TEST)  ## the tests of numbers with other vector instructions, from another seed
 	ATEN_CPU_CAPABILITY=default VIDI_TEST_SEED=1 $(VENV)/bin/pytest -n 2 -m "not slow and not extended" $(NUMERIC)
