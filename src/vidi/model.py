@@ -204,9 +204,8 @@ class Samples(Saved):
     An argument that ends in an underscore, such as `class_`, is asked for without it.
     """
 
-    tell: Callable[[str, int, int], None] = staticmethod(
-        untold
-    )  # hears of long samplings: what, steps done, of how many
+    tell: Callable[[str, int, int], None] = staticmethod(untold)
+    """Hears of long samplings: what is done, how many steps of it, of how many."""
 
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
         """Return images in [0, 1]; equal generators give equal images, image i whatever the count."""

@@ -49,6 +49,9 @@ ROUNDING = 2**-7
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+HALF = (0.5, 0.5, 0.5)
+"""Mean and deviation that bring [0, 1] to [-1, 1]."""
+
 
 class Prepares(Protocol):
     """Numbers that turn samples into a batch: `Preprocess` for images, another frozen dataclass for other inputs."""
@@ -296,6 +299,11 @@ class Preprocess:
             h, w = image.shape[1:]
             torch.div(unit_range(image) - mean, std, out=canvas[row, :, :h, :w])
         return canvas
+
+
+def signed(size: tuple[int, int]) -> Preprocess:
+    """Return the preprocessing of pictures in [-1, 1], where generators end, at a size (H, W)."""
+    return Preprocess(exact=size, mean=HALF, std=HALF)
 
 
 def unit_range(pictures: Tensor) -> Tensor:

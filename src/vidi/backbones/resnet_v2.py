@@ -29,9 +29,9 @@ from vidi.backbones.near_zero_head import near_zero_head
 from vidi.backbones.trunk import Backbone, Maps, Stem, initialise
 from vidi.model import Supervised, of_family
 from vidi.nn.normalization import GROUPS, NormLayer, norm_layer
+from vidi.preprocess import HALF
 
 EXPANSION = 4  # channels of a block's output per channel of its 3x3 convolution
-HALF = (0.5, 0.5, 0.5)  # mean and deviation of the pixels
 
 
 class StandardizedConv2d(nn.Conv2d):

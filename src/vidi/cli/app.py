@@ -409,7 +409,7 @@ def sample(
 
     asked = split_overrides(conditions or [])
     model = api.load(run, weights=weights.value)
-    with counting(out) as model.tell:
+    with counting(err) as model.tell:
         images = api.sample(model, count, seed=seed, condition=asked)
     path = picture_path(out_file or run, f"samples-{seed}.png")
     strip = asked.get("interpolate", "none")

@@ -50,7 +50,7 @@ from vidi.losses.depth_derivatives import (
     without_worst,
 )
 from vidi.model import Criterion, Losses, Stage, Staged, Step, in_float32, of_family, widened
-from vidi.preprocess import AnyBatch, Batch, Preprocess
+from vidi.preprocess import HALF, AnyBatch, Batch, Preprocess
 from vidi.results.depth_map import DepthMap
 
 DepthPhase = Literal["robust", "sharp"]
@@ -275,7 +275,7 @@ def depth_pro_family(
     network = DepthProNetwork(backbone, neck, width, FieldOfView(transformers[2], width))
     initialise(network)
     whole = SCALES * side
-    preprocess = Preprocess(exact=(whole, whole), mean=(0.5,) * 3, std=(0.5,) * 3, antialias=False)
+    preprocess = Preprocess(exact=(whole, whole), mean=HALF, std=HALF, antialias=False)
     return DepthPro(network, preprocess, rendered=rendered)
 
 

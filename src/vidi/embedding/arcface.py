@@ -25,13 +25,12 @@ from vidi.embedding.criterion import TemplateCriterion
 from vidi.embedding.vectors import EmbeddingDecode, EmbeddingModel, EmbeddingNetwork
 from vidi.losses.embedding import arcface_loss
 from vidi.model import of_family
-from vidi.preprocess import Preprocess
+from vidi.preprocess import HALF, Preprocess
 
 FULL_WIDTH = 64
 LEAST_WIDTH = 16  # a 1x1 convolution of stride 2 over fewer channels, channels last, corrupts memory in torch 2.14
 STRIDE = 16  # of the last map
 EPS, MOMENTUM = 1e-5, 0.1
-HALF = (0.5, 0.5, 0.5)
 """The pixels go from -1 to 1 (section 3.1: minus 127.5, divided by 128)."""
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vidi.ops.noise import seeded_normal
+from vidi.ops.similarity import normalized
 
 ROUNDS = 10_000
 """Of drawing again what lies beyond a threshold; one of 0.01 needs about 3,000 for the last of a million numbers."""
@@ -56,17 +57,12 @@ def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: Float[Tensor, " S
 
     Vectors of one direction are joined by a straight line; for opposite ones every arc is as good, and a line is drawn.
     """
-    cosine = (unit(a) * unit(b)).sum(-1, keepdim=True).clamp(-1, 1)
+    cosine = (normalized(a) * normalized(b)).sum(-1, keepdim=True).clamp(-1, 1)
     angle = torch.acos(cosine)
     sine = torch.sin(angle)
     along = t[:, None, None]
     arc = (torch.sin((1 - along) * angle) * a + torch.sin(along * angle) * b) / sine
     return torch.where(sine < 1e-6, lerp(a, b, t), arc)
-
-
-def unit(vectors: Float[Tensor, "*N D"]) -> Float[Tensor, "*N D"]:
-    """Return vectors of length 1 in the same directions; 0 stays 0."""
-    return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def direction(having: Float[Tensor, "N D"], lacking: Float[Tensor, "M D"]) -> Float[Tensor, " D"]:

@@ -24,6 +24,7 @@ from vidi.generative.diffusion.text_to_image import TextCriterion, TextDenoiser,
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
 from vidi.nn.attention import MultiHeadAttention
 from vidi.ops.diffusion import Schedule, linear_betas, scaled_linear_betas
+from vidi.preprocess import HALF
 from vidi.weights.layouts import Layout
 from vidi.weights.renaming import inverted, renamed, under
 from vidi.weights.strict import load_strictly
@@ -67,8 +68,7 @@ def read_stable_diffusion(folder: str | Path) -> TextDiffusion:
             f"{text_config['vocab_size']}, expected equal numbers"
         )
     side = unet_config["sample_size"] * autoencoder.factor
-    half = (0.5,) * 3
-    preprocess = CaptionPreprocess(exact=(side, side), mean=half, std=half, context=texts.context, merges=texts.merges)
+    preprocess = CaptionPreprocess(exact=(side, side), mean=HALF, std=HALF, context=texts.context, merges=texts.merges)
     criterion = TextCriterion(_schedule(scheduler), KINDS[scheduler.get("prediction_type", "epsilon")], texts)  # type: ignore[arg-type]
     offset = scheduler.get("steps_offset", 0)
     return TextDiffusion(network, criterion, preprocess, (side, side), offset).eval()

@@ -18,7 +18,6 @@ from vidi.weights.tables.diffusers_dit import NAMES
 SMALL = DiTSizes(2, 16, 4)
 
 
-@pytest.mark.system("8.3.3-DIT")
 def test_the_transformer_is_diffusers() -> None:
     """Outputs and gradients; each of their blocks has a copy of the vectors of time and class, whose gradients add."""
     theirs = DiTTransformer2DModel(
@@ -58,7 +57,6 @@ def test_the_transformer_is_diffusers() -> None:
     assert_close(one.grad, two.grad, GRADIENTS)
 
 
-@pytest.mark.system("8.3.3-DIT")
 def test_positions_are_diffusers() -> None:
     """Of any grid: columns in the first half, rows in the second."""
     for rows, columns in ((4, 4), (2, 5)):
@@ -72,7 +70,6 @@ def test_positions_are_diffusers() -> None:
         assert torch.equal(grid[:, 0, 8:], grid[:, -1, 8:])
 
 
-@pytest.mark.system("8.3.3-DIT")
 def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None:
     """adaLN-Zero, on pictures of any size that the patch divides."""
     network = DiT(SMALL, in_channels=3, out_channels=3, classes=4)
@@ -87,7 +84,6 @@ def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None
         network(torch.randn(2, 3, 4, 5), torch.tensor([0, 9]), torch.tensor([0, 3]))
 
 
-@pytest.mark.system("8.3.3-DIT")
 @pytest.mark.parametrize(("name", "millions"), [("s", 33), ("b", 130), ("l", 458), ("xl", 675)])
 def test_sizes_are_those_of_the_paper(name: str, millions: int) -> None:
     """Parameters of DiT-S/2 to XL/2 on latents of four channels, with learnt variances (Table 1 and Figure 8)."""

@@ -23,7 +23,6 @@ from vidi.generative.diffusion.ddpm import (
     DiffusionCriterion,
     Predicted,
     SamplerName,
-    diffusion_preprocess,
     small_sizes,
 )
 from vidi.generative.diffusion.samplers import Denoiser
@@ -31,7 +30,7 @@ from vidi.generative.diffusion.unet import DenoisingUNet
 from vidi.model import Samples, Step, builder
 from vidi.ops.diffusion import Denoised, Schedule, ScheduleName, Spacing, noised
 from vidi.ops.noise import picture_seeds, seeded_normal
-from vidi.preprocess import Batch, Preprocess
+from vidi.preprocess import Batch, signed
 
 SEEN_STEP = 2**31
 """The step of a picture's seed whose noise goes into what is seen; no sampler has so many."""
@@ -186,5 +185,4 @@ def enlarger_tiny(
         raise ValueError(f"received size={size} and factor={factor}, expected sides that it divides")
     criterion = EnlargingCriterion(Schedule.named(noise_schedule, diffusion_steps), predicts, factor, levels)
     unet = DenoisingUNet(small_sizes(width), in_channels=6, classes=levels)
-    preprocess: Preprocess = diffusion_preprocess(size)
-    return Enlarger(EnlargingNetwork(unet), criterion, preprocess, size)
+    return Enlarger(EnlargingNetwork(unet), criterion, signed(size), size)

@@ -50,7 +50,7 @@ from vidi.ops.diffusion import (
     target_of,
 )
 from vidi.ops.noise import picture_seeds, seeded_normal
-from vidi.preprocess import Batch, Preprocess
+from vidi.preprocess import Batch, Preprocess, signed
 from vidi.results.categories import category_names
 
 Predicted = Literal["noise", "x0", "v"]
@@ -398,11 +398,6 @@ def small_sizes(width: int) -> UNetSizes:
     return UNetSizes(channels=(width, 2 * width, 2 * width), conditioning="scale_shift", **SMALL)  # type: ignore[arg-type]
 
 
-def diffusion_preprocess(size: tuple[int, int]) -> Preprocess:
-    """Return the preprocessing: [0, 1] to [-1, 1]."""
-    return Preprocess(exact=size, mean=(0.5,) * 3, std=(0.5,) * 3)
-
-
 @builder
 def ddpm(
     *,
@@ -433,7 +428,7 @@ def ddpm(
     schedule = Schedule.named(noise_schedule, diffusion_steps)
     network = DenoisingUNet(sizes, out_channels=6 if learns_variance else 3)
     criterion = DiffusionCriterion(schedule, predicts, weighting, learned=learns_variance)
-    return Diffusion(network, criterion, diffusion_preprocess(size), size)
+    return Diffusion(network, criterion, signed(size), size)
 
 
 @builder
@@ -455,7 +450,7 @@ def ddpm_tiny(
         predicts: what the network gives: the noise, the picture, or the velocity.
     """
     criterion = DiffusionCriterion(Schedule.named(noise_schedule, diffusion_steps), predicts, "simple")
-    return Diffusion(DenoisingUNet(small_sizes(width)), criterion, diffusion_preprocess(size), size)
+    return Diffusion(DenoisingUNet(small_sizes(width)), criterion, signed(size), size)
 
 
 @builder
@@ -484,4 +479,4 @@ def ddpm_class_tiny(
     schedule = Schedule.named(noise_schedule, diffusion_steps)
     criterion = DiffusionCriterion(schedule, predicts, "simple", classes=classes, hidden=unlabelled)
     network = DenoisingUNet(small_sizes(width), classes=classes + 1)
-    return ClassDiffusion(network, criterion, diffusion_preprocess(size), size)
+    return ClassDiffusion(network, criterion, signed(size), size)

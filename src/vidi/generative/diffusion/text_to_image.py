@@ -36,7 +36,7 @@ from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
 from vidi.model import Samples, Stage, Staged, Step, builder, evaluating, widened
 from vidi.ops.diffusion import Denoised, Schedule, ScheduleName, Spacing, denoised
 from vidi.ops.noise import picture_seeds
-from vidi.preprocess import Batch
+from vidi.preprocess import HALF, Batch
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Network
@@ -291,9 +291,6 @@ class LatentDiffusion(Staged, Samples):
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders
-
-HALF = (0.5,) * 3
-"""Mean and deviation that bring [0, 1] to [-1, 1]."""
 
 SCALED_BY = 256
 """Pictures whose latents say the scale."""

@@ -15,18 +15,15 @@ Differs from the paper: standard normal latent vectors in place of uniform ones.
 N(1, 0.02), as in the authors' code.
 """
 
-import math
 from itertools import pairwise
 from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.generative.gan.players import AdversarialCriterion, Gan, Player, signed
+from vidi.generative.gan.players import SMALLEST, AdversarialCriterion, Gan, Player, doublings_of
 from vidi.model import builder, with_defaults
-
-SMALLEST = 4
-"""Pixels a side of the map that latent vectors are projected to."""
+from vidi.preprocess import signed
 
 SLOPE = 0.2
 """Of leaky ReLUs."""
@@ -41,10 +38,7 @@ def widths_of(size: tuple[int, int], width: int) -> list[int]:
     Raises:
         ValueError: if the size is not square, or no power of two from 8.
     """
-    steps = math.log2(size[0] / SMALLEST)
-    if size[0] != size[1] or steps < 1 or not steps.is_integer():
-        raise ValueError(f"received size={size}, expected a square whose side is a power of two, at least 8")
-    return [width * 2**step for step in reversed(range(int(steps)))]
+    return [width * 2**step for step in reversed(range(doublings_of(size, first=SMALLEST, least=2 * SMALLEST)))]
 
 
 class Generator(Player):

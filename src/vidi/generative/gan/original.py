@@ -15,8 +15,9 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.generative.gan.players import AdversarialCriterion, Gan, Player, signed
+from vidi.generative.gan.players import AdversarialCriterion, Gan, Player
 from vidi.model import builder
+from vidi.preprocess import signed
 
 
 class Generator(Player):

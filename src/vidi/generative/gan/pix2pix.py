@@ -14,7 +14,6 @@ Differs from the paper: dropout ends with the training, and batch norms then use
 picture has one colouring, whatever its batch; colours are RGB, where the authors' example of colouring has Lab.
 """
 
-import math
 from itertools import pairwise
 from typing import Any
 
@@ -24,9 +23,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.generative.gan.dcgan import SLOPE, initialise
+from vidi.generative.gan.players import doublings_of
 from vidi.losses.adversarial import discriminator_loss, generator_loss
 from vidi.model import Adversarial, Losses, Predicts, Step, builder, with_defaults
-from vidi.preprocess import AnyBatch, Batch, Preprocess
+from vidi.preprocess import AnyBatch, Batch, signed
 from vidi.results.coloured_picture import ColouredPicture
 
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -149,11 +149,8 @@ def pix2pix_colours(*, size: tuple[int, int] = (256, 256), width: int = 64, l1: 
         width: channels of the first maps.
         l1: weight of the distance from the truth.
     """
-    levels = math.log2(size[0])
-    if size[0] != size[1] or size[0] < 32 or not levels.is_integer():
-        raise ValueError(f"received size={size}, expected a square whose side is a power of two, at least 32")
-    preprocess = Preprocess(exact=size, mean=(0.5,) * 3, std=(0.5,) * 3)
-    return Colouriser(Generator(int(levels), width), PatchDiscriminator(width), ColourCriterion(l1), preprocess)
+    levels = doublings_of(size, first=1, least=32)
+    return Colouriser(Generator(levels, width), PatchDiscriminator(width), ColourCriterion(l1), signed(size))
 
 
 pix2pix_colours_tiny = with_defaults(

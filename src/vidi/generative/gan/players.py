@@ -9,6 +9,7 @@ Any generator here can be asked for it; one that was trained with `orthogonal` b
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, cast
 
@@ -31,10 +32,13 @@ from vidi.losses.adversarial import (
 from vidi.model import Adversarial, Losses, Samples, Step, evaluating
 from vidi.ops.latents import normal_latents, strips
 from vidi.ops.noise import picture_seeds
-from vidi.preprocess import Batch, Preprocess
+from vidi.preprocess import Batch
 
 AT_ONCE = 64
 """Pictures that a generator makes at once."""
+
+SMALLEST = 4
+"""Pixels a side of the map that generators of convolutions begin with."""
 
 SURE = 0.95
 """The probability from which on a discriminator is sure."""
@@ -68,9 +72,16 @@ class Player(nn.Module):
         return self(codes)
 
 
-def signed(size: tuple[int, int]) -> Preprocess:
-    """Return the preprocessing of pictures in [-1, 1], where generators end with a tanh."""
-    return Preprocess(exact=size, mean=(0.5,) * 3, std=(0.5,) * 3)
+def doublings_of(size: tuple[int, int], *, first: int, least: int) -> int:
+    """Return how often `first` pixels are doubled to the side of a square.
+
+    Raises:
+        ValueError: if the size is not square, or no power of two from `least`.
+    """
+    count = math.log2(size[0] / first)
+    if size[0] != size[1] or size[0] < least or not count.is_integer():
+        raise ValueError(f"received size={size}, expected a square whose side is a power of two, at least {least}")
+    return int(count)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -188,7 +199,8 @@ class Gan(Adversarial, Samples):
         Args:
             count: of images.
             generator: of all draws.
-            truncation: the largest number that a latent vector may have; less is more real and less various.
+            truncation: the largest number that a latent vector may have; of StyleGAN, the share of the way from the
+                mean w that is gone. Less is more real and less various.
             interpolate: images of a strip that leads from one image to another; strips follow each other.
 
         Raises:

@@ -31,13 +31,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vidi.generative.gan.players import Gan, Player, WassersteinCriterion, signed
+from vidi.generative.gan.players import SMALLEST, Gan, Player, WassersteinCriterion, doublings_of
 from vidi.model import Losses, Step, builder, with_defaults
 from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_norm, with_deviation
-from vidi.preprocess import AnyBatch, Batch
-
-SMALLEST = 4
-"""Pixels a side of the first block."""
+from vidi.preprocess import AnyBatch, Batch, signed
 
 WHOLE = 1_000_000
 """Of growth: its unit is a millionth of a doubling."""
@@ -49,10 +46,8 @@ def channels_of(size: tuple[int, int], width: int, most: int) -> list[int]:
     Raises:
         ValueError: if the size is not square, or no power of two from 8.
     """
-    doublings = (size[0] // SMALLEST).bit_length() - 1
-    if size[0] != size[1] or doublings < 1 or SMALLEST * 2**doublings != size[0]:
-        raise ValueError(f"received size={size}, expected a square whose side is a power of two, at least 8")
-    return [min(most, width * 2 ** (doublings - level)) for level in range(doublings + 1)]
+    last = doublings_of(size, first=SMALLEST, least=2 * SMALLEST)
+    return [min(most, width * 2 ** (last - level)) for level in range(last + 1)]
 
 
 def growth_at(share: float | int, doublings: int) -> int:

@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.generative.gan.players import AdversarialCriterion, Player, WassersteinCriterion
+from vidi.generative.gan.wgan import CRITIC_TURNS
 from vidi.model import Step
 from vidi.optim.adam import Adam
 from vidi.preprocess import Batch
 
 LATENT, HIDDEN, BATCH = 16, 64, 128
-CRITIC_TURNS = 5
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.generative.gan.players import AdversarialCriterion, Gan, Player, signed
-from vidi.generative.gan.progressive import SMALLEST, Discriminator, channels_of, doubled, halved
+from vidi.generative.gan.players import SMALLEST, AdversarialCriterion, Gan, Player
+from vidi.generative.gan.progressive import Discriminator, channels_of, doubled, halved
 from vidi.model import builder, with_defaults
 from vidi.nn.adain import styled
 from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_norm
 from vidi.ops.latents import normal_latents
 from vidi.ops.noise import seeded_normal
+from vidi.preprocess import signed
 
 MAPPING_LAYERS, MAPPING_RATE = 8, 0.01
 MIXED = 0.9

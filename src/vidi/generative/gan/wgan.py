@@ -18,8 +18,9 @@ from typing import Any, Literal
 import torch
 
 from vidi.generative.gan.dcgan import Discriminator, Generator, widths_of
-from vidi.generative.gan.players import Gan, WassersteinCriterion, signed
+from vidi.generative.gan.players import Gan, WassersteinCriterion
 from vidi.model import Step, builder, with_defaults
+from vidi.preprocess import signed
 
 CRITIC_TURNS = 5
 

@@ -6,7 +6,7 @@ puts images in the top left of a square canvas. Their first classes are COCO's i
 
 from torch import Tensor
 
-from vidi.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from vidi.preprocess import HALF, IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from vidi.weights.categories import coco_ids
 from vidi.weights.layouts import Layout, Tensors
 from vidi.weights.published import File, Published, by_name
@@ -118,8 +118,8 @@ def effdet_row(
         preprocess=Preprocess(
             longest=side,
             stride=side,
-            mean=(0.5,) * 3 if centred else IMAGENET_MEAN,
-            std=(0.5,) * 3 if centred else IMAGENET_STD,
+            mean=HALF if centred else IMAGENET_MEAN,
+            std=HALF if centred else IMAGENET_STD,
         ),
         score={"ap": ap},
         layout=LAYOUT,

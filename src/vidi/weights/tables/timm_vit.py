@@ -8,7 +8,7 @@ this machine, is loaded by `vidi.weights.local_files`.
 from functools import partial
 
 from vidi.backbones.vit import fitted_positions
-from vidi.preprocess import Preprocess
+from vidi.preprocess import HALF, Preprocess
 from vidi.weights.categories import imagenet_categories
 from vidi.weights.layouts import Layout
 from vidi.weights.packed_projections import unpacked
@@ -34,7 +34,6 @@ LAYOUT = Layout("timm", CLASSIFIER, convert=unpacked, fit=partial(fitted_positio
 
 JAX = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx"
 DEIT = "https://dl.fbaipublicfiles.com/deit"
-HALF = (0.5, 0.5, 0.5)
 
 # the crop is 0.9 of the resized side at 224 pixels, all of it at 384
 PAPER_224 = Preprocess(shorter=248, crop=(224, 224), interpolation="bicubic", mean=HALF, std=HALF)
