@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vidi import files
 from vidi.data.tokenizer import tokenizer_of
 from vidi.embedding.captions import CaptionPreprocess
@@ -42,6 +44,7 @@ PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 TEXT_LAYOUT = Layout("transformers", under(TEXT, "text_model.", "") | TEXT, convert=with_axes)
 KINDS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 ENDS = ("<|startoftext|>", "<|endoftext|>")
+ROUNDING = 1e-9  # of variances, whose ends are written as decimals
 
 
 def read_stable_diffusion(folder: str | Path) -> TextDiffusion:
@@ -131,8 +134,12 @@ def _text_tower(config: Mapping[str, Any]) -> TextTransformer:
 
 
 def _schedule(config: Mapping[str, Any]) -> Schedule:
-    betas = {"linear": linear_betas, "scaled_linear": scaled_linear_betas}[config["beta_schedule"]]
-    usual = Schedule(betas(config["num_train_timesteps"], config["beta_start"], config["beta_end"]))
+    if config.get("trained_betas") is not None:
+        variances = torch.tensor(config["trained_betas"], dtype=torch.float64)
+    else:
+        betas = {"linear": linear_betas, "scaled_linear": scaled_linear_betas}[config["beta_schedule"]]
+        variances = betas(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
+    usual = Schedule(variances)
     return usual if config.get("set_alpha_to_one", True) else Schedule(usual.betas, usual.level(0))
 
 
@@ -156,11 +163,17 @@ def write_stable_diffusion(model: TextDiffusion, folder: str | Path) -> None:
     """Write a model as a folder that diffusers reads, with its own tokenizer.
 
     Raises:
-        ValueError: if it works on pixels: there is no such folder.
+        ValueError: if it works on pixels, or its networks are others than those of Stable Diffusion: there is no such
+            folder.
     """
     network, folder = model.network, Path(folder)
     if network.autoencoder is None:
         raise ValueError("received a model of pixels, expected one with an autoencoder")
+    if network.unet.sizes.conditioning != "add" or not network.text.causal:
+        raise ValueError(
+            "received a U-Net that the time scales, or a text tower that looks ahead; expected Stable Diffusion's, "
+            "to which the time is added and whose text tower is causal"
+        )
     for part, config in _configs(model, network.autoencoder).items():
         files.write_json(folder / part, config)
     text = {name: value[0] if name == "positions.table" else value for name, value in network.text.state_dict().items()}
@@ -176,6 +189,15 @@ def write_stable_diffusion(model: TextDiffusion, folder: str | Path) -> None:
     files.write_json(folder / "tokenizer" / "vocab.json", vocabulary)
     joins = [" ".join(pair) for pair in tokenizer.ranks]
     files.write_text(folder / "tokenizer" / "merges.txt", "\n".join(["#version: 0.2", *joins]) + "\n")
+
+
+def _variances(schedule: Schedule) -> dict[str, Any]:
+    """Return a schedule as a scheduler's configuration says it: by its ends, or as a list if it is another one."""
+    first, last = schedule.betas[0].item(), schedule.betas[-1].item()
+    usual = scaled_linear_betas(schedule.steps, first, last)
+    is_usual = torch.allclose(schedule.betas, usual, rtol=ROUNDING, atol=0)
+    listed = None if is_usual else schedule.betas.tolist()
+    return {"beta_schedule": "scaled_linear", "beta_start": first, "beta_end": last, "trained_betas": listed}
 
 
 def _configs(model: TextDiffusion, autoencoder: AutoencoderNetwork) -> dict[str, Any]:
@@ -250,10 +272,7 @@ def _configs(model: TextDiffusion, autoencoder: AutoencoderNetwork) -> dict[str,
         "scheduler/scheduler_config.json": {
             "_class_name": "DDIMScheduler",
             "num_train_timesteps": schedule.steps,
-            "beta_schedule": "scaled_linear",
-            "beta_start": schedule.betas[0].item(),
-            "beta_end": schedule.betas[-1].item(),
-            "trained_betas": None,
+            **_variances(schedule),
             "prediction_type": {ours: theirs for theirs, ours in KINDS.items()}[model.criterion.predicts],
             "steps_offset": model.offset,
             "set_alpha_to_one": schedule.final == 1,

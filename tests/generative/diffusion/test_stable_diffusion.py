@@ -20,8 +20,8 @@ from tests.generative.diffusion.oracles import (
 from vidi.data.tokenizer import tokenizer_of, trained_merges
 from vidi.generative.diffusion.guidance import classifier_free
 from vidi.generative.diffusion.samplers import ddim
-from vidi.generative.diffusion.text_to_image import TextDiffusion, Texts, text_to_image_tiny
-from vidi.ops.diffusion import spaced_times
+from vidi.generative.diffusion.text_to_image import TextDiffusion, Texts, latent_diffusion_tiny, text_to_image_tiny
+from vidi.ops.diffusion import Schedule, spaced_times
 from vidi.ops.noise import seeded_normal
 from vidi.weights.stable_diffusion import read_stable_diffusion, write_stable_diffusion
 
@@ -180,6 +180,23 @@ def test_a_written_folder_is_read_by_diffusers(tmp_path: Path) -> None:
     assert twice.criterion.texts == ours().criterion.texts
     assert_close(twice.schedule.alphas_cumprod, ours().schedule.alphas_cumprod, NUMBERS)
     assert (twice.offset, twice.schedule.final) == (1, ours().schedule.final)
+
+
+def test_other_variances_are_written_as_a_list_and_other_networks_not_at_all(tmp_path: Path) -> None:
+    """A folder never says another schedule, or another network, than the model has."""
+    model = read_stable_diffusion(theirs()[1])
+    model.criterion.schedule = Schedule.named("cosine")
+    write_stable_diffusion(model, tmp_path)
+    pipe = StableDiffusionPipeline.from_pretrained(tmp_path, safety_checker=None)
+    assert_close(pipe.scheduler.alphas_cumprod.double(), model.schedule.alphas_cumprod, FLOAT32)
+    assert torch.equal(read_stable_diffusion(tmp_path).schedule.betas, model.schedule.betas)
+    small = latent_diffusion_tiny(size=(8, 8), autoencoder_width=8, width=8, text_width=32, context=10, merges=MERGES)
+    with pytest.raises(ValueError, match="a text tower that looks ahead"):
+        write_stable_diffusion(small.diffusion(), tmp_path / "small")
+    assert not (tmp_path / "small").exists()
+    pixels = text_to_image_tiny(size=(8, 8), width=8, text_width=32, context=10, merges=MERGES)
+    with pytest.raises(ValueError, match="a model of pixels"):
+        write_stable_diffusion(pixels, tmp_path / "small")
 
 
 def test_a_tokenizer_of_one_file_is_read_too(tmp_path: Path) -> None:
