@@ -33,7 +33,7 @@ class ColourScorer:
         return {name: sum(all_) / len(all_) for name, all_ in (("psnr", self.ratios), ("error", self.errors))}
 
     def write_plots(self, folder: Path) -> None:
-        """Write nothing: the mosaic shows all there is to see."""
+        """Write nothing: `vidi predict` draws grey, the colours that were made up, and the picture side by side."""
 
 
 COLOURISATION = Task(
