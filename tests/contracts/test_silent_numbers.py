@@ -233,6 +233,7 @@ LAYERS: dict[str, Layers] = {
     "clip_rn50x16": layers([USUAL], norm=[1e-5], heads=(12, 48)),
     "clip_rn50x64": layers([USUAL], norm=[1e-5], heads=(16, 64)),
     **same(["embedder_tiny", "embedder_resnet18", "embedder_resnet50", "identity_classifier"], PLAIN),
+    "embedder_efficientnet_lite0": layers([TENSORFLOW]),
     "facenet": layers([(1e-3, 0.1)]),
     # Deng et al. 2019, section 3.1: dropout 0.4
     **same(["arcface_resnet18", "arcface_resnet50", "arcface_resnet100"], layers([USUAL], dropout=[0.4])),
@@ -410,6 +411,7 @@ PICTURES: dict[str, Preprocess] = {
     **{f"clip_{name}": pictures(shorter=side, crop=(side, side), **OF_CLIP) for name, side in SQUARES_OF_CLIP.items()},
     **same(["embedder_tiny", "identity_classifier"], pictures(exact=(64, 64))),
     **same(["embedder_resnet18", "embedder_resnet50"], pictures(exact=(112, 112))),
+    "embedder_efficientnet_lite0": pictures(exact=(112, 112), **LITE),
     "facenet": pictures(exact=(224, 224)),  # Schroff et al. 2015, table 2
     **same([f"arcface_resnet{depth}" for depth in (18, 50, 100)], pictures(exact=(112, 112), **HALF)),
     "deepface": pictures(exact=(152, 152)),  # Taigman et al. 2014, section 3.1

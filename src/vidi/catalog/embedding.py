@@ -32,7 +32,12 @@ from vidi.embedding.clip import (
 from vidi.embedding.deepface import deepface, deepface_tiny
 from vidi.embedding.deepid2 import deepid2
 from vidi.embedding.deepid2_crops import deepid2_crops
-from vidi.embedding.embedder import embedder_resnet18, embedder_resnet50, embedder_tiny
+from vidi.embedding.embedder import (
+    embedder_efficientnet_lite0,
+    embedder_resnet18,
+    embedder_resnet50,
+    embedder_tiny,
+)
 from vidi.embedding.facenet import facenet
 from vidi.embedding.identity_classifier import identity_classifier
 from vidi.embedding.siamese import siamese
@@ -67,6 +72,9 @@ EMBEDDING_SYSTEMS: dict[str, Entry] = {
     "embedder_tiny": Entry(embedder_tiny, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER, recipe=IDENTITY_TINY),
     "embedder_resnet18": Entry(embedder_resnet18, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
     "embedder_resnet50": Entry(embedder_resnet50, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
+    "embedder_efficientnet_lite0": Entry(
+        embedder_efficientnet_lite0, IDENTITY, "7.2", MUSGRAVE, "", {**SMALL_EMBEDDER, "width": 0.25}
+    ),
     "identity_classifier": Entry(
         identity_classifier, CLASSIFICATION, "7.1.1", DEEPFACE, "", SMALL_CLASSIFIED, recipe=CLASSIFIER_RECIPE
     ),
