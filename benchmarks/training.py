@@ -28,6 +28,7 @@ from vidi.segmentation.unet import unet_small
 
 BAR = 0.95
 PICTURES, SIZE, LABELS = 24, (180, 240), 11
+SMALL_PICTURES = 160  # an epoch of steps of milliseconds, beside which the set-up of a training would count
 RECIPE = Recipe(epochs=5, batch_size=8, optimizer="adamw", learning_rate=1e-4, device="cpu")
 
 
@@ -44,11 +45,11 @@ class InMemory(torch.utils.data.Dataset[Sample]):
         return self.samples[index]
 
 
-def noise(size: tuple[int, int] = SIZE) -> InMemory:
+def noise(size: tuple[int, int] = SIZE, count: int = PICTURES) -> InMemory:
     """Return pictures and labels of noise."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (PICTURES, 3, *size), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, LABELS, (PICTURES, *size), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (count, 3, *size), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, LABELS, (count, *size), generator=generator, dtype=torch.uint8)
     return InMemory([(image, {"semantic": own}) for image, own in zip(images, labels, strict=True)])
 
 
@@ -69,7 +70,7 @@ def against_bare_loop(name: str, build: Callable[[], Trainable], samples: InMemo
         model = build().train()
         optimizers = {t: torch.optim.AdamW(model.parameters_of(t), lr=RECIPE.learning_rate) for t in model.turns}
         for _ in range(RECIPE.epochs):
-            for rows in torch.randperm(PICTURES).split(RECIPE.batch_size):
+            for rows in torch.randperm(len(samples)).split(RECIPE.batch_size):
                 chosen = [samples[row] for row in rows.tolist()]
                 batch = model.preprocess.collate([model.preprocess.place(*sample) for sample in chosen])
                 for turn, optimizer in optimizers.items():
@@ -87,8 +88,8 @@ def lines() -> Iterator[str]:
         "U-Net": (lambda: unet_small(categories=LABELS, size=SIZE), noise()),
         "stereo": (stereo_tiny, scenes("right", "disparity", "disparity_valid")),
         "Monodepth": (monodepth_tiny, scenes("right")),
-        "DCGAN": (dcgan_tiny, noise(size=(32, 32))),
-        "StyleGAN": (stylegan_tiny, noise(size=(32, 32))),
+        "DCGAN": (dcgan_tiny, noise((32, 32), SMALL_PICTURES)),
+        "StyleGAN": (stylegan_tiny, noise((32, 32), SMALL_PICTURES)),
         "SfMLearner": (sfm_learner_tiny, scenes("neighbours", "intrinsics")),
     }
     for name, (build, samples) in systems.items():
