@@ -425,7 +425,8 @@ OF_OTHER_GRAPHS = [  # than the first of their families
 ]
 
 
-@pytest.mark.parametrize("first", [True, pytest.param(False, marks=pytest.mark.extended)])
+@pytest.mark.extended
+@pytest.mark.parametrize("first", [True, False])
 def test_networks_export_with_any_batch_height_and_width(first: bool, run_python: Run) -> None:
     """In one process without shape checks; every level of a pyramid may need more than one row and column."""
     arguments = []

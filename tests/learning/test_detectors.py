@@ -35,8 +35,9 @@ def after_and_before(name: str, folder: Path, numbers: dict[str, Any]) -> tuple[
     return ap50(trained), ap50(untrained)
 
 
-def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
-    return pytest.param(name, bar, numbers, id=name, marks=pytest.mark.system(*rows))
+def case(name: str, bar: float, *rows: str, extended: bool = False, **numbers: Any) -> Any:
+    marks = [pytest.mark.system(*rows), *([pytest.mark.extended] if extended else [])]
+    return pytest.param(name, bar, numbers, id=name, marks=marks)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def case(name: str, bar: float, *rows: str, **numbers: Any) -> Any:
             0.05,
             "4.A-EFFDET",
             "4.A-BIFPN",
+            extended=True,
             steps=200,
             warmup=10,
             learning_rate=8e-3,

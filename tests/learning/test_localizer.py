@@ -34,6 +34,7 @@ def mean_overlap(trained: Any, size: tuple[int, int], count: int) -> tuple[float
     return float(paired_box_iou(found, boxes).mean()), float(paired_box_iou(constant, boxes).mean())
 
 
+@pytest.mark.extended
 @pytest.mark.system("4.3.1-LOCALIZER")
 def test_a_tiny_localizer_learns_where_the_main_object_is(tmp_path: Path, learnt: Learnt) -> None:
     """A mean IoU on held-out scenes of 64 pixels that is above that of the training set's median box."""
