@@ -30,7 +30,7 @@ class Variant:
     """A backbone of a size."""
 
     backbone: str
-    width: float = 64  # channels of a ResNet's stage 1; of EfficientNet, times its own
+    width: float | int = 64  # channels of a ResNet's stage 1; of EfficientNet, times its own
     size: int = 112  # side of the pictures
 
 
