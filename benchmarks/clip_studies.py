@@ -1,16 +1,20 @@
 """What a CLIP of one's own knows of styles, names and combinations that it was not taught.
 
     python -m benchmarks.clip_studies emoji ROOT --out FOLDER     emoji of two drawing styles, then a third one
+    python -m benchmarks.clip_studies batches ROOT --out FOLDER   the same emoji in batches of 16, 64 and 256 pairs
     python -m benchmarks.clip_studies world RUN                   a run of `vidi train clip_tiny`: colour and shape
 
 Emoji: a tenth of the names is kept for choosing the weights and a fifth for the test, in no style seen by the training.
 The drawings of the third style are searched for by their names, and their names by them, among all 953: those of names
 that were taught in other styles, and those of names that were not. Groups are told by the names of the groups.
+Batches: as many pairs seen and a rate that grows with the root of the batch, so that what differs is how many captions
+that are not its own a picture is told apart from.
 World: scenes with one thing that is no person; which of all colours and shapes it has, by sentences.
 """
 
 import argparse
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,11 +30,13 @@ from vidi.data.world.identities import identity
 from vidi.data.world.names import CATEGORIES, COLOUR_NAMES, GROUND_NAMES, PERSON
 from vidi.metrics.retrieval import retrieval_scores
 from vidi.ops.similarity import normalized
+from vidi.recipes.image_text import CLIP_TINY
 
 STYLES, OTHER_STYLE = ("twemoji", "noto"), "openmoji_dev"
 KS = (1, 5)
 SHAPES = tuple(name for number, name in enumerate(CATEGORIES) if number != PERSON)
 SCENES = 1500
+BATCHES = (16, 64, 256)
 SENTENCES = ("A {}, on {}. One {}.", "A small {}, on {}. One {}.", "A large {}, on {}. One {}.")
 
 
@@ -71,6 +77,14 @@ def recalls(pictures: Tensor, texts: Tensor, chosen: Tensor) -> Iterator[tuple[s
     for way, asking, asked in (("picture to name", pictures, texts), ("name to picture", texts, pictures)):
         found = retrieval_scores(asking[chosen], places[chosen], gallery=(asked, places), ks=KS, metric="cosine")
         yield from ((f"{way}, recall@{k}", value) for k, value in found.recall.items())
+
+
+def batches(root: Path, out: Path, overrides: Mapping[str, Any]) -> None:
+    """Train in batches of three sizes and print what each finds in the third style."""
+    for size in BATCHES:
+        rate = CLIP_TINY.learning_rate * math.sqrt(size / CLIP_TINY.batch_size)
+        print(f"batches of {size} pairs")
+        emoji(root, out / f"of_{size}", {**overrides, "batch_size": size, "learning_rate": rate})
 
 
 def emoji(root: Path, out: Path, overrides: Mapping[str, Any]) -> None:
@@ -133,15 +147,16 @@ def world(run: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("emoji", "world"))
+    parser.add_argument("study", choices=("emoji", "batches", "world"))
     parser.add_argument("path", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the training")
     parser.add_argument("--out", type=Path, default=Path("runs/clip_emoji"))
     given = parser.parse_args()
-    if given.study == "emoji":
-        emoji(given.path, given.out, dict(pair.split("=", 1) for pair in given.overrides))
-    else:
+    if given.study == "world":
         world(given.path)
+    else:
+        study = emoji if given.study == "emoji" else batches
+        study(given.path, given.out, dict(pair.split("=", 1) for pair in given.overrides))
 
 
 if __name__ == "__main__":

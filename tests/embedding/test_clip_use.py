@@ -217,6 +217,21 @@ def test_a_small_clip_learns_captions_and_names_what_it_was_never_shown(tmp_path
     learnt("unseen", sum(right) / len(right), least=0.5)  # 0.25 by chance
 
 
+@pytest.mark.system("7.3.1-CLIP")
+def test_pairs_are_told_apart_by_training_both_towers_and_by_more_of_them_in_a_batch(
+    tmp_path: Path, learnt: Learnt
+) -> None:
+    """As many steps with batches of 6 and of 48: more captions that are not the picture's own, a higher recall."""
+    write_pairs(tmp_path / "pairs", 240, 0)
+    recalls = []
+    for size in (6, 48):
+        numbers = {**TRAINING, "steps": 30, "batch_size": size}
+        run = api.train("clip_tiny", data=tmp_path / "pairs", out=tmp_path / f"of_{size}", **numbers)
+        recalls.append(float(api.scores_of(run)["recall1"]))
+    learnt("recall1", recalls[1], least=0.6)  # 0.08 by chance
+    learnt("gain of recall1", recalls[1] - recalls[0], least=0.12)
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a short training, beside `pairs`, on which it was."""
