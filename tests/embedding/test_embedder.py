@@ -6,11 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.closeness import EXACT, assert_close
+from tests.closeness import EXACT, FLOAT32, assert_close
 from tests.embedding.batches import batch_of
 from tests.embedding.losses import drawn
+from vidi.backbones.efficientnet import efficientnet_lite0
 from vidi.embedding.choices import CHOICES, criterion_of
-from vidi.embedding.embedder import embedder_tiny
+from vidi.embedding.embedder import embedder_efficientnet_lite0, embedder_tiny
 from vidi.embedding.mining import drawn_triplets
 from vidi.embedding.vectors import Embeddings
 from vidi.losses.embedding import (
@@ -105,3 +106,22 @@ def test_an_evaluation_takes_no_losses_of_people_without_a_template() -> None:
     assert len(results) == 2
     assert noted == []
     assert model.embed([]).shape == (0, 0)
+
+
+def test_an_embedder_over_lite_begins_with_the_classifier_s_trunk_and_its_statistics() -> None:
+    """So that `--backbone-weights efficientnet_lite0/pypi/imagenet1k` gives what those weights were made for."""
+    model = embedder_efficientnet_lite0(**{**SMALL, "width": 0.25})
+    classifier = efficientnet_lite0(categories=3, width=0.25)
+    assert_close(model.preprocess.mean, classifier.preprocess.mean, EXACT)
+    assert_close(model.preprocess.std, classifier.preprocess.std, EXACT)
+    backbone = model.network.backbone
+    missing, _ = backbone.load_state_dict(classifier.network.backbone.state_dict(), strict=False)
+    assert not missing
+    images = drawn(2, 3, 64, 64).float()
+    model.eval(), classifier.eval()
+    maps = classifier.network.backbone(images)[-1]
+    assert_close(backbone(images)[-1], maps, EXACT)
+    expected = F.normalize(
+        F.linear(maps.mean((2, 3)), model.network.head.linear.weight, model.network.head.linear.bias)
+    )
+    assert_close(model(images).embeddings, expected, FLOAT32)
