@@ -14,3 +14,13 @@ def test_a_number_that_is_next_to_nothing_is_written_as_zero_without_its_depth()
     ]
     assert bars[0].tobytes() == bars[1].tobytes()
     assert bars[0].tobytes() != bars[2].tobytes()
+
+
+def test_a_map_without_depth_has_no_bar_of_invented_numbers() -> None:
+    picture = PIL.Image.new("RGB", (320, 40))
+    sheet = with_colour_bar(picture, None, "inverse depth, 1/m", reciprocal="m", gaps=True)
+    colours = sheet.getcolors()  # None: more than 256, as a bar has
+    assert colours is not None
+    assert with_colour_bar(picture, (0.1, 0.3), "inverse depth", reciprocal="m", gaps=True).getcolors() is None
+    other = with_colour_bar(picture, None, "inverse depth, relative (no unit)", reciprocal="", gaps=True)
+    assert sheet.tobytes() == other.tobytes()

@@ -60,13 +60,13 @@ LEAST = 1e-5
 
 
 def with_colour_bar(
-    picture: PIL.Image.Image, limits: tuple[float, float], title: str, *, reciprocal: str, gaps: bool
+    picture: PIL.Image.Image, limits: tuple[float, float] | None, title: str, *, reciprocal: str, gaps: bool
 ) -> PIL.Image.Image:
     """Return the picture above the colours from the lower to the upper limit, with numbers.
 
     Args:
         picture: drawn by `inverse_depth_picture`.
-        limits: those of the picture.
+        limits: those of the picture; None: it has no depth, and no bar.
         title: what the numbers are.
         reciprocal: unit of the depths that are written beside the numbers; "" where they have none.
         gaps: whether stripes are explained.
@@ -77,8 +77,10 @@ def with_colour_bar(
     line = sum(font.getmetrics())
     sheet = sheet_below(picture, width, 4 * gap + bar + 2 * line)
     pen, top, length = PIL.ImageDraw.Draw(sheet), picture.height + gap, width - 2 * gap
-    text = f"{title}; striped: no depth" if gaps else title
+    text = "no depth" if limits is None else f"{title}; striped: no depth" if gaps else title
     pen.text((width / 2, top), shortened(text, font, length), fill=INK, font=font, anchor="ma")
+    if limits is None:
+        return sheet
     top += line + gap
     colours = _coloured(np.linspace(*limits, length), limits) if limits[1] > limits[0] else None
     if colours is None:

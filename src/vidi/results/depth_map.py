@@ -84,9 +84,9 @@ class DepthMap:
         """
         original = as_picture(image)
         check_size("depth", self.depth, original)
-        nearest, farthest = self.percentiles(*SHOWN) or [1.0, 1.0]
-        limits = 1 / farthest, 1 / nearest
-        pair = [legible(original), legible(inverse_depth_picture(self.depth, self.valid, limits))]
+        shown = self.percentiles(*SHOWN)  # the nearest and the farthest
+        limits = (1 / shown[1], 1 / shown[0]) if shown else None
+        pair = [legible(original), legible(inverse_depth_picture(self.depth, self.valid, limits or (1.0, 1.0)))]
         width, height = pair[0].size
         beside = width <= 1.5 * height
         sheet = PIL.Image.new("RGB", (2 * width, height) if beside else (width, 2 * height))
