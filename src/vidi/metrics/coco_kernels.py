@@ -12,7 +12,7 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
-from vidi.ops.mask_kernels import box_area_shared, shared_area
+from vidi.ops.mask_kernels import box_area_shared, shared_pixels
 
 ALL_BUT_SIGN = np.int64(0x7FFFFFFFFFFFFFFF)
 EPSILON = np.spacing(1.0)
@@ -169,8 +169,8 @@ def mask_candidates(order, ranges, masks, truth_masks, crowd, least):
     pairs = (ranges[:, 1] - ranges[:, 0]).sum()
     candidates = Candidates(np.zeros(len(order) + 1, np.int64), np.empty(pairs, np.int32), np.empty(pairs))
     starts, truths, overlaps = candidates
-    intervals, offsets, areas, boxes, _, _ = masks
-    truth_intervals, truth_offsets, truth_areas, truth_boxes, _, _ = truth_masks
+    _, _, areas, boxes, _, _ = masks
+    _, _, truth_areas, truth_boxes, _, _ = truth_masks
     count = 0
     for p in range(len(order)):
         i = order[p]
@@ -179,9 +179,7 @@ def mask_candidates(order, ranges, masks, truth_masks, crowd, least):
             bound = min(box_area_shared(boxes[i], truth_boxes[j]), areas[i], truth_areas[j])
             if bound == 0 or bound / (areas[i] if crowd[j] else both - bound) < least:
                 continue
-            shared = shared_area(
-                intervals, offsets[i], offsets[i + 1], truth_intervals, truth_offsets[j], truth_offsets[j + 1]
-            )
+            shared = shared_pixels(masks, i, truth_masks, j)
             overlap = shared / (areas[i] if crowd[j] else both - shared)
             if overlap >= least:
                 truths[count] = j

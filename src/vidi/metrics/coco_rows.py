@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from vidi.ops.masks import Rle
+from vidi.ops.masks import Rle, sizes_of_rles
 
 Kind = Literal["boxes", "masks"]
 
@@ -163,7 +163,7 @@ def check_mask_sizes(truths: Truths, predictions: Predictions, images: int) -> N
     """Raise ValueError where masks of one image are not of one size."""
     image = np.concatenate([truths.image, predictions.image])
     masks = [*(truths.masks or ()), *(predictions.masks or ())]
-    sizes = np.array([mask["size"] for mask in masks], np.int64).reshape(-1, 2)
+    sizes = sizes_of_rles(masks)
     size_of_image = np.zeros((images, 2), np.int64)
     size_of_image[image] = sizes
     differs = (size_of_image[image] != sizes).any(1)

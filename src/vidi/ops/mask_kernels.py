@@ -178,6 +178,21 @@ def shared_by_column(intervals_a, a, intervals_b, b, columns):
 
 @njit(cache=True)
 @no_type_check
+def shared_pixels(runs_a, n, runs_b, m):
+    """Count the pixels that mask n of one `vidi.ops.masks.Runs` and mask m of another share; their boxes overlap."""
+    intervals_a, offsets_a, _, boxes_a, _, by_column_a = runs_a
+    intervals_b, offsets_b, _, boxes_b, _, by_column_b = runs_b
+    a, b = offsets_a[n], offsets_b[m]
+    if by_column_a[n] and by_column_b[m]:
+        left = max(boxes_a[n, 0], boxes_b[m, 0])
+        columns = min(boxes_a[n, 2], boxes_b[m, 2]) - left
+        row_a, row_b = a + left - boxes_a[n, 0], b + left - boxes_b[m, 0]
+        return shared_by_column(intervals_a, row_a, intervals_b, row_b, columns)
+    return shared_area(intervals_a, a, offsets_a[n + 1], intervals_b, b, offsets_b[m + 1])
+
+
+@njit(cache=True)
+@no_type_check
 def box_area_shared(a, b):
     """Count the pixels that two pixel boxes share: no mask inside them can share more."""
     width = min(a[2], b[2]) - max(a[0], b[0])
@@ -189,21 +204,14 @@ def box_area_shared(a, b):
 @no_type_check
 def pairwise_iou(runs_a, runs_b, crowd):
     """Give the N x M intersections over union; over the area of `a` alone where the column of `b` is a crowd."""
-    intervals_a, offsets_a, areas_a, boxes_a, _, by_column_a = runs_a
-    intervals_b, offsets_b, areas_b, boxes_b, _, by_column_b = runs_b
+    _, _, areas_a, boxes_a, _, _ = runs_a
+    _, _, areas_b, boxes_b, _, _ = runs_b
     out = np.zeros((len(areas_a), len(areas_b)))
     for n in range(out.shape[0]):
         for m in range(out.shape[1]):
-            left = max(boxes_a[n, 0], boxes_b[m, 0])
-            columns = min(boxes_a[n, 2], boxes_b[m, 2]) - left
-            if columns <= 0 or min(boxes_a[n, 3], boxes_b[m, 3]) <= max(boxes_a[n, 1], boxes_b[m, 1]):
+            if box_area_shared(boxes_a[n], boxes_b[m]) == 0:
                 continue
-            a, b = offsets_a[n], offsets_b[m]
-            if by_column_a[n] and by_column_b[m]:
-                row_a, row_b = a + left - boxes_a[n, 0], b + left - boxes_b[m, 0]
-                shared = shared_by_column(intervals_a, row_a, intervals_b, row_b, columns)
-            else:
-                shared = shared_area(intervals_a, a, offsets_a[n + 1], intervals_b, b, offsets_b[m + 1])
+            shared = shared_pixels(runs_a, n, runs_b, m)
             if shared > 0:
                 union = areas_a[n] if crowd[m] else areas_a[n] + areas_b[m] - shared
                 out[n, m] = shared / union

@@ -9,6 +9,7 @@ take no more memory than their borders, until their pixels are asked for.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -120,11 +121,13 @@ def pack_runs(rles: Sequence[Rle]) -> Runs:
     """Decode run-length masks into flat foreground intervals; ValueError names the first malformed mask."""
     from vidi.ops.mask_kernels import unpack
 
-    counts = [_text(rle) for rle in rles]
+    counts: list[Any] = [rle["counts"] for rle in rles]
+    if any(kind is not bytes for kind in set(map(type, counts))):
+        counts = [_text(rle) for rle in rles]
     text = np.frombuffer(b"".join(counts), np.uint8)
     starts = np.zeros(len(rles) + 1, np.int64)
-    np.cumsum([len(count) for count in counts], out=starts[1:])
-    sizes = np.fromiter((side for rle in rles for side in rle["size"]), np.int64, 2 * len(rles)).reshape(-1, 2)
+    np.cumsum(np.fromiter(map(len, counts), np.int64, len(rles)), out=starts[1:])
+    sizes = sizes_of_rles(rles)
     if (sizes.prod(1) >= 2**31).any():
         raise ValueError(f"masks of 2^31 pixels and more cannot be packed, largest received: {sizes.prod(1).max()}")
     intervals = np.empty(((len(text) + len(rles)) // 2, 2), np.int32)  # of two counts, of one character at least
@@ -134,6 +137,12 @@ def pack_runs(rles: Sequence[Rle]) -> Runs:
     if malformed >= 0:
         raise ValueError(f"mask {malformed}: run lengths are malformed or exceed its size {tuple(sizes[malformed])}")
     return Runs(intervals[: offsets[-1]], offsets, areas, boxes, sizes, by_column)
+
+
+def sizes_of_rles(rles: Sequence[Rle]) -> Int64[np.ndarray, "N 2"]:
+    """Give H and W of N masks."""
+    sides = chain.from_iterable(rle["size"] for rle in rles)
+    return np.fromiter(sides, np.int64, 2 * len(rles)).reshape(-1, 2)
 
 
 def _text(rle: Rle) -> bytes:
