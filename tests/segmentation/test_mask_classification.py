@@ -369,7 +369,7 @@ def test_a_mask_of_one_pixel_is_an_object() -> None:
     masks = torch.tensor([[[[9.0, -9.0], [-9.0, -9.0]]]])
     outputs = MaskOutputs(logits, masks, logits[:, None][:, :0], masks[:, None][:, :0])
     (found,) = InstanceDecode(("a",), frozenset({0}))(outputs, [Placement((2, 2), (8, 8))])
-    assert found.masks is not None
+    assert isinstance(found.masks, Tensor)
     assert found.masks.int().tolist() == [[[1, 0], [0, 0]]]
 
 
