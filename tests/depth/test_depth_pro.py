@@ -174,6 +174,9 @@ def test_depth_is_focal_length_over_width_and_inverse_depth() -> None:
     blind = MetricDepth(trusts_cameras=False)(outputs, known)
     assert_close(blind.focals[1], focal_of_view(60.0, 8), 1e-6)
     assert (MetricDepth()(outputs._replace(canonical=torch.zeros(3, 8, 8)), known).inverse == 1e-4).all()  # 10 km
+    assert (MetricDepth()(outputs._replace(canonical=torch.full((3, 8, 8), 1e9)), known).inverse == 1e4).all()  # 0.1 mm
+    odd = MetricDepth(trusts_cameras=False)(outputs._replace(field_of_view=torch.tensor([-4.0, 0.5, 300.0])), known)
+    assert_close(odd.focals, [focal_of_view(1.0, 8), focal_of_view(1.0, 8), focal_of_view(179.0, 8)], 1e-4)
 
 
 def test_the_recipe_is_that_of_the_paper() -> None:

@@ -102,6 +102,11 @@ def test_an_angle_stands_for_a_focal_length() -> None:
     assert (found.focal, found.focal_source) == (pytest.approx(72), "given")
 
 
+def test_a_camera_of_which_no_more_is_known_looks_at_the_middle() -> None:
+    ((_, known),) = mono().samples(plain(0.5), focal_px=150)
+    assert known["intrinsics"].tolist() == [[150, 0, 72], [0, 150, 24], [0, 0, 1]]
+
+
 def test_without_a_camera_depth_has_no_unit() -> None:
     (found,) = mono().predict(plain(0.5))
     assert (found.unit, found.focal, found.focal_source) == ("relative", None, None)
@@ -174,13 +179,20 @@ def test_pairs_go_in_together_and_a_rig_makes_metres() -> None:
     assert stereo().predict([(left, right)], baseline=0.2)[0].unit == "relative"
 
 
-@pytest.mark.parametrize("folders", ["scene", "parallel"])
-def test_folders_of_pairs_tell_their_camera(tmp_path: Path, folders: str) -> None:
-    names = {"scene": ("a/left.png", "a/right.png"), "parallel": ("left/0.png", "right/0.png")}[folders]
+@pytest.mark.parametrize(
+    ("names", "beside"),
+    [
+        (("a/left.png", "a/right.png"), "a"),
+        (("a/left.png", "a/right.png"), "."),
+        (("left/0.png", "right/0.png"), "."),
+        (("train/left/0.png", "train/right/0.png"), "."),
+    ],
+)
+def test_folders_of_pairs_tell_their_camera(tmp_path: Path, names: tuple[str, str], beside: str) -> None:
     paths = tuple(photo(tmp_path / name) for name in names)
     assert stereo().predict([paths])[0].unit == "relative"
     told = {"fx": 150, "fy": 150, "cx": 71.5, "cy": 23.5, "baseline": 0.2}
-    files.write_json(tmp_path / "calib.json", told)
+    files.write_json(tmp_path / beside / "calib.json", told)
     (found,), (given,) = stereo().predict([paths]), stereo().predict([paths], focal_px=150, baseline=0.2)
     assert found.unit == "metres"
     assert torch.equal(found.depth, given.depth)
@@ -188,7 +200,7 @@ def test_folders_of_pairs_tell_their_camera(tmp_path: Path, folders: str) -> Non
     (wide,) = stereo().predict([paths], focal_px=300, baseline=0.1)
     assert wide.focal == 300
     assert torch.allclose(wide.depth, found.depth)
-    files.write_json(tmp_path / "calib.json", {**told, "height": 48, "width": 145})
+    files.write_json(tmp_path / beside / "calib.json", {**told, "height": 48, "width": 145})
     with pytest.raises(ValueError, match=r"has 144 x 48 pixels, .*calib\.json is for 145 x 48"):
         stereo().predict([paths])
 
@@ -196,12 +208,15 @@ def test_folders_of_pairs_tell_their_camera(tmp_path: Path, folders: str) -> Non
 def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="expected pairs of a left and a right picture"):
         stereo().predict([plain(0.1)])
+    with pytest.raises(TypeError, match="received a tuple, expected pairs"):
+        stereo().predict([(plain(0.1),) * 3])
     one, other = photo(tmp_path / "l.png"), tmp_path / "r.png"
     PIL.Image.new("RGB", (20, 10)).save(other)
     with pytest.raises(ValueError, match=r"l.png and .*r.png: .* 144 x 48 and 20 x 10 pixels, expected one size"):
         stereo().predict([(one, other)])
-    with pytest.raises(ValueError, match="baseline=-1"):
-        stereo().predict([(one, one)], baseline=-1)
+    for baseline in (-1, 0, math.inf):
+        with pytest.raises(ValueError, match=f"baseline={baseline}, expected a positive number of metres"):
+            stereo().predict([(one, one)], baseline=baseline)
     model = stereo()
     with pytest.raises(ValueError, match=r"the images \[0\] have no 'right'"):
         model.loss([plain(0.5)], [{}])

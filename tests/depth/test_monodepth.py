@@ -225,7 +225,7 @@ def test_one_view_rebuilds_one_picture(rebuilds: Any) -> None:
     found = StereoCriterion(rebuilds=rebuilds).compare(outputs, batch, Step())
     assert set(found) == {"appearance", "smoothness"}
     images = batch.images[0], batch.targets[0]["right"]
-    total = 0.0
+    total = rough = 0.0
     for k, maps in enumerate(outputs):
         left, right = (F.avg_pool2d(image[None], 2**k)[0] for image in images)
         disparity = maps[0, 0] * maps.shape[3]
@@ -233,7 +233,9 @@ def test_one_view_rebuilds_one_picture(rebuilds: Any) -> None:
             total += slow_appearance(rebuilt(right, disparity, -1), left, 0.85)
         else:
             total += slow_appearance(rebuilt(left, disparity, 1), right, 0.85)
-    assert_close(found["appearance"], torch.tensor(total, dtype=torch.float64), NUMBERS)
+        rough += 0.1 / 2**k * slow_smoothness(maps[0, 0], left)
+    expected = {"appearance": total, "smoothness": rough}
+    assert_close(found, {name: torch.tensor(value, dtype=torch.float64) for name, value in expected.items()}, NUMBERS)
 
 
 @pytest.mark.system("6.1.1-MONOLR")

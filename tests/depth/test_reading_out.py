@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.closeness import EXACT, FLOAT32, NUMBERS, assert_close
 from vidi.depth.disparity_network import Disparities, mean_with_mirrored
-from vidi.depth.estimator import Cameras
+from vidi.depth.estimator import Cameras, DepthDecode
 from vidi.depth.frame_networks import InverseDepths
 from vidi.depth.monodepth import LeftDisparity, monodepth_tiny
 from vidi.depth.sfm_learner import inverse_depth
@@ -71,6 +71,7 @@ def test_pictures_without_depth_count_nothing() -> None:
 def test_supervised_depth_is_compared_at_every_scale() -> None:
     outputs, depth = drawn(), 1 + 9 * torch.rand(2, *SIZE, dtype=torch.float64)
     valid = torch.rand(2, *SIZE) < 0.7
+    depth[~valid] = 0  # as in files
     found = DepthCriterion(MetricDepth(0.5)).compare(outputs, batch_of(depth=depth, depth_valid=valid), Step())
     expected = []
     for maps in outputs:
@@ -183,6 +184,13 @@ def test_stereo_learns_from_the_other_picture_too() -> None:
     assert first.in_channels == 6
 
 
+@pytest.mark.system("6.1.1-MONO", "6.1.1-MONOLR")
+@pytest.mark.parametrize(("left_right", "views"), [(True, 2), (False, 1)])
+def test_monodepth_has_a_disparity_of_each_view_or_of_one(left_right: bool, views: int) -> None:
+    model = monodepth_tiny(left_right=left_right, width=0.1, shorter=32, longest=64)
+    assert model(torch.rand(1, 3, 32, 64)).scale1.shape == (1, views, 32, 64)
+
+
 @pytest.mark.parametrize(
     ("build", "wrong"), [(stereo_tiny, {"learns_from": "sound"}), (monodepth_tiny, {"rebuilds": "both"})]
 )
@@ -191,6 +199,10 @@ def test_options_that_do_not_exist(build: Any, wrong: dict[str, Any]) -> None:
         build(**wrong)
 
 
-def test_the_nearest_depth_is_positive() -> None:
+def test_the_nearest_depth_is_positive_and_losses_and_results_share_it() -> None:
     with pytest.raises(ValueError, match="received nearest=0, expected a positive number of metres"):
         depth_tiny(nearest=0)
+    model = depth_tiny(nearest=0.4, forgiven=0.25, width=0.1)
+    assert model(torch.rand(1, 3, 64, 64)).scale1.shape == (1, 1, 64, 64)
+    assert model.criterion == DepthCriterion(MetricDepth(0.4), 0.25)
+    assert model.decode == DepthDecode(MetricDepth(0.4))

@@ -201,6 +201,28 @@ def test_beyond_its_edge_a_neighbour_may_stay_what_it_is_there() -> None:
     assert float(costs["zero"]["appearance"]) > 0.1
 
 
+def test_padding_counts_for_nothing() -> None:
+    """A picture on a canvas twice as wide costs what it costs alone. Nothing moves: pixels are sampled in place."""
+    batch, half = video(), 16
+    mask, images = batch.mask.clone(), batch.images.clone()
+    mask[..., half:], images[..., half:] = False, 7.0
+    (target,) = batch.targets
+    alone = replace(
+        batch,
+        images=batch.images[..., :half],
+        mask=batch.mask[..., :half],
+        targets=[{**target, "neighbours": target["neighbours"][..., :half]}],
+    )
+
+    def cost(of: Batch) -> Tensor:
+        sizes = [[side // 2**k for side in of.images.shape[2:]] for k in range(4)]
+        maps = tuple(torch.ones(1, 1, *size, dtype=torch.float64) for size in sizes)
+        outputs = VideoOutputs(maps, torch.zeros(1, 2, 6, dtype=torch.float64), ())
+        return VideoCriterion().compare_views(outputs, of, Step())["appearance"]
+
+    assert_close(cost(replace(batch, images=images, mask=mask)), cost(alone), NUMBERS)
+
+
 @pytest.mark.system("6.1.2-SFM")
 def test_true_depth_and_motion_cost_less_than_any_near_them() -> None:
     world = World("val", count=4, size=(64, 64), targets=["neighbours", "intrinsics", "depth", "poses"])

@@ -127,6 +127,7 @@ def test_by_hand() -> None:
     scores = evaluator.compute()
     assert scores.pq.tolist() == [0.75, pytest.approx(2 / 3, rel=1e-15)]
     assert one_row([1, 2], [1, 2], {1: 0, 2: 1}).counts[:, :3].tolist() == [[1, 0, 0], [1, 0, 0]]  # of one pixel each
+    assert one_row([1], [1], {1: 0}).counts[0, :3].tolist() == [1, 0, 0]  # a map of one pixel
     half = one_row([1, 1, 1, 1], [1, 1, 0, 0], {1: 0})
     assert half.counts[0, :3].tolist() == [0, 1, 1]
     assert half.compute().numbers()["pq"] == 0

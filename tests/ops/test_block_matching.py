@@ -102,9 +102,19 @@ def test_threads_and_the_copies_of_a_channel_change_nothing(monkeypatch):
         assert torch.equal(shared.valid, alone.valid)
 
 
+def test_what_is_not_said_is_sad_of_windows_of_9_at_64_disparities():
+    left, _ = pair("float", 1, (5, 100))
+    right = left.roll(-64, 2)  # 64 pixels are one more than is tried
+    given = {"disparities": 64, "window": 9, "cost": "sad", "subpixel": True, "uniqueness": 0.0, "consistency": 1}
+    found, expected = block_matching(left, right), block_matching(left, right, **given)
+    assert torch.equal(found.disparity, expected.disparity)
+    assert torch.equal(found.valid, expected.valid)
+
+
 def test_a_wall_without_texture_is_not_unique():
     flat = torch.full((1, 8, 20), 77, dtype=torch.uint8)
-    assert block_matching(flat, flat, disparities=8).valid.all()  # 0, the first of equal costs
+    for consistency in (0, 1):
+        assert block_matching(flat, flat, disparities=8, consistency=consistency).valid.all()  # 0, the first of equals
     unique = block_matching(flat, flat, disparities=8, uniqueness=0.01).valid
     assert unique[:, :2].all()  # there is no other disparity but those beside
     assert not unique[:, 2:].any()

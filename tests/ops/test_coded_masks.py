@@ -12,7 +12,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from vidi.keys import resizing, shifting
-from vidi.ops.masks import CodedMasks, Rle, as_strings, encode_masks, pack_runs
+from vidi.ops.masks import CodedMasks, Rle, as_strings, encode_masks, has_pixels, pack_runs
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9))
 
@@ -61,6 +61,13 @@ def test_rows_are_chosen_as_in_a_tensor() -> None:
         assert torch.equal(chosen.dense(), masks[rows])
     with pytest.raises(IndexError):
         coded[5]
+
+
+def test_masks_with_a_pixel_are_told_apart_in_either_form() -> None:
+    masks = torch.zeros(3, 4, 5, dtype=torch.bool)
+    masks[0] = True
+    masks[2, 3, 4] = True
+    assert has_pixels(masks).tolist() == has_pixels(CodedMasks.of(masks)).tolist() == [True, False, True]
 
 
 @pytest.mark.parametrize("size", [(6, 7), (12, 14), (3, 5), (31, 8), (1, 1), (200, 140)])

@@ -96,6 +96,14 @@ def test_the_edge_has_no_gradient_and_zero_falls_off_within_a_pixel():
     assert slope.flatten().tolist() == [-2, -2, 8]
 
 
+def test_the_left_and_the_upper_edge_belong_to_the_picture_and_the_others_do_not():
+    maps, half = draw(1, 1, 3, 4), torch.full((1, 1, 3, 4), 0.5, dtype=torch.float64)
+    points = torch.tensor([[0, 1], [4, 1], [1, 0], [1, 3]], dtype=torch.float64)[None, None]
+    assert sample_pixels(maps, points).inside.flatten().tolist() == [True, False, True, False]
+    assert left_from_right(maps, half).inside.all()
+    assert right_from_left(maps, half).inside[0, 0, 0].tolist() == [True, True, True, False]
+
+
 def test_disparities_that_are_no_numbers_read_no_memory():
     disparity = torch.tensor([math.nan, math.inf, -math.inf, 0.0]).reshape(1, 1, 1, 4)
     for beyond in ("edge", "zero"):

@@ -11,6 +11,7 @@ from vidi.ops.skeletons import Skeleton
 from vidi.preprocess import Placement
 from vidi.segmentation.keypoint_rcnn import (
     KeypointDecode,
+    KeypointHead,
     KeypointOutputs,
     joint_places,
     keypointrcnn_resnet50_fpn,
@@ -37,6 +38,14 @@ def test_numbers_of_the_paper() -> None:
     assert (model.network.further_pooling.size, model.network.further_pooling.aligned) == ((14, 14), True)
     assert (model.preprocess.shorter, model.preprocess.longest) == (800, 1333)
     assert model.network.select.detections_per_image == 100
+
+
+def test_a_new_head_has_no_biases_and_weights_for_relus() -> None:
+    head = KeypointHead(32, 5, width=32, depth=2)
+    layers = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+    assert not any(bool(layer.bias.any()) for layer in layers if layer.bias is not None)
+    for layer in layers[:2]:
+        assert float(layer.weight.detach().std()) == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.05)
 
 
 def test_joints_lie_where_their_map_is_largest_and_others_have_none() -> None:

@@ -364,6 +364,15 @@ def test_every_pair_is_an_object_or_has_fallen_for_one_reason() -> None:
     assert len(all_of_them) + sum(all_of_them.fallen.values()) == 10
 
 
+def test_a_mask_of_one_pixel_is_an_object() -> None:
+    logits = torch.tensor([[[9.0, 0.0]]])
+    masks = torch.tensor([[[[9.0, -9.0], [-9.0, -9.0]]]])
+    outputs = MaskOutputs(logits, masks, logits[:, None][:, :0], masks[:, None][:, :0])
+    (found,) = InstanceDecode(("a",), frozenset({0}))(outputs, [Placement((2, 2), (8, 8))])
+    assert isinstance(found.masks, Tensor)
+    assert found.masks.int().tolist() == [[[1, 0], [0, 0]]]
+
+
 def test_nothing_is_found_below_the_threshold_of_scores() -> None:
     (found,) = InstanceDecode(NAMES, THINGS, score_threshold=1.0)(drawn(1, certain=False), placements())
     assert len(found) == 0
@@ -395,6 +404,7 @@ def test_nothing_found_says_why() -> None:
 
 def test_things_by_name_and_by_number() -> None:
     assert thing_labels(2, ("a", "b", "c")) == {0, 1}
+    assert thing_labels(3, ("a", "b", "c")) == {0, 1, 2}
     assert thing_labels(("c", "a"), ("a", None, "b", "c")) == {0, 2}
     with pytest.raises(ValueError, match=r"received things=4, expected 0\.\.3"):
         thing_labels(4, ("a", "b", "c"))

@@ -160,7 +160,7 @@ class FieldOfViewCriterion:
         """Return "field_of_view"."""
         focals = cameras_of(batch).to(outputs.field_of_view)
         known = focals.isfinite()
-        error = (outputs.field_of_view - view_of(focals.where(known, 1), batch.images.shape[3])).where(known, 0)
+        error = (outputs.field_of_view - view_of(focals, batch.images.shape[3])).where(known, 0)
         return {"field_of_view": (error**2).sum() / step.normaliser(known.sum())}
 
 

@@ -51,7 +51,7 @@ class DepthCriterion:
         total = outputs.scale1.new_zeros(())
         for maps in outputs:
             whole = F.interpolate(maps, size=depth.shape[1:], mode="bilinear", align_corners=False)[:, 0]
-            difference = -self.read_out.inverse(whole).log() - depth.where(valid, 1).log()
+            difference = -self.read_out.inverse(whole).log() - depth.log()
             total = total + scale_invariant_log_loss(difference, valid, forgiven=self.forgiven)
         return {"depth": total / len(outputs)}
 

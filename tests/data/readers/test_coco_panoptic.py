@@ -81,6 +81,21 @@ def test_segments_are_numbered_by_their_objects_things_first(tmp_path: Path) -> 
     assert int(target["image_id"]) == 12
 
 
+def test_more_stuff_than_things(tmp_path: Path) -> None:
+    data = content()
+    data["categories"].append({"id": 91, "name": "water", "isthing": 0})
+    dataset = opened(write(tmp_path, data))
+    assert dataset.semantic_categories == ("dog", "person", "sky", "grass", "water")
+    assert dataset.categories == ("dog", "person")
+
+
+@pytest.mark.parametrize(("number", "known"), [(2**63 - 1, 2**63 - 1), (2**63, 0)])
+def test_an_id_that_no_tensor_holds_gives_way_to_the_row(tmp_path: Path, number: int, known: int) -> None:
+    data = content()
+    data["images"][0]["id"] = data["annotations"][0]["image_id"] = number
+    assert int(opened(write(tmp_path, data))[0][1]["image_id"]) == known
+
+
 def test_what_is_not_asked_for_is_not_decoded(tmp_path: Path) -> None:
     dataset = open_dataset(write(tmp_path), "train").giving(("boxes", "labels"))
     for png in (tmp_path / "panoptic_train2017").iterdir():

@@ -9,6 +9,7 @@ from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.closeness import EXACT, NUMBERS, assert_close
+from vidi.segmentation.body_parts import growing_kernels
 from vidi.segmentation.body_parts.growing import (
     Growth,
     bagged,
@@ -226,6 +227,30 @@ def test_the_smallest_tried_threshold_is_found_in_whichever_order_they_are_drawn
     found = [float(trees.threshold[0]) for trees in grown if trees.feature[0] == 0]
     assert len(found) > 160  # about 192: where -1 is drawn twice there is nothing to split
     assert set(found) == {-2}
+
+
+def test_a_tried_threshold_may_part_one_sample_from_one():
+    table, labels = np.array([[0.0], [1.0]], np.float32), np.array([0, 1])
+    growth = Growth(depth=1, thresholds=2)
+    grown = [decision_tree(table, labels, classes=2, growth=growth, seed=seed).trees for seed in range(8)]
+    assert {len(trees.feature) for trees in grown} == {1, 3}  # where 1 is drawn twice there is nothing to split
+
+
+def test_a_tree_may_have_thousands_of_nodes():
+    table, labels = np.arange(4000, dtype=np.float32)[:, None], np.random.default_rng(0).integers(2, size=4000)
+    trees = decision_tree(table, labels, classes=2).trees
+    assert len(trees.feature) > 3 * 1024
+    assert (trees.probabilities(table).argmax(1) == labels).all()
+
+
+def test_draws_are_those_of_splitmix64():
+    """The first numbers from the state 1234567, as other implementations print them; here without the sign's bit."""
+    draw = getattr(growing_kernels._draw, "py_func", growing_kernels._draw)
+    state = np.array([1234567], np.uint64)
+    with np.errstate(over="ignore"):  # whole numbers of 64 bits that wrap around
+        drawn = [draw(state, 2**63) for _ in range(4)]
+    expected = (6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431)
+    assert drawn == [number % 2**63 for number in expected]
 
 
 @pytest.mark.system("B5.14", "5.1.1-BAGGING")

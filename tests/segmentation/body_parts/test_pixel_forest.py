@@ -105,6 +105,18 @@ def test_as_many_pixels_of_every_part_are_drawn_and_each_is_of_its_part():
         assert (samples.source.scales[own] == np.float32(focal) / depth[rows[:, 0], rows[:, 1]]).all()
 
 
+@pytest.mark.system("5.1.1-PIXELCLS")
+def test_only_parts_on_the_body_are_drawn_and_no_more_than_the_body_is_kept():
+    depth, parts = np.full((5, 6), BACKGROUND, np.float32), np.full((5, 6), 2)
+    depth[1:4, 2:5] = 3.0  # of which two pixels are of a part
+    parts[1, 2], parts[3, 4], parts[0, 0] = 0, 1, 1
+    samples = gather_pixels([PartPicture(depth, parts, 10.0)], 2, thetas(2), 40, np.random.default_rng(0))
+    assert {tuple(pixel) for pixel in samples.source.pixels.tolist()} == {(0, 0, 0), (0, 2, 2)}
+    assert (samples.labels == (samples.source.pixels[:, 1] == 2)).all()
+    assert samples.source.frames.tolist() == [[0, 3, 3]]
+    assert samples.source.cells.tolist() == [3.0] * 9
+
+
 @pytest.mark.system("5.1.1-BAGGING")
 def test_a_replica_holds_whole_pictures_as_often_as_they_are_drawn():
     samples = gather_pixels(pictures(), CLASSES, thetas(2), 50, np.random.default_rng(0))

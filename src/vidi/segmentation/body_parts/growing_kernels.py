@@ -203,7 +203,7 @@ def grow(rows, labels, classes, source, features, plan, seed):
         node = stack[waiting]
         first, last = bounds[node]
         if node >= len(counts):
-            counts = np.concatenate((counts, np.zeros((max(len(counts), node + 1 - len(counts)), classes))))
+            counts = np.concatenate((counts, np.zeros_like(counts)))  # left children come next: one step beyond at most
         for k in range(first, last):
             counts[node, labels[rows[k]]] += 1
         n = last - first
@@ -242,6 +242,4 @@ def grow(rows, labels, classes, source, features, plan, seed):
             stack[waiting + 1 - child] = nodes + child
         waiting += 2
         nodes += 2
-    if nodes > len(counts):
-        counts = np.concatenate((counts, np.zeros((nodes - len(counts), classes))))
     return feature[:nodes].copy(), threshold[:nodes].copy(), left[:nodes].copy(), counts[:nodes].copy(), importances
