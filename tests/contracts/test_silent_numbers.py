@@ -206,6 +206,7 @@ LAYERS: dict[str, Layers] = {
     **same(["progan", "progan_tiny", "stylegan", "stylegan_tiny"], Layers()),  # functions; tests/nn/test_equalised.py
     "ddpm": layers(group=[(32, 1e-6)], dropout=[0.1], heads=1),  # appendix B and its code
     **same(["ddpm_tiny", "ddpm_class_tiny", "enlarger_tiny"], layers(group=[(8, 1e-5)], heads=4)),
+    "dit_tiny": layers(norm=[1e-6], heads=4),
     "text_to_image_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(2, 4)),
     "latent_diffusion_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(1, 2, 4)),
     **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
@@ -385,7 +386,7 @@ PICTURES: dict[str, Preprocess] = {
     "pix2pix_colours": pictures(exact=(256, 256), **HALF),
     "pix2pix_colours_tiny": pictures(exact=(64, 64), **HALF),
     **same(
-        ["ddpm", "ddpm_tiny", "ddpm_class_tiny", "enlarger_tiny", "text_to_image_tiny"],
+        ["ddpm", "ddpm_tiny", "ddpm_class_tiny", "dit_tiny", "enlarger_tiny", "text_to_image_tiny"],
         pictures(exact=(32, 32), **HALF),
     ),
     "latent_diffusion_tiny": pictures(exact=(64, 64), **HALF),

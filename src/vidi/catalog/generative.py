@@ -6,6 +6,7 @@ from vidi.catalog.papers import (
     CASCADED,
     DCGAN,
     DDPM,
+    DIT,
     GAN,
     GLIDE,
     GUIDED,
@@ -21,6 +22,7 @@ from vidi.catalog.tiny import (
     SMALL_COLOURS,
     SMALL_DDPM,
     SMALL_DIFFUSION,
+    SMALL_DIT,
     SMALL_GAN,
     SMALL_GROWN,
     SMALL_INCEPTION,
@@ -29,6 +31,7 @@ from vidi.catalog.tiny import (
 )
 from vidi.generative.diffusion.cascade import enlarger_tiny
 from vidi.generative.diffusion.ddpm import ddpm, ddpm_class_tiny, ddpm_tiny
+from vidi.generative.diffusion.dit import dit_tiny
 from vidi.generative.diffusion.text_to_image import latent_diffusion_tiny, text_to_image_tiny
 from vidi.generative.gan.dcgan import dcgan, dcgan_tiny
 from vidi.generative.gan.original import gan
@@ -63,6 +66,7 @@ GENERATIVE: dict[str, Entry] = {
     "ddpm_class_tiny": Entry(
         ddpm_class_tiny, CLASS_GENERATION, "8.3.6", GUIDED, "diffusers", {"categories": 3, **SMALL_DIFFUSION}, TINY
     ),
+    "dit_tiny": Entry(dit_tiny, CLASS_GENERATION, "8.3.3", DIT, "diffusers", SMALL_DIT, TINY),
     "enlarger_tiny": Entry(enlarger_tiny, GENERATION, "8.3.6", CASCADED, "", SMALL_DIFFUSION, ENLARGER),
     "text_to_image_tiny": Entry(
         text_to_image_tiny, TEXT_TO_IMAGE, "8.3.6", GLIDE, "diffusers", SMALL_TEXT_TO_IMAGE, WORDS

@@ -146,6 +146,7 @@ SMALL_DDPM = {
     "diffusion_steps": 20,
 }
 SMALL_DIFFUSION = {"size": (16, 16), "width": 8, "diffusion_steps": 20}
+SMALL_DIT = {"categories": 3, "depth": 1, "heads": 2, **SMALL_DIFFUSION}
 SMALL_WORDS = {"text_width": 32, "text_layers": 1, "context": 32}
 SMALL_TEXT_TO_IMAGE = {**SMALL_DIFFUSION, **SMALL_WORDS}
 SMALL_LATENT = {**SMALL_TEXT_TO_IMAGE, "autoencoder_width": 8}

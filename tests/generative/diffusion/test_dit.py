@@ -8,9 +8,13 @@ from diffusers.models.embeddings import get_2d_sincos_pos_embed
 from torch import nn
 
 from tests.closeness import FLOAT32, GRADIENTS, OUTPUTS, assert_close, largest
+from tests.conftest import Learnt
 from tests.generative.diffusion.oracles import DiTTransformer2DModel
 from tests.generative.diffusion.test_unet import ExactWaves
-from vidi.generative.diffusion.dit import SIZES, DiT, DiTSizes, grid_waves
+from tests.settings import SEED
+from vidi.generative.diffusion.dit import SIZES, DiT, DiTSizes, dit_tiny, grid_waves
+from vidi.model import Step
+from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables.diffusers_dit import NAMES
@@ -18,6 +22,11 @@ from vidi.weights.tables.diffusers_dit import NAMES
 SMALL = DiTSizes(2, 16, 4)
 
 
+def told(labels: torch.Tensor) -> list[dict[str, Any]]:
+    return [{"label": label} for label in labels]
+
+
+@pytest.mark.system("8.3.3-DIT")
 def test_the_transformer_is_diffusers() -> None:
     """Outputs and gradients; each of their blocks has a copy of the vectors of time and class, whose gradients add."""
     theirs = DiTTransformer2DModel(
@@ -70,6 +79,7 @@ def test_positions_are_diffusers() -> None:
         assert torch.equal(grid[:, 0, 8:], grid[:, -1, 8:])
 
 
+@pytest.mark.system("8.3.3-DIT")
 def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None:
     """adaLN-Zero, on pictures of any size that the patch divides."""
     network = DiT(SMALL, in_channels=3, out_channels=3, classes=4)
@@ -84,6 +94,7 @@ def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None
         network(torch.randn(2, 3, 4, 5), torch.tensor([0, 9]), torch.tensor([0, 3]))
 
 
+@pytest.mark.system("8.3.3-DIT")
 @pytest.mark.parametrize(("name", "millions"), [("s", 33), ("b", 130), ("l", 458), ("xl", 675)])
 def test_sizes_are_those_of_the_paper(name: str, millions: int) -> None:
     """Parameters of DiT-S/2 to XL/2 on latents of four channels, with learnt variances (Table 1 and Figure 8)."""
@@ -92,3 +103,30 @@ def test_sizes_are_those_of_the_paper(name: str, millions: int) -> None:
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.6)
     heads = {"s": (12, 384, 6), "b": (12, 768, 12), "l": (24, 1024, 16), "xl": (28, 1152, 16)}
     assert tuple(SIZES[name]) == heads[name]
+
+
+def test_options_of_the_small_one() -> None:
+    small: dict[str, Any] = {"categories": 3, "size": (8, 12), "depth": 1, "width": 16, "heads": 2}
+    model = dit_tiny(**small, learns_variance=True, patch=4)
+    assert (model.criterion.learned, model.criterion.hidden, model.classes) == (True, 0.1, 3)
+    assert model(torch.zeros(1, 3, 8, 12), torch.tensor([0]), torch.tensor([3])).shape == (1, 6, 8, 12)
+    with pytest.raises(ValueError, match="expected sides that the patch divides"):
+        dit_tiny(size=(30, 32), patch=4)
+
+
+@pytest.mark.system("8.3.3-DIT")
+def test_it_learns_to_make_the_class_that_is_asked_for(learnt: Learnt) -> None:
+    """Dark pictures and bright ones; the network begins by saying the same of both."""
+    torch.default_generator.manual_seed(SEED)
+    model = dit_tiny(categories=2, size=(8, 8), depth=2, width=32, heads=2, diffusion_steps=50, predicts="x0")
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    labels = torch.arange(32) % 2
+    for step in range(150):
+        generator = torch.Generator().manual_seed(1000 * SEED + step)
+        images = 0.7 * (2 * labels - 1).view(-1, 1, 1, 1) + 0.2 * torch.randn(32, 3, 8, 8, generator=generator)
+        batch = Batch(images, torch.ones(32, 8, 8, dtype=torch.bool), [Placement((8, 8), (8, 8))] * 32, told(labels))
+        optimizer.zero_grad()
+        model.losses("network", batch, Step(step, 150, generator))["x0"].backward()
+        optimizer.step()
+    dark, bright = (model.sample(8, generator=torch.Generator().manual_seed(1), class_=k, steps=10) for k in (0, 1))
+    learnt("difference of brightness", float(bright.mean() - dark.mean()), least=0.68)  # of the pictures: 0.7

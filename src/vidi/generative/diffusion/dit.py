@@ -8,6 +8,9 @@
 
 With `shift` 1 it is `DiTTransformer2DModel` of diffusers; the paper's code, and so this one, ends the waves of the time
 before 1 / period. That code keeps eps 1e-6 in both norms of a block, diffusers 1e-5 in the second.
+
+Differs from the paper: `dit_tiny` works on pixels, and learns no variances unless told to. The networks of the paper,
+such as `DiT(SIZES["xl"])`, work on the latents of an autoencoder.
 """
 
 from typing import NamedTuple
@@ -18,9 +21,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from vidi.generative.diffusion.blocks import ClassEmbedding, TimeEmbedding
+from vidi.generative.diffusion.ddpm import ClassDiffusion, DiffusionCriterion, Predicted
+from vidi.model import builder
 from vidi.nn.attention import MultiHeadAttention
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.positional import wave_frequencies
+from vidi.ops.diffusion import Schedule, ScheduleName
+from vidi.preprocess import signed
+from vidi.results.categories import category_names
 
 TIME_WAVES = 256
 
@@ -142,3 +150,50 @@ class DiT(nn.Module):
         tokens = self.linear_out(self.norm_out(tokens) * (1 + scale) + shift)
         parts = tokens.unflatten(2, (self.patch, self.patch, self.out_channels)).unflatten(1, (rows, columns))
         return parts.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # B r c p q C' -> B C' r p c q -> B C' H W
+
+
+@builder
+def dit_tiny(
+    *,
+    categories: int | tuple[str | None, ...] = 10,
+    size: tuple[int, int] = (32, 32),
+    depth: int = 6,
+    width: int = 128,
+    heads: int = 4,
+    patch: int = 4,
+    diffusion_steps: int = 1000,
+    noise_schedule: ScheduleName = "cosine",
+    predicts: Predicted = "noise",
+    learns_variance: bool = False,
+    unlabelled: float = 0.1,
+) -> ClassDiffusion:
+    """Build a small transformer that makes pictures of a class, guided without a classifier.
+
+    Args:
+        categories: the number of classes, or their names; one more vector stands for none.
+        size: (H, W) of the pictures, multiples of the patch.
+        depth: blocks.
+        width: of the tokens, a multiple of 4 and of the heads.
+        heads: of the attention.
+        patch: pixels of a side that are one token.
+        diffusion_steps: T.
+        noise_schedule: of the variances.
+        predicts: what the network gives: the noise, the picture, or the velocity.
+        learns_variance: whether the network gives the variances of the reverse steps too, as the paper's does.
+        unlabelled: the share of pictures whose label is hidden in training.
+    """
+    if size[0] % patch or size[1] % patch:
+        raise ValueError(f"received size={size} and patch={patch}, expected sides that the patch divides")
+    classes = len(category_names(categories))
+    schedule = Schedule.named(noise_schedule, diffusion_steps)
+    criterion = DiffusionCriterion(
+        schedule, predicts, "simple", learned=learns_variance, classes=classes, hidden=unlabelled
+    )
+    network = DiT(
+        DiTSizes(depth, width, heads),
+        patch=patch,
+        in_channels=3,
+        out_channels=6 if learns_variance else 3,
+        classes=classes + 1,
+    )
+    return ClassDiffusion(network, criterion, signed(size), size)
