@@ -145,8 +145,9 @@ def trained(pictures: Pictures, loss: str, options: Mapping[str, Any], *, steps:
     backbone: Any = model.network.backbone
     backbone.eval()  # its norms keep the statistics of ImageNet, as Musgrave et al. have it
     balance = Balance(pictures.labels, PICTURES, min(PEOPLE, people))
-    slow = [parameter for parameter in backbone.parameters() if parameter.requires_grad]
-    fast = [parameter for name, parameter in model.named_parameters() if ".backbone." not in f".{name}"]
+    slow = list(backbone.parameters())
+    known = set(map(id, slow))
+    fast = [parameter for parameter in model.parameters() if id(parameter) not in known]
     groups = [{"params": slow, "peak": BACKBONE_RATE * RATE}, {"params": fast, "peak": RATE}]
     optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
     for step, rows in zip(range(steps), batches(balance, seed), strict=False):
