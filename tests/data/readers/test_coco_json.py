@@ -194,6 +194,21 @@ def test_keypoints_are_pixel_centres_and_can_be_joined(tmp_path, joined):
     assert dataset[0][1]["keypoints"].shape == (1, 3, 2)
 
 
+def test_keypoints_of_pictures_without_any_object_have_their_joints(tmp_path):
+    content = with_keypoints(tiny())
+    content["annotations"] = []
+    _, target = open_source(write(tmp_path, content))[0]
+    assert target["keypoints"].shape == (0, 3, 2)
+    assert target["visibility"].shape == (0, 3)
+
+
+def test_an_area_of_nothing_is_an_area(tmp_path):
+    """As tools write it for lines and points; evaluation counts the object as small."""
+    content = tiny()
+    content["annotations"][0]["area"] = 0
+    assert open_source(write(tmp_path, content))[1][1]["areas"].tolist() == [0.0, 200.0]
+
+
 # ---------------------------------------------------------------------------------------------------------- faults
 
 
