@@ -1,7 +1,9 @@
 """Codes that CLIP guides: one step by finite differences, what is left alone, and what the pictures become."""
 
+import copy
+import inspect
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -112,3 +114,17 @@ def test_what_cannot_be_is_told(wrong: dict[str, Any]) -> None:
     model, clip = networks()
     with pytest.raises(ValueError, match="expected at least one step, a positive rate and no negative number"):
         guided_by_clip(model, clip, "red", model.codes([0]), **wrong)
+
+
+def test_what_is_not_said_is_as_in_the_paper() -> None:
+    """Section 4 and its code: 200 to 300 steps at a rate of 0.1, and a weight of 0.008 of the squared distance."""
+    numbers = inspect.signature(guided_by_clip).parameters
+    names = ("steps", "rate", "distance_weight", "cutouts")
+    assert [numbers[name].default for name in names] == [200, 0.1, 0.008, 0]
+
+
+def test_pictures_beyond_white_are_white() -> None:
+    model, clip = copy.deepcopy(networks())
+    cast(Any, model.generator).layers[-1] = nn.Identity()
+    found = guided_by_clip(model, clip, "red", model.codes([0]), steps=1)
+    assert (float(found.images.min()), float(found.images.max())) == (0, 1)
