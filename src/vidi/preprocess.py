@@ -306,6 +306,11 @@ def signed(size: tuple[int, int]) -> Preprocess:
     return Preprocess(exact=size, mean=HALF, std=HALF)
 
 
+def from_signed(pictures: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N C H W"]:
+    """Return pictures in [-1, 1] as images in [0, 1]; what lies beyond is cut."""
+    return ((pictures + 1) / 2).clamp(0, 1)
+
+
 def unit_range(pictures: Tensor) -> Tensor:
     """Return pictures, uint8 or floats in [0, 1], as floats of full precision in [0, 1]."""
     if pictures.dtype == torch.uint8:

@@ -96,6 +96,8 @@ def test_options_of_other_losses_and_other_losses_are_refused() -> None:
         embedder_tiny(**SMALL, loss="tuple", scale=2.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="received loss='circle', expected one of contrastive, triplet"):
         embedder_tiny(**SMALL, loss="circle")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"received width=0.5, expected a whole number of channels for embedder_tiny"):
+        embedder_tiny(**{**SMALL, "width": 0.5})  # type: ignore[arg-type]
 
 
 def test_an_evaluation_takes_no_losses_of_people_without_a_template() -> None:

@@ -31,7 +31,6 @@ FULL_WIDTH = 64
 LEAST_WIDTH = 16  # a 1x1 convolution of stride 2 over fewer channels, channels last, corrupts memory in torch 2.14
 STRIDE = 16  # of the last map
 EPS, MOMENTUM = 1e-5, 0.1
-"""The pixels go from -1 to 1 (section 3.1: minus 127.5, divided by 128)."""
 
 
 class ImprovedBlock(nn.Module):
@@ -152,7 +151,7 @@ def arcface(
     network = EmbeddingNetwork(backbone, head, normalize=True)
     loss = partial(arcface_loss, margin=margin, scale=scale)
     criterion = TemplateCriterion(loss, identities, dimensions, name="arcface")
-    preprocess = Preprocess(exact=size, mean=HALF, std=HALF, aligned=aligned)
+    preprocess = Preprocess(exact=size, mean=HALF, std=HALF, aligned=aligned)  # section 3.1: -127.5, then / 128
     return EmbeddingModel(network, criterion, preprocess, EmbeddingDecode())
 
 

@@ -75,6 +75,9 @@ def embedder(
         scale: of normalized_softmax (None: 20) and arcface (64).
         penalty: of n_pairs, on the squared lengths; None: 0.
         aligned: turn faces upright by five keypoints: those of the data set, or what `face_landmarks_tiny` finds.
+
+    Raises:
+        ValueError: for another loss, an option that the loss does not have, or a broken number of channels.
     """
     variant, choice = VARIANTS[name], choice_of(loss)
     options = {
@@ -92,6 +95,8 @@ def embedder(
         backbone = efficientnet.trunk(LITE, width=width, tensorflow=True, drop=0.0)
         preprocess = replace(preprocess, mean=LITE_MEAN, std=LITE_STD)
     else:
+        if width != int(width):
+            raise ValueError(f"received width={width}, expected a whole number of channels for {name}")
         backbone = resnet.trunk(variant.backbone, width=int(width))
     network = EmbeddingNetwork(backbone, GlobalAverageHead(backbone.channels[-1], dimensions), normalize=choice.unit)
     return EmbeddingModel(network, criterion, preprocess, EmbeddingDecode(normalize=choice.cosine))

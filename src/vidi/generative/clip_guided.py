@@ -5,8 +5,8 @@
     codes <- a step of Adam on 1 - v . t + weight |codes - first codes|^2
 
 Patashnik et al. 2021 (StyleCLIP, arXiv 2103.17249), section 4, equation 1; of StyleGAN the codes are w, as there. With
-cutouts, 1 - v . t is the mean over random squares of the picture, as in Murdock's BigSleep (2021): a text has to be
-shown by all of the picture, and no single pixel pattern that deceives the tower will do.
+cutouts, 1 - v . t is the mean over random squares of the picture, as in Murdock's BigSleep (2021), so that a pattern
+that deceives the tower would have to do so in all of them.
 
 Differs from the paper: no term of identity, which asks for a recogniser of faces; all layers of StyleGAN have one w.
 """
@@ -22,6 +22,7 @@ from vidi.generative.gan.players import Gan
 from vidi.losses.reduction import full_precision
 from vidi.model import evaluating
 from vidi.ops.similarity import normalized
+from vidi.preprocess import from_signed
 
 SMALLEST_CUTOUT = 0.5
 """Of the shorter side of a picture; the largest is all of it."""
@@ -32,7 +33,7 @@ class Guided(NamedTuple):
 
     codes: Float[Tensor, "N D"]
     images: Float[Tensor, "N C H W"]  # in [0, 1]
-    similarity: Float[Tensor, "S+1 N"]  # cosine of each picture and the text: before each step, and at the end
+    similarity: Float[Tensor, "S+1 N"]  # cosine of what each step compares and the text, and at the end of the pictures
 
 
 def guided_by_clip(
@@ -76,23 +77,16 @@ def guided_by_clip(
     similarity = []
     with evaluating(model), evaluating(clip):
         for _ in range(steps):
-            images = _pictures(model, moving)
-            with torch.no_grad():
-                similarity.append(_similarity(clip, images, text))
-            parts = _cutouts(images, cutouts, generator)
-            cost = 1 - torch.stack([_similarity(clip, part, text) for part in parts]).mean(0)  # N
-            total = cost.sum() + distance_weight * (moving - first).square().sum()
+            parts = _cutouts(from_signed(model.player.render(moving)), cutouts, generator)
+            near = torch.stack([_similarity(clip, part, text) for part in parts]).mean(0)  # N
+            similarity.append(near.detach())
+            total = (1 - near).sum() + distance_weight * (moving - first).square().sum()
             (moving.grad,) = torch.autograd.grad(total, moving)
             optimizer.step()
+        images = model.images_of(moving.detach())
         with torch.no_grad():
-            images = _pictures(model, moving)
             similarity.append(_similarity(clip, images, text))
     return Guided(moving.detach(), images, torch.stack(similarity))
-
-
-def _pictures(model: Gan, codes: Tensor) -> Float[Tensor, "N C H W"]:
-    """Return pictures in [0, 1], with their gradient."""
-    return ((model.player.render(codes) + 1) / 2).clamp(0, 1)
 
 
 def _similarity(clip: ClipModel, images: Tensor, text: Tensor) -> Float[Tensor, " N"]:

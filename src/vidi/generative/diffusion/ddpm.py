@@ -50,7 +50,7 @@ from vidi.ops.diffusion import (
     target_of,
 )
 from vidi.ops.noise import picture_seeds, seeded_normal
-from vidi.preprocess import Batch, Preprocess, signed
+from vidi.preprocess import Batch, Preprocess, from_signed, signed
 from vidi.results.categories import category_names
 
 Predicted = Literal["noise", "x0", "v"]
@@ -305,7 +305,7 @@ class Diffusion(OneLoss, Samples):
 
     def finished(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         """Return what sampling ends with as images in [0, 1]."""
-        return ((x + 1) / 2).clamp(0, 1)
+        return from_signed(x)
 
     @torch.no_grad()
     def strip(self, seed: int = 0, *, steps: int | None = None, shown: int = 10) -> Float[Tensor, "S C H W"]:

@@ -32,7 +32,7 @@ from vidi.losses.adversarial import (
 from vidi.model import Adversarial, Losses, Samples, Step, evaluating
 from vidi.ops.latents import normal_latents, strips
 from vidi.ops.noise import picture_seeds
-from vidi.preprocess import Batch
+from vidi.preprocess import Batch, from_signed
 
 AT_ONCE = 64
 """Pictures that a generator makes at once."""
@@ -178,7 +178,7 @@ class Gan(Adversarial, Samples):
         """Return images in [0, 1] of codes: of latent vectors, or of what the generator makes of them first."""
         with evaluating(self):
             parts = [self.player.render(part) for part in codes.split(AT_ONCE)]
-        return ((torch.cat(parts) + 1) / 2).clamp(0, 1)
+        return from_signed(torch.cat(parts))
 
     @torch.no_grad()
     def codes(self, seeds: Sequence[int], *, truncation: float | int | None = None) -> Float[Tensor, "N D"]:
