@@ -244,6 +244,7 @@ VARIANTS: dict[str, Variant] = {
     "clip_vit_l_14_336": Variant(embedding=768, size=336, width=1024, blocks=(24,), patch=14, text_width=768),
     # of this package: for small pictures, on a CPU
     "clip_tiny": Variant(embedding=64, size=64, width=96, blocks=(4,), patch=8, text_width=96),
+    "clip_rn_tiny": Variant(embedding=64, size=64, width=16, blocks=(2, 2, 2, 2), text_width=96),
 }
 
 
@@ -371,6 +372,15 @@ clip_tiny = of_family(
     "clip_tiny",
     "about 1 M parameters, for small pictures and a tokenizer of their captions: learns in minutes on a CPU",
     without=("pool",),
+    text_layers=4,
+    head=32,
+    merges="",
+)
+clip_rn_tiny = of_family(
+    clip,
+    "clip_rn_tiny",
+    "about 2 M parameters, likewise; sees shapes after far fewer pictures than a transformer",
+    without=("patch",),
     text_layers=4,
     head=32,
     merges="",
