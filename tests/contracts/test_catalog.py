@@ -33,6 +33,7 @@ Samples = Sequence[tuple[Any, dict[str, Any]]]
 def explained(builder: Callable[..., Any]) -> list[str]:
     """Return the arguments that a docstring explains, in its order."""
     _, _, arguments = (inspect.getdoc(builder) or "").partition("\nArgs:\n")
+    arguments, _, _ = arguments.partition("\n\n")
     return [
         name for line in re.findall(r"^    (\w+(?:, \w+)*): ", arguments, re.MULTILINE) for name in line.split(", ")
     ]

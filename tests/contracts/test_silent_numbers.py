@@ -227,6 +227,7 @@ LAYERS: dict[str, Layers] = {
     "depth_pro_tiny": layers(norm=[1e-6], heads=2),
     # Radford et al. 2021, tables 19 and 20: of the text tower, and of the image tower or its pooling
     "clip_tiny": layers(norm=[1e-5], heads=3),
+    "clip_rn_tiny": layers([USUAL], norm=[1e-5], heads=(3, 16)),
     **same(["clip_vit_b_32", "clip_vit_b_16"], layers(norm=[1e-5], heads=(8, 12))),
     **same(["clip_vit_l_14", "clip_vit_l_14_336"], layers(norm=[1e-5], heads=(12, 16))),
     **same(["clip_rn50", "clip_rn101"], layers([USUAL], norm=[1e-5], heads=(8, 32))),
@@ -302,6 +303,7 @@ SQUARES_OF_CLIP = {  # Radford et al. 2021, tables 19 and 20
     "rn50x64": 448,
     "vit_l_14_336": 336,
     "tiny": 64,
+    "rn_tiny": 64,
 }
 OF_CLIP: dict[str, Any] = {  # the authors' clip.py
     "mean": (0.48145466, 0.4578275, 0.40821073),
