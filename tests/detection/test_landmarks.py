@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.closeness import FLOAT32, assert_close
 from vidi.data.portrait import LANDMARKS
-from vidi.detection.landmarks import BORDER, face_landmarks_tiny, face_of, find_landmarks
+from vidi.detection.landmarks import face_landmarks_tiny, face_of, find_landmarks
 from vidi.results.detections import Detections
 
 
@@ -51,24 +52,51 @@ def test_a_finder_of_landmarks_has_five_joints_of_one_category() -> None:
     assert points.shape == (5, 2)
 
 
-def test_the_larger_find_in_a_picture_and_one_with_a_border_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_median_of_the_looks_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finder that sees the bright pixel of a picture, and errs: points are in the picture's own pixels."""
     model: Any = face_landmarks_tiny()
     seen: list[torch.Tensor] = []
-    sides, scores = (5, 6, 7, 4, 8, 8), (0.5, 0.6, 0.7, 0.9, 0.2, 0.4)
+    errors = iter((0.0, 6.0, -1.0, 2.0, 0.5, 300.0, -90.0, 1.5))
 
     def predict(pictures: list[torch.Tensor], *, batch_size: int) -> list[Detections]:
         seen.extend(pictures)
-        return [faces([[0, 0, 9, side]], [score]) for side, score in zip(sides, scores, strict=True)]
+        error, found = next(errors), []
+        for picture in pictures:
+            y, x = divmod(int(picture[0].argmax()), picture.shape[2])
+            side = 4.0 if error == 300 else 9.0  # a part of a face, as an eye is
+            result = faces([[0, 0, 9, side]], [0.9])
+            assert result.keypoints is not None
+            result.keypoints[0, :, 0], result.keypoints[0, :, 1] = x + 0.5 + torch.arange(5), y + 0.5 + error
+            found.append(result)
+        return found
 
     monkeypatch.setattr(model, "predict", predict)
-    pictures = [torch.rand(3, 40, 60), torch.rand(3, 80, 30), torch.rand(3, 10, 20)]
+    pictures = [torch.zeros(3, 40, 60), torch.zeros(3, 80, 30)]
+    pictures[0][:, 10, 20] = pictures[1][:, 50, 7] = 1
     found = find_landmarks(model, pictures)
-    borders = [round(BORDER * side) for side in (40, 30, 10)]
-    assert borders == [16, 12, 4]
-    for picture, around, border in zip(pictures, seen[3:], borders, strict=True):
-        assert torch.equal(around[:, border:-border, border:-border], picture)
-        assert torch.equal(around[:, 0, border:-border], picture[:, 0])
-        assert torch.equal(around[:, border:-border, -1], picture[:, :, -1])
-    assert [None if points is None else points.unique().tolist() for points in found] == [[0], [0], [-4]]
-    monkeypatch.setattr(model, "predict", lambda *_, **__: [faces([[0, 0, 9, 9]], [0.2])] * 6)
-    assert find_landmarks(model, pictures) == [None] * 3
+    shapes = [tuple(picture.shape[1:]) for picture in seen]
+    for look, border in enumerate((0, 8, 16, 24)):  # 0, 0.2, 0.4 and 0.6 of 40
+        assert shapes[4 * look] == shapes[4 * look + 2] == (40 + 2 * border, 60 + 2 * border)
+    assert torch.equal(seen[2], seen[0].flip(2))
+    assert torch.equal(seen[4][:, 0, 8:-8], pictures[0][:, 0])  # the border has the edge's pixels
+    for points, (x, y) in zip(found, ((20.5, 10.5), (7.5, 50.5)), strict=True):
+        assert points is not None
+        # the looks as they are find 0, 1, 2, 3, 4 to the right of the pixel; the mirrored ones to the left, exchanged
+        as_it_is, mirrored = torch.arange(5.0), -torch.tensor([1.0, 0, 2, 4, 3])
+        expected = torch.stack([*[as_it_is] * 4, *[mirrored] * 3]).quantile(0.5, dim=0) + x
+        assert_close(points[:, 0], expected, FLOAT32)
+        assert_close(points[:, 1], torch.full((5,), y + 0.5), FLOAT32)  # of 0, 6, -1, 2, 0.5, -90, 1.5
+
+
+def test_where_no_look_finds_a_face_there_are_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = face_landmarks_tiny()
+    looks = iter(range(8))
+
+    def predict(pictures: list[torch.Tensor], *, batch_size: int) -> list[Detections]:
+        score = 0.9 if next(looks) == 3 else 0.2
+        return [faces([[0, 0, 9, 9]], [score]), faces([[0, 0, 9, 9]], [0.2])]
+
+    monkeypatch.setattr(model, "predict", predict)
+    one, none = find_landmarks(model, [torch.rand(3, 40, 60), torch.rand(3, 80, 30)])
+    assert one is not None
+    assert none is None
