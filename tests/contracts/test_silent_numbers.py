@@ -208,6 +208,7 @@ LAYERS: dict[str, Layers] = {
     **same(["ddpm_tiny", "ddpm_class_tiny", "enlarger_tiny"], layers(group=[(8, 1e-5)], heads=4)),
     "dit_tiny": layers(norm=[1e-6], heads=4),
     "text_to_image_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(2, 4)),
+    "imagen_tiny": layers([USUAL], group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(3, 4, 16)),
     "latent_diffusion_tiny": layers(group=[(8, 1e-5), (8, 1e-6)], norm=[1e-5], heads=(1, 2, 4)),
     **same([name for name in FCNS if "vgg16" in name], layers(dropout=[0.5])),
     **same([name for name in FCNS if "vgg16" not in name], PLAIN),
@@ -391,7 +392,7 @@ PICTURES: dict[str, Preprocess] = {
         ["ddpm", "ddpm_tiny", "ddpm_class_tiny", "dit_tiny", "enlarger_tiny", "text_to_image_tiny"],
         pictures(exact=(32, 32), **HALF),
     ),
-    "latent_diffusion_tiny": pictures(exact=(64, 64), **HALF),
+    **same(["imagen_tiny", "latent_diffusion_tiny"], pictures(exact=(64, 64), **HALF)),
     **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
     **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
     **same(["fcn8_tiny", "fcn8_coarse_to_fine_tiny"], within(None, 128)),

@@ -10,6 +10,7 @@ from vidi.catalog.papers import (
     GAN,
     GLIDE,
     GUIDED,
+    IMAGEN,
     INCEPTION,
     LATENT,
     PIX2PIX,
@@ -25,6 +26,7 @@ from vidi.catalog.tiny import (
     SMALL_DIT,
     SMALL_GAN,
     SMALL_GROWN,
+    SMALL_IMAGEN,
     SMALL_INCEPTION,
     SMALL_LATENT,
     SMALL_TEXT_TO_IMAGE,
@@ -32,6 +34,7 @@ from vidi.catalog.tiny import (
 from vidi.generative.diffusion.cascade import enlarger_tiny
 from vidi.generative.diffusion.ddpm import ddpm, ddpm_class_tiny, ddpm_tiny
 from vidi.generative.diffusion.dit import dit_tiny
+from vidi.generative.diffusion.imagen import imagen_tiny
 from vidi.generative.diffusion.text_to_image import latent_diffusion_tiny, text_to_image_tiny
 from vidi.generative.gan.dcgan import dcgan, dcgan_tiny
 from vidi.generative.gan.original import gan
@@ -40,7 +43,7 @@ from vidi.generative.gan.progressive import progan, progan_tiny
 from vidi.generative.gan.stylegan import stylegan, stylegan_tiny
 from vidi.generative.gan.wgan import wgan, wgan_gp, wgan_gp_tiny
 from vidi.recipes import generation as recipes
-from vidi.recipes.diffusion import CIFAR, ENLARGER, LATENT_RECIPES, TINY, WORDS
+from vidi.recipes.diffusion import CIFAR, ENLARGER, IMAGEN_RECIPES, LATENT_RECIPES, TINY, WORDS
 from vidi.tasks.class_generation import CLASS_GENERATION
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.colourisation import COLOURISATION
@@ -71,6 +74,7 @@ GENERATIVE: dict[str, Entry] = {
     "text_to_image_tiny": Entry(
         text_to_image_tiny, TEXT_TO_IMAGE, "8.3.6", GLIDE, "diffusers", SMALL_TEXT_TO_IMAGE, WORDS
     ),
+    "imagen_tiny": Entry(imagen_tiny, TEXT_TO_IMAGE, "8.3.6", IMAGEN, "", SMALL_IMAGEN, IMAGEN_RECIPES),
     "latent_diffusion_tiny": Entry(
         latent_diffusion_tiny, TEXT_TO_IMAGE, "8.3.7", LATENT, "diffusers", SMALL_LATENT, LATENT_RECIPES
     ),

@@ -149,6 +149,7 @@ SMALL_DIFFUSION = {"size": (16, 16), "width": 8, "diffusion_steps": 20}
 SMALL_DIT = {"categories": 3, "depth": 1, "heads": 2, **SMALL_DIFFUSION}
 SMALL_WORDS = {"text_width": 32, "text_layers": 1, "context": 32}
 SMALL_TEXT_TO_IMAGE = {**SMALL_DIFFUSION, **SMALL_WORDS}
+SMALL_IMAGEN = {**SMALL_TEXT_TO_IMAGE, "size": (32, 32), "embedding": 16, "levels": 3}
 SMALL_LATENT = {**SMALL_TEXT_TO_IMAGE, "autoencoder_width": 8}
 SMALL_EMBEDDER = {"identities": 3, "size": (64, 64), "width": 16, "dimensions": 16}
 SMALL_GAN = {"size": (16, 16), "latent": 8, "width": 4}

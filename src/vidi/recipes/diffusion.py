@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from vidi.engine.recipe import Recipe
+from vidi.recipes.image_text import CLIP_TINY
 
 CIFAR = Recipe(
     epochs=2048,
@@ -40,8 +41,18 @@ ENLARGER = replace(TINY, judge=None)
 WORDS = replace(TINY, epochs=40, world_scenes=4000, judge=None)
 """`vidi train text_to_image_tiny`: scenes of 32 pixels and their captions."""
 
+SCENES = replace(TINY, world_scenes=4000, world_size=(64, 64), judge=None)
+
 LATENT_RECIPES = {
-    "autoencoder": replace(TINY, epochs=10, batch_size=32, world_scenes=4000, world_size=(64, 64), judge=None),
-    "diffusion": replace(TINY, epochs=60, world_scenes=4000, world_size=(64, 64), judge=None),
+    "autoencoder": replace(SCENES, epochs=10, batch_size=32),
+    "diffusion": replace(SCENES, epochs=60),
 }
 """`vidi train latent_diffusion_tiny`: scenes of 64 pixels in latents of 16 by 16."""
+
+IMAGEN_RECIPES = {
+    "text": replace(CLIP_TINY, world_scenes=SCENES.world_scenes),
+    "base": replace(SCENES, epochs=60),
+    "first_enlarger": replace(SCENES, epochs=20),
+    "second_enlarger": replace(SCENES, epochs=10),
+}
+"""`vidi train imagen_tiny`: scenes of 16, 32 and 64 pixels, of a text encoder that learns first."""

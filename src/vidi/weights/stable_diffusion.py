@@ -22,7 +22,13 @@ from vidi.embedding.captions import CaptionPreprocess
 from vidi.embedding.clip import ACTIVATIONS
 from vidi.embedding.text_tower import QuickGELU, TextTransformer
 from vidi.generative.diffusion.autoencoder import AutoencoderNetwork, AutoencoderSizes
-from vidi.generative.diffusion.text_to_image import TextCriterion, TextDenoiser, TextDiffusion, Texts
+from vidi.generative.diffusion.text_to_image import (
+    TextCriterion,
+    TextDenoiser,
+    TextDiffusion,
+    Texts,
+    without_projection,
+)
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
 from vidi.nn.attention import MultiHeadAttention
 from vidi.ops.diffusion import Schedule, linear_betas, scaled_linear_betas
@@ -59,7 +65,7 @@ def read_stable_diffusion(folder: str | Path) -> TextDiffusion:
     scheduler = files.read_json(folder / "scheduler" / "scheduler_config.json")
     unet = _unet(unet_config)
     autoencoder = AutoencoderNetwork(_autoencoder_sizes(vae_config))
-    text = _text_tower(text_config)
+    text = without_projection(_text_tower(text_config))
     network = TextDenoiser(unet, text, autoencoder, scale=vae_config.get("scaling_factor", 0.18215))
     layouts = {UNET: diffusers_unet.LAYOUT, VAE: diffusers_autoencoder.LAYOUT, TEXTS: TEXT_LAYOUT}
     for (part, layout), module in zip(layouts.items(), (unet, autoencoder, text), strict=True):

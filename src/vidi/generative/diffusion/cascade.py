@@ -119,18 +119,28 @@ class Enlarger(Diffusion):
         Raises:
             ValueError: for a level that there is not, and as `Diffusion.sample`.
         """
-        if not 0 <= level < self.criterion.levels:
-            raise ValueError(f"received level {level}, expected one from 0 to {self.criterion.levels - 1}")
         seeds = picture_seeds(generator, len(pictures))
-        small = enlarged(pictures.to(self.device) * 2 - 1, self.size)
-        noise = seeded_normal(self.shape, seeds, SEEN_STEP, device=self.device, dtype=small.dtype)
-        levels = torch.full((len(pictures),), level, device=self.device)
-        seen = noised(small, noise, self.criterion.alpha_of(levels, small))
+        levels, seen = self.shown(pictures, level, seeds)
 
         def denoiser_of(rows: slice) -> Denoiser:
             return lambda x, t: self.seen(x, t, levels[rows], seen[rows])
 
         return self.drawn(self.planned(steps, sampler, eta, spacing), denoiser_of, seeds)
+
+    def shown(
+        self, pictures: Float[Tensor, "N C h w"], level: int, seeds: Sequence[int]
+    ) -> tuple[Int64[Tensor, " N"], Float[Tensor, "N C H W"]]:
+        """Return the level of each small picture's noise, and what the network sees of it: enlarged, with that noise.
+
+        Raises:
+            ValueError: for a level that there is not.
+        """
+        if not 0 <= level < self.criterion.levels:
+            raise ValueError(f"received level {level}, expected one from 0 to {self.criterion.levels - 1}")
+        small = enlarged(pictures.to(self.device) * 2 - 1, self.size)
+        noise = seeded_normal(self.shape, seeds, SEEN_STEP, device=self.device, dtype=small.dtype)
+        levels = torch.full((len(pictures),), level, device=self.device)
+        return levels, noised(small, noise, self.criterion.alpha_of(levels, small))
 
 
 @torch.no_grad()

@@ -50,6 +50,7 @@ class TextDenoiser(nn.Module):
         text: the tower.
         autoencoder: None: diffusion is of pixels.
         scale: of latents, so that they have variance one.
+        frozen: whether the tower was trained before, and learns no more.
     """
 
     scale: Tensor
@@ -60,17 +61,23 @@ class TextDenoiser(nn.Module):
         text: TextTransformer,
         autoencoder: AutoencoderNetwork | None = None,
         scale: float = 0.18215,
+        *,
+        frozen: bool = False,
     ):
         super().__init__()
-        self.unet, self.text, self.autoencoder = unet, text, autoencoder
+        self.unet, self.text, self.autoencoder, self.frozen = unet, text, autoencoder, frozen
         self.register_buffer("scale", torch.tensor(scale))
-        text.projection = nn.Identity()  # type: ignore[assignment] # the rows of all tokens are used, not one vector
 
     def forward(
         self, x: Float[Tensor, "B C H W"], times: Int64[Tensor, " B"], tokens: Int64[Tensor, "B T"]
     ) -> Float[Tensor, "B D H W"]:
         """Return the prediction for noisy pictures, or latents, of texts."""
-        return self.unet(x, times, context=self.text.sequence(tokens))
+        return self.unet(x, times, context=self.rows(tokens))
+
+    def rows(self, tokens: Int64[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        """Return the rows of texts; those of a frozen tower have no gradient."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return self.text.sequence(tokens)
 
     def inside(self, pictures: Float[Tensor, "B 3 H W"], noise: Tensor | None = None) -> Float[Tensor, "B C h w"]:
         """Return pictures in [-1, 1] as diffusion sees them; latents are means, or draws by `noise`."""
@@ -117,6 +124,18 @@ class Texts:
         is_after = (whole == end).int().cumsum(1) - (whole == end).int() > 0
         return torch.where(is_after, filler, whole)
 
+    def of(self, batch: Batch, step: Step, hidden: float) -> Int64[Tensor, "B T"]:
+        """Return the captions of a batch, a share of them replaced by the empty text.
+
+        Raises:
+            ValueError: if an image has none.
+        """
+        if not isinstance(batch, CaptionBatch):
+            raise ValueError("received images without captions, expected one for each")
+        tokens = self.padded(batch.tokens)
+        away = torch.rand(len(tokens), generator=step.generator, device=tokens.device) < hidden
+        return torch.where(away[:, None], self.tokens("").to(tokens.device), tokens)
+
 
 class TextCriterion(DiffusionCriterion):
     """As `DiffusionCriterion`, with texts; a share of them is replaced by the empty one."""
@@ -129,12 +148,7 @@ class TextCriterion(DiffusionCriterion):
         return network.inside(batch.images)  # type: ignore[operator]
 
     def condition(self, batch: Batch, step: Step) -> tuple[Tensor, ...]:
-        if not isinstance(batch, CaptionBatch):
-            raise ValueError("received images without captions, expected one for each")
-        tokens = self.texts.padded(batch.tokens)
-        away = torch.rand(len(tokens), generator=step.generator, device=tokens.device) < self.hidden
-        empty = self.texts.tokens("").to(tokens.device)
-        return (torch.where(away[:, None], empty, tokens),)
+        return (self.texts.of(batch, step, self.hidden),)
 
 
 class TextDiffusion(Diffusion):
@@ -171,8 +185,9 @@ class TextDiffusion(Diffusion):
         return autoencoder.sizes.latent, H // autoencoder.factor, W // autoencoder.factor
 
     def parameters_of(self, turn: str) -> Iterable[nn.Parameter]:
-        """Return those of the U-Net and of the text tower; the autoencoder is trained before."""
-        return [*self.network.unet.parameters(), *self.network.text.parameters()]
+        """Return those of the U-Net, and of a text tower that learns; the autoencoder is trained before."""
+        network = self.network
+        return [*network.unet.parameters(), *(() if network.frozen else network.text.parameters())]
 
     def finished(self, x: Float[Tensor, "N C h w"]) -> Float[Tensor, "N 3 H W"]:
         return super().finished(self.network.outside(x))
@@ -185,7 +200,7 @@ class TextDiffusion(Diffusion):
     def rows_of(self, text: str, count: int) -> Float[Tensor, "N T D"]:
         """Return the rows of a text, for each of `count` pictures."""
         tokens = self.criterion.texts.tokens(text).to(self.device)
-        return self.network.text.sequence(tokens[None]).expand(count, -1, -1)
+        return self.network.rows(tokens[None]).expand(count, -1, -1)
 
     def unconditional(self, x: Tensor, times: Tensor) -> Denoised:
         return self.told(x, times, self.rows_of("", len(x)))
@@ -298,8 +313,14 @@ SCALED_BY = 256
 
 def small_tower(merges: str | None, width: int, layers: int, context: int) -> TextTransformer:
     """Return a text tower that sees the whole text from everywhere, with heads of 32 channels."""
-    vocabulary = len(tokenizer_of(merges))
-    return TextTransformer(vocabulary, width, width, context=context, depth=layers, heads=width // 32, causal=False)
+    numbers: dict[str, Any] = {"context": context, "depth": layers, "heads": width // 32, "causal": False}
+    return without_projection(TextTransformer(len(tokenizer_of(merges)), width, width, **numbers))
+
+
+def without_projection(tower: TextTransformer) -> TextTransformer:
+    """Return a tower of which the rows of all tokens are used, not one vector, without the projection to that."""
+    tower.projection = nn.Identity()  # type: ignore[assignment]
+    return tower
 
 
 @builder
