@@ -9,7 +9,8 @@ The drawings of the third style are searched for by their names, and their names
 that were taught in other styles, and those of names that were not. Groups are told by the names of the groups.
 Batches: as many pairs seen and a rate that grows with the root of the batch, so that what differs is how many captions
 that are not its own a picture is told apart from.
-World: scenes with one thing that is no person; which of all colours and shapes it has, by sentences.
+World: scenes with one thing that is no person; which of all colours and shapes it has. A colour and a shape is as
+probable as all sentences together that say it, of every size, pattern and ground, among all sentences.
 """
 
 import argparse
@@ -29,7 +30,6 @@ from vidi.data.world.dataset import World
 from vidi.data.world.identities import identity
 from vidi.data.world.names import CATEGORIES, COLOUR_NAMES, GROUND_NAMES, PERSON
 from vidi.metrics.retrieval import retrieval_scores
-from vidi.ops.similarity import normalized
 from vidi.recipes.image_text import CLIP_TINY
 
 STYLES, OTHER_STYLE = ("twemoji", "noto"), "openmoji_dev"
@@ -37,7 +37,8 @@ KS = (1, 5)
 SHAPES = tuple(name for number, name in enumerate(CATEGORIES) if number != PERSON)
 SCENES = 1500
 BATCHES = (16, 64, 256)
-SENTENCES = ("A {}, on {}. One {}.", "A small {}, on {}. One {}.", "A large {}, on {}. One {}.")
+SIZES = ("", "small ", "large ")
+PATTERNS = ("", "striped ", "checked ", "dotted ", "marbled ")
 
 
 class Name(NamedTuple):
@@ -117,16 +118,21 @@ def _largest(shown: Sequence[Name], chosen: Tensor) -> float:
     return max(map(groups.count, groups)) / len(groups)
 
 
+def sentences_of(colour: str, shape: str) -> list[str]:
+    """Return all captions of a scene with one thing of a colour and a shape."""
+    return [
+        f"A {size}{colour} {pattern}{shape}, on {ground}. One {shape}."
+        for size in SIZES
+        for pattern in PATTERNS
+        for ground in GROUND_NAMES
+    ]
+
+
 def world(run: Path) -> None:
     """Print how often the colour and the shape of a thing are told, of scenes that show one thing alone."""
     model: Any = vidi.load(run)
-    things = [f"{colour} {shape}" for colour in COLOUR_NAMES for shape in SHAPES]
-    sentences = [
-        [form.format(thing, ground, thing.split()[-1]) for form in SENTENCES for ground in GROUND_NAMES]
-        for thing in things
-    ]
-    vectors = model.embed_text([sentence for own in sentences for sentence in own])
-    classes = normalized(vectors.unflatten(0, (len(things), -1)).mean(1))
+    things = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPES]
+    sentences = model.embed_text([sentence for thing in things for sentence in sentences_of(*thing)])
     scenes = World("test", count=SCENES, size=(64, 64), targets=("identity",))
     pictures, truths = [], []
     for row in range(SCENES):
@@ -134,9 +140,11 @@ def world(run: Path) -> None:
         member = identity(int(target["identity"][0])) if len(target["identity"]) == 1 else None
         if member is not None and member.category != PERSON:
             pictures.append(image)
-            truths.append(f"{member.colour} {CATEGORIES[member.category]}")
-    told = [things[row] for row in (model.embed(pictures, batch_size=64) @ classes.T).argmax(1).tolist()]
-    pairs = [(one.split(), other.split()) for one, other in zip(told, truths, strict=True)]
+            truths.append((member.colour, CATEGORIES[member.category]))
+    logits = model.network.log_scale.detach().exp() * model.embed(pictures, batch_size=64) @ sentences.T
+    probabilities = logits.softmax(1).unflatten(1, (len(things), -1)).sum(2)
+    told = [things[row] for row in probabilities.argmax(1).tolist()]
+    pairs = list(zip(told, truths, strict=True))
     for what, right in (
         ("colour and shape", [one == other for one, other in pairs]),
         ("colour", [one[0] == other[0] for one, other in pairs]),
