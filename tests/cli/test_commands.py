@@ -24,13 +24,26 @@ from vidi.translation.generation import WordChoice
 
 COMMANDS = (
     *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify"),
-    *("models", "cost", "runs", "doctor", "data check", "data upright", "data world"),
+    *("models", "recipe", "cost", "runs", "doctor", "data check", "data upright", "data world"),
     *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Help
+
+
+def test_the_keys_of_a_system_are_listed_by_recipe_and_by_help_beside_its_name() -> None:
+    keys = {key["name"]: key for key in vidi("recipe", "retinanet_tiny", "--json").json()}
+    assert keys["width"]["default"] == "32"
+    assert keys["optimizer"]["kind"] == "one of sgd, adagrad, rmsprop, rmsprop_tf, adam, adamw"
+    told = vidi("recipe", "retinanet_tiny").out
+    assert "optimizer=adamw" in told
+    assert "what turns gradients into updates." in told
+    helped = vidi("train", "--data", "x", "retinanet_tiny", "--help").out
+    assert "Keys of retinanet_tiny" in helped
+    assert "optimizer=adamw" in helped
+    assert "optimizer=" not in vidi("train", "--help").out
 
 
 def test_these_are_all_commands() -> None:

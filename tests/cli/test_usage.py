@@ -23,7 +23,7 @@ def test_all_wrong_words_are_told_at_once() -> None:
     done = vidi("train", "resnet18", "epoch=3", "learning_rate=abc", "bla", "optimizer=foo", "seed=1", "seed=2")
     assert done.code == 2
     assert done.err.removeprefix("vidi: ").splitlines() == [
-        "epoch: no such key; did you mean epochs?",
+        "epoch: no such key; here it is epochs",
         "learning_rate: received 'abc', expected float",
         "'bla': expected key=value",
         "optimizer: received 'foo', expected one of sgd, adagrad, rmsprop, rmsprop_tf, adam, adamw",

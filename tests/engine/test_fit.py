@@ -524,6 +524,19 @@ def test_a_backbone_may_have_a_learning_rate_of_its_own(tmp_path: Path) -> None:
         assert change.abs().max() > 1e-5, name
 
 
+def test_a_backbone_may_be_kept_as_it_is(tmp_path: Path) -> None:
+    """Its weights, and the statistics of its norms; all else learns."""
+    samples = [(torch.full((3, 8, 8), 60 * k, dtype=torch.uint8), {"label": torch.tensor(k)}) for k in range(4)]
+    model = resnet20(categories=4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    recipe = Recipe(steps=3, batch_size=4, backbone_rate=0.0, weight_decay=0.1)
+    Training(model, recipe, Listed(samples), Run(tmp_path)).fit()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == name.startswith("network.backbone."), name
+    with pytest.raises(ValueError, match="without a backbone"):
+        make_training(tmp_path / "other", backbone_rate=0.0)
+
+
 def test_turns_share_a_batch_until_a_name_repeats() -> None:
     assert turns_by_batch(("network",)) == [("network",)]
     assert turns_by_batch(("discriminator", "generator")) == [("discriminator", "generator")]

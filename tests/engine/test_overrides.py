@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from vidi.engine.overrides import OverrideError, check_overrides, describe_type, split_overrides
+from vidi.engine.overrides import HABITS, OverrideError, check_overrides, describe_type, split_overrides
 
 TYPES = {
     "epochs": int,
@@ -48,11 +48,54 @@ def test_all_faults_are_told_at_once_with_the_nearest_key_and_the_choices() -> N
         check_overrides({"epoch": "3", "rate": "fast", "optimizer": "adam", "size": "3"}, TYPES)
     lines = str(caught.value).splitlines()
     assert lines == [
-        "epoch: no such key; did you mean epochs?",
+        "epoch: no such key; here it is epochs",
         "rate: received 'fast', expected float",
         "optimizer: received 'adam', expected one of sgd, adamw",
         "size: received '3', expected int,int or none",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("lr", "here it is rate_of_learning"),
+        ("BS", "here it is batch_size"),
+        ("conf", "it is an option of `vidi predict`: --threshold"),
+        ("data", "it is an option: --data PATH"),
+        ("freeze", "backbone_rate=0 keeps the backbone as it is"),
+        ("batch_sise", "did you mean batch_size?"),
+        ("kind_1", "did you mean kind_7 or kind_6 or kind_5?"),
+        ("score_treshold", "did you mean score_threshold?"),
+        ("nc", "the data set says which categories there are"),
+        ("something", "`vidi recipe NAME` lists all keys"),
+    ],
+)
+def test_habits_of_other_tools_are_answered(key: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most three names, or where all are listed; a key of another tool is told even if another one looks like it."""
+    monkeypatch.setitem(HABITS, "lr", "rate_of_learning")
+    kinds = [f"kind_{k}" for k in range(2, 8)]
+    types = dict.fromkeys(
+        ("rate_of_learning", "batch_size", "lo", "lrr", "score_threshold", "mask_threshold", *kinds), float
+    )
+    with pytest.raises(OverrideError) as caught:
+        check_overrides({key: "1"}, types)
+    assert str(caught.value) == f"{key}: no such key; {advice}"
+
+
+def test_few_keys_are_listed() -> None:
+    with pytest.raises(OverrideError, match=r"lr: no such key; choices: epochs, size$"):
+        check_overrides({"lr": "1"}, {"size": int, "epochs": int})
+    with pytest.raises(OverrideError, match=r"lr: no such key; there is none to give$"):
+        check_overrides({"lr": "1"}, {})
+
+
+def test_what_habits_lead_to_are_keys_of_some_system() -> None:
+    from vidi.catalog.table import CATALOG
+
+    known = {key.rsplit(".", 1)[-1] for entry in CATALOG.values() for key in entry.keys}
+    assert (
+        set(HABITS.values()) - {"guidance", "negative", "class", "categories"} <= known
+    )  # of `vidi sample` and `vidi cost`
 
 
 def test_words_without_a_value_and_keys_given_twice_are_refused() -> None:

@@ -9,7 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
+import click
 import typer
+from typer.core import TyperCommand
 
 from vidi import files
 from vidi.cli import data as looking_at_data
@@ -20,6 +22,7 @@ from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
 from vidi.cli.progress import counting, progress_for
 from vidi.engine.runs import Run, is_main_process
 
+ASKED = "vidi.words"  # of the command line
 EPILOG = (
     "Exit codes: 0 done, 1 findings (faults of a data set, a loss that is not finite), 2 wrong usage, 3 data that "
     "cannot be read or written, 70 a fault of vidi, 130 interrupted. VIDI_TRACEBACK=1 shows where an error arose."
@@ -94,7 +97,26 @@ def options(
 # Training and scoring
 
 
-@app.command()
+class HelpsByName(TyperCommand):
+    """A command whose help, asked for beside the NAME of a system, lists the keys of that."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ASKED] = list(args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help(ctx, formatter)
+        words = [word for word in ctx.meta.get(ASKED, ()) if not word.startswith("-")]
+        if words:
+            from vidi.catalog.explained import keys_of
+            from vidi.catalog.table import CATALOG
+
+            for name in [word for word in words if word in CATALOG][:1]:
+                out.print(f" Keys of {name}", highlight=False)
+                out.print(listing.keys_table(keys_of(CATALOG[name])))
+
+
+@app.command(cls=HelpsByName)
 @tells
 def train(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A model: see `vidi models`.")] = None,
@@ -428,6 +450,7 @@ app.add_typer(gallery.gallery_app, name="gallery")
 # Looking around
 
 app.command()(listing.models)
+app.command()(listing.recipe)
 app.command()(listing.cost)
 app.command()(listing.runs)
 app.command()(listing.doctor)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from vidi import files
@@ -77,6 +78,33 @@ def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
         here = "yes" if row["path"] else "no"
         table.add_row(row["name"], row["weights"], scores or "-", row["licence"], here, row["url"])
     out.print(table)
+
+
+@tells
+def recipe(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model: see `vidi models`.")],
+    as_json: AsJson = False,
+) -> None:
+    """List what a training can be told: each key with its default, what it is, and its type.
+
+    [dim]vidi recipe retinanet_tiny[/dim]
+    """
+    from vidi.catalog import names
+    from vidi.catalog.explained import keys_of
+
+    keys = keys_of(names.entry(name))
+    if as_json:
+        print_json([key._asdict() for key in keys])
+    else:
+        out.print(keys_table(keys))
+
+
+def keys_table(keys: Sequence[Any]) -> Table:
+    """Return keys of a training as a table."""
+    table = Table("key=default", "what it is", "type", box=None)
+    for key in keys:
+        table.add_row(escape(f"{key.name}={key.default}"), escape(key.says), escape(key.kind))
+    return table
 
 
 @tells

@@ -25,7 +25,7 @@ from vidi import files
 from vidi.data.loading import Augment, Balance, Plan, derived_seed, size_of, training_loader
 from vidi.engine.averaging import Averages
 from vidi.engine.loss_window import Clock, LossWindow
-from vidi.engine.optimizers import learning_rate, make_optimizer
+from vidi.engine.optimizers import kept_still, learning_rate, make_optimizer
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
@@ -186,7 +186,8 @@ class Training:
 
         self.accelerator = make_accelerator(recipe, model)
         self.processes = Processes.of(self.accelerator)
-        model.train()
+        self.still = kept_still(model) if recipe.backbone_rate == 0 else []
+        self._to_training()
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         balance = balance_of(dataset, recipe)
         self.plan = Plan(
@@ -295,11 +296,17 @@ class Training:
         batches = [b.to(device, channels_last=self.recipe.channels_last) for b in micro_batches]
         if self.alter is not None:
             batches = [self.alter(b, self._generator(-1, part)) for part, b in enumerate(batches)]
-        self.model.train()
+        self._to_training()
         for number, turn in enumerate(self.groups[self.step % len(self.groups)]):
             self._one_turn(turn, number, batches, rate)
         self.averages.update(self.model)
         self.step += 1
+
+    def _to_training(self) -> None:
+        """Put the model into training mode, but for norms of a backbone that is kept as it is."""
+        self.model.train()
+        for norm in self.still:
+            norm.eval()
 
     def _one_turn(self, turn: str, number: int, batches: Sequence[AnyBatch], rate: float) -> None:
         optimizer = self.optimizers[turn]

@@ -12,10 +12,10 @@ from vidi.engine.task import Task
 LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate", "per_identity"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("world_scenes", "frame_gap", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
-    **dict.fromkeys(("learning_rate", "backbone_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
+    **dict.fromkeys(("learning_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
     "judged_pictures": (lambda v: v >= 8, "at least 8"),
     "norm_momentum": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
-    **dict.fromkeys(("weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
+    **dict.fromkeys(("backbone_rate", "weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),
     **dict.fromkeys(("workers", "seed"), (lambda v: v >= 0, "at least 0")),
     "warmup": (
         lambda v: v >= 0 and (isinstance(v, int) or v < 1),

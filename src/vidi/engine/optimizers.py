@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from vidi.engine.recipe import Recipe
+from vidi.model import Trainable
 from vidi.optim.adagrad import AdaGrad
 from vidi.optim.adam import Adam, AdamW
 from vidi.optim.rmsprop import RMSProp
@@ -35,6 +36,19 @@ def make_optimizer(
             rate = recipe.backbone_rate if id(parameter) in of_backbone else 1.0
             groups.setdefault((rate, recipe.weight_decay if decayed else 0.0), []).append(parameter)
     return _optimizer([{"params": p, "rate": r, "weight_decay": d} for (r, d), p in groups.items()], recipe)
+
+
+def kept_still(model: Trainable) -> list[nn.Module]:
+    """Keep the backbone's weights from learning, and return its norms, whose statistics are not to change either.
+
+    Raises:
+        ValueError: if the model has no backbone.
+    """
+    weights = {id(parameter): parameter.requires_grad_(False) for parameter in model.backbone_parameters()}
+    if not weights:
+        raise ValueError("received backbone_rate=0 for a model without a backbone that could be kept as it is")
+    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return [norm for norm in norms if any(id(parameter) in weights for parameter in norm.parameters())]
 
 
 def _optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

@@ -1,11 +1,58 @@
 """`key=value` on the command line: parsed, checked against types and choices, all faults reported at once."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 import pydantic
+
+HABITS = {
+    **dict.fromkeys(("lr", "lr0", "base_lr"), "learning_rate"),
+    **dict.fromkeys(("bs", "batch", "batchsize", "train_batch_size"), "batch_size"),
+    **dict.fromkeys(("imgsz", "img_size", "image_size", "input_size", "resolution"), "size"),
+    **dict.fromkeys(("epoch", "num_epochs", "max_epochs"), "epochs"),
+    **dict.fromkeys(("max_steps", "iters", "iterations", "max_iters"), "steps"),
+    **dict.fromkeys(("wd", "decay_rate"), "weight_decay"),
+    **dict.fromkeys(("num_workers", "n_workers"), "workers"),
+    **dict.fromkeys(("opt", "optim"), "optimizer"),
+    **dict.fromkeys(("scheduler", "sched", "lr_scheduler", "cos_lr"), "schedule"),
+    **dict.fromkeys(("warmup_epochs", "warmup_steps", "warmup_ratio"), "warmup"),
+    **dict.fromkeys(("clip_grad", "grad_clip", "max_grad_norm", "gradient_clip_val"), "clip"),
+    **dict.fromkeys(("accumulation_steps", "gradient_accumulation_steps", "grad_accum"), "accumulate"),
+    **dict.fromkeys(("amp", "half", "fp16", "bf16", "dtype"), "precision"),
+    **dict.fromkeys(("num_classes", "nc", "classes"), "categories"),
+    **dict.fromkeys(("random_seed", "manual_seed"), "seed"),
+    **dict.fromkeys(("num_inference_steps", "num_steps", "timesteps"), "steps"),
+    **dict.fromkeys(("guidance_scale", "cfg", "cfg_scale"), "guidance"),
+    **dict.fromkeys(("negative_prompt",), "negative"),
+    **dict.fromkeys(("label", "class_label"), "class"),
+    **dict.fromkeys(("ema_decay", "model_ema"), "ema"),
+}
+"""What other tools call a key, and its name here."""
+
+ELSEWHERE = {
+    **dict.fromkeys(("data", "dataset", "data_dir"), "it is an option: --data PATH"),
+    **dict.fromkeys(("weights", "checkpoint", "ckpt"), "it is an option: --weights FILE, RUN or NAME"),
+    **dict.fromkeys(("pretrained",), "begin with --weights or --backbone-weights; `vidi models NAME --weights`"),
+    **dict.fromkeys(("project", "output", "output_dir", "save_dir", "out"), "it is an option: --out FOLDER"),
+    **dict.fromkeys(("resume",), "it is an option: --resume RUN"),
+    **dict.fromkeys(("model",), "the model is the first word: `vidi train NAME`"),
+    **dict.fromkeys(("conf", "conf_thres", "score_thr", "thresh"), "it is an option of `vidi predict`: --threshold"),
+    **dict.fromkeys(("freeze", "freeze_backbone"), "backbone_rate=0 keeps the backbone as it is"),
+    **dict.fromkeys(("gpus", "gpu", "devices", "nproc"), "N of them: `torchrun --nproc-per-node=N -m vidi train ...`"),
+    **dict.fromkeys(("patience", "early_stopping"), "the best weights are kept, however long the training goes on"),
+    **dict.fromkeys(("num_classes", "nc", "classes"), "the data set says which categories there are"),
+    **dict.fromkeys(("count", "n_samples", "num_images"), "it is an option: --count"),
+    **dict.fromkeys(("verbose", "quiet"), "it is an option: --quiet"),
+}
+"""What other tools have a key for, and how it is done here."""
+
+ABOUT = 0.1
+"""How much less alike than the nearest name, as a share, one may be that is told too."""
+
+SHORT = 8
+"""Most keys that are listed where none of them is near."""
 
 
 class OverrideError(ValueError):
@@ -49,10 +96,7 @@ def check_overrides(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict
             faults.append(value.fault)
             continue
         if key not in types:
-            near = difflib.get_close_matches(key, types, 1)
-            known = f"choices: {', '.join(sorted(types))}" if types else "there is none to give"
-            meant = f"did you mean {near[0]}?" if near else known
-            faults.append(f"{key}: no such key; {meant}")
+            faults.append(f"{key}: no such key; {_advice(key, types)}")
             continue
         try:
             checked[key] = pydantic.TypeAdapter(types[key]).validate_python(_from_text(value, types[key]))
@@ -61,6 +105,27 @@ def check_overrides(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict
     if faults:
         raise OverrideError("\n".join(faults))
     return checked
+
+
+def _advice(key: str, types: Mapping[str, Any]) -> str:
+    """Say what a key that there is not was meant for."""
+    habit = HABITS.get(key.lower())
+    if habit in types:
+        return f"here it is {habit}"
+    if key.lower() in ELSEWHERE:
+        return ELSEWHERE[key.lower()]
+    if near := nearest_names(key, types):
+        return f"did you mean {' or '.join(near)}?"
+    if not types:
+        return "there is none to give"
+    return f"choices: {', '.join(sorted(types))}" if len(types) <= SHORT else "`vidi recipe NAME` lists all keys"
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that a misspelt one was meant for: at most three, about as near as the nearest."""
+    near = difflib.get_close_matches(name, known, 3)
+    ratios = [difflib.SequenceMatcher(None, other, name).ratio() for other in near]
+    return [other for other, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - ABOUT]
 
 
 def describe_type(annotation: Any) -> str:

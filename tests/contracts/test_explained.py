@@ -1,0 +1,41 @@
+"""What `vidi recipe NAME` says of the keys of each system."""
+
+from dataclasses import fields
+
+import pytest
+
+from tests.contracts.models import NAMES
+from vidi.catalog.explained import keys_of, words_of, written
+from vidi.catalog.table import CATALOG
+from vidi.engine.overrides import check_overrides
+from vidi.engine.recipe import Recipe
+
+
+def test_every_number_of_a_training_has_a_line() -> None:
+    words = words_of(Recipe)
+    assert [*words] == [field.name for field in fields(Recipe)]
+    assert all(words.values())
+    assert words["epochs"] == "passes over the data."
+    assert words["betas"] == "of adam and adamw."
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_of_a_system_is_told_with_its_default(name: str) -> None:
+    """The defaults can be given as they are written, but for tuples of tuples, which a shell cannot give."""
+    entry = CATALOG[name]
+    keys = keys_of(entry)
+    assert {key.name for key in keys} == set(entry.keys)
+    assert all(key.says for key in keys)
+    flat = {key.name: key.default for key in keys if "(" not in key.default}
+    check_overrides(flat, entry.keys)
+
+
+def test_defaults_are_written_as_in_a_shell() -> None:
+    assert [*map(written, (None, (1, None, 2.5), 1e-3, 3, True, "sgd"))] == [
+        "none",
+        "1,none,2.5",
+        "0.001",
+        "3",
+        "True",
+        "sgd",
+    ]
