@@ -5,11 +5,12 @@ loss has to be told is chosen on people who are neither trained on nor scored; n
 
     people of a split    20 of 29 train, 9 are scored; other numbers of people in the same shares
     network              EfficientNet-Lite0 with ImageNet's weights; its last stage learns, the norms stay
-    pictures             each as it is, and in twelve versions moved a little and mirrored; the stages that do not learn
-                         see all of them once, before anything is trained
+    pictures             each as it is, mirrored, and in twelve versions moved a little, half of them mirrored; the
+                         stages that do not learn see all of them once, before anything is trained
     a loss               is trained for `--steps` steps of 8 people with 4 pictures, each in a version that is drawn
     choice               with several candidates each is trained on 13 of the 20 first, and the one with the least equal
                          error rate on the other 7 is trained on all 20
+    vectors              of a picture: the mean of its own and of its mirror image's
     scores               tar: of pairs of one person, where one of a hundred pairs of two is accepted; eer;
                          recall1: one picture of each person in a gallery, the mean over 20 galleries
     over splits          the mean, and its standard error
@@ -39,7 +40,7 @@ from vidi.data.faces import Faces
 from vidi.data.identification import gallery_split
 from vidi.data.loading import Balance, derived_seed
 from vidi.data.recognise import open_dataset
-from vidi.embedding.choices import CHOICES
+from vidi.embedding.choices import CHOICES, choice_of
 from vidi.embedding.embedder import embedder_efficientnet_lite0
 from vidi.embedding.vectors import EmbeddingModel
 from vidi.metrics.retrieval import retrieval_scores
@@ -86,7 +87,7 @@ class Pictures(NamedTuple):
     """Pictures of people, normalised as the network takes them, and what its first stages make of them."""
 
     images: Tensor  # N 3 H W
-    maps: Tensor  # N 1+V C h w, of the picture as it is and of its versions
+    maps: Tensor  # N 2+V C h w, of the picture as it is, of its mirror image, and of its versions
     labels: Tensor  # N
 
     def of(self, people: Tensor) -> "Pictures":
@@ -126,7 +127,7 @@ def maps_of(images: Tensor) -> Tensor:
     backbone: Any = pretrained().eval().network.backbone
     early = nn.Sequential(backbone.stem, *backbone.stages[:FROZEN])
     generator = torch.Generator().manual_seed(0)
-    versions = [images, *(moved(images, generator) for _ in range(VERSIONS))]
+    versions = [images, images.flip(3), *(moved(images, generator) for _ in range(VERSIONS))]
     return torch.stack([torch.cat([early(part) for part in version.split(32)]) for version in versions], 1)
 
 
@@ -183,7 +184,7 @@ def trained(pictures: Pictures, loss: str, options: Mapping[str, Any], *, steps:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min((step + 1) / WARM_UP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
         generator = torch.Generator().manual_seed(derived_seed(seed, step))
-        versions = torch.randint(1, 1 + VERSIONS, (len(rows),), generator=generator)
+        versions = torch.randint(2, 2 + VERSIONS, (len(rows),), generator=generator)
         batch = batch_of(pictures.maps[rows, versions], pictures.labels[rows])
         losses = model.losses("network", batch, Step(step, steps, generator))
         optimizer.zero_grad()
@@ -229,15 +230,19 @@ def batch_of(maps: Tensor, labels: Tensor) -> Batch:
 
 @torch.no_grad()
 def vectors_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
-    """Return vectors as the model compares them, of pictures as they are."""
-    results = model.decode(model(pictures.maps[:, 0]), [Placement(SIZE, SIZE)] * len(pictures.maps))
-    return torch.stack([result.vector for result in results])
+    """Return vectors as the model compares them: means of a picture and its mirror image."""
+    placements = [Placement(SIZE, SIZE)] * len(pictures.maps)
+    both = [model.decode(model(pictures.maps[:, side]), placements) for side in (0, 1)]
+    vectors = torch.stack([torch.stack([result.vector for result in results]) for results in both]).mean(0)
+    choice = choice_of(model.origin[1]["loss"])
+    return normalized(vectors) if choice.unit or choice.cosine else vectors
 
 
 @torch.no_grad()
 def averages_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
-    """Return the averages of the last map, of length 1."""
-    return normalized(model.network.backbone(pictures.maps[:, 0])[-1].mean((2, 3)))
+    """Return the averages of the last map over a picture and its mirror image, of length 1."""
+    maps = model.network.backbone(pictures.maps[:, :2].flatten(0, 1))[-1]
+    return normalized(maps.unflatten(0, (-1, 2)).mean((1, 3, 4)))
 
 
 def scores_of(vectors: Tensor, labels: Tensor) -> dict[str, float]:
