@@ -163,7 +163,8 @@ def pretrained(**options: Any) -> EmbeddingModel:
 def learner(**options: Any) -> EmbeddingModel:
     """Return the network without the stages that do not learn."""
     model = pretrained(**options)
-    model.network.backbone = LastStages(model.network.backbone)
+    network: Any = model.network
+    network.backbone = LastStages(network.backbone)
     return model
 
 
@@ -229,19 +230,19 @@ def batch_of(maps: Tensor, labels: Tensor) -> Batch:
 
 
 @torch.no_grad()
-def vectors_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
+def vectors_of(model: EmbeddingModel, is_directed: bool, pictures: Pictures) -> Tensor:
     """Return vectors as the model compares them: means of a picture and its mirror image."""
     placements = [Placement(SIZE, SIZE)] * len(pictures.maps)
     both = [model.decode(model(pictures.maps[:, side]), placements) for side in (0, 1)]
     vectors = torch.stack([torch.stack([result.vector for result in results]) for results in both]).mean(0)
-    choice = choice_of(model.origin[1]["loss"])
-    return normalized(vectors) if choice.unit or choice.cosine else vectors
+    return normalized(vectors) if is_directed else vectors
 
 
 @torch.no_grad()
 def averages_of(model: EmbeddingModel, pictures: Pictures) -> Tensor:
     """Return the averages of the last map over a picture and its mirror image, of length 1."""
-    maps = model.network.backbone(pictures.maps[:, :2].flatten(0, 1))[-1]
+    network: Any = model.network
+    maps = network.backbone(pictures.maps[:, :2].flatten(0, 1))[-1]
     return normalized(maps.unflatten(0, (-1, 2)).mean((1, 3, 4)))
 
 
@@ -300,7 +301,8 @@ def embedding_of(
         pca = PCA(count, whiten=True, random_state=0).fit(flat)
         lda = LinearDiscriminantAnalysis().fit(pca.transform(flat), training.labels)
         return lambda scored: normalized(torch.from_numpy(lda.transform(pca.transform(scored.images.flatten(1)))))
-    return partial(vectors_of, trained(training, name, options, steps=steps, seed=seed))
+    choice = choice_of(name)
+    return partial(vectors_of, trained(training, name, options, steps=steps, seed=seed), choice.unit or choice.cosine)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
