@@ -164,9 +164,12 @@ def test_every_pair_on_the_wrong_side_of_the_threshold_is_written(
 
 
 def test_corners_are_the_points_between_which_a_curve_is_straight() -> None:
-    false = torch.tensor([0, 0, 0, 1, 2, 2, 3, 4])
-    true = torch.tensor([0, 1, 2, 2, 2, 3, 4, 6])  # up, up, along, along, up, and twice aslant
-    assert identity._corners(false, true).tolist() == [True, False, True, False, True, True, True, True]
+    """Of steps up, along and aslant; two that are aslant may lead in two directions."""
+    steps = {"up": (0, 1), "along": (1, 0), "aslant": (1, 1)}
+    walk = ["up", "up", "along", "along", "aslant", "up", "aslant", "along", "up", "aslant", "aslant", "along"]
+    curve = torch.tensor([(0, 0), *(steps[step] for step in walk)]).cumsum(0) / 8
+    corners = [i for i, corner in enumerate(identity._corners(*curve.T).tolist()) if corner]
+    assert corners == [0, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]  # all but between up and up, along and along
 
 
 @pytest.mark.parametrize(("count", "identities", "pictures"), [(3, 2, 2), (8, 4, 2), (40, 4, 10), (2000, 200, 10)])
