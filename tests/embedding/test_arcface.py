@@ -72,6 +72,7 @@ def test_maps_are_as_much_smaller_as_they_say_and_vectors_have_length_1() -> Non
 
 def test_convolutions_begin_with_the_variance_of_he_et_al() -> None:
     """2015 (1502.01852): 2 / (k^2 channels), so that gradients keep their size."""
-    block: Any = arcface_resnet18(width=64).network.backbone.stages[1][1]
+    backbone: Any = arcface_resnet18(width=64).network.backbone
+    block = backbone.stages[1][1]
     for convolution in (block.layers[1], block.layers[4]):
         assert float(convolution.weight.detach().var()) == pytest.approx(2 / (9 * 128), rel=0.02)

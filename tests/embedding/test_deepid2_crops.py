@@ -109,7 +109,9 @@ def test_components_are_those_of_scikit_learn() -> None:
 @pytest.mark.system("7.2.1-DEEPID2TTA", "B7.9")
 def test_the_numbers_of_the_paper() -> None:
     with torch.device("meta"):
-        ensemble: Any = deepid2_crops().parts["crops"]
+        parts: Any = deepid2_crops().parts
+    ensemble = parts["crops"]
+    assert parts["network"].linear.weight.shape == (8192, 160)  # section 2: a softmax over 8192 people
     assert ensemble.chosen.shape == (25,)
     assert ensemble.directions.shape == (180, 4000)
 
