@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.closeness import FLOAT32, assert_close
 from vidi.catalog.table import CATALOG
 from vidi.embedding.arcface import VARIANTS, ImprovedBlock, arcface_resnet18, arcface_resnet50
 
@@ -58,3 +59,20 @@ def test_sizes_that_do_not_divide_are_refused() -> None:
 def test_a_narrower_network_than_its_kernels_bear_is_refused() -> None:
     with pytest.raises(ValueError, match="received width=8, expected at least 16"):
         arcface_resnet18(width=8)
+
+
+def test_maps_are_as_much_smaller_as_they_say_and_vectors_have_length_1() -> None:
+    network: Any = arcface_resnet18(size=(32, 48), width=16, dimensions=8).network.eval()
+    assert network.head[3].in_features == 128 * 2 * 3
+    images = torch.randn(2, 3, 32, 48)
+    maps = network.backbone.features(images)
+    assert [32 / m.shape[2] for m in maps] == list(network.backbone.strides) == [2, 4, 8, 16]
+    assert_close(network(images).embeddings.norm(dim=1), torch.ones(2), FLOAT32)
+
+
+def test_convolutions_begin_with_the_variance_of_he_et_al() -> None:
+    """2015 (1502.01852): 2 / (k^2 channels), so that gradients keep their size."""
+    backbone: Any = arcface_resnet18(width=64).network.backbone
+    block = backbone.stages[1][1]
+    for convolution in (block.layers[1], block.layers[4]):
+        assert float(convolution.weight.detach().var()) == pytest.approx(2 / (9 * 128), rel=0.02)

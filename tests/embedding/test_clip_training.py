@@ -290,6 +290,11 @@ def test_batch_norms_learn_once_from_each_part() -> None:
     assert one.momentum == 0.1
 
 
+def test_a_part_may_be_one_row() -> None:
+    layer, rows = nn.Linear(3, 2), torch.randn(4, 3)
+    assert_close(in_parts(layer, rows, 1), layer(rows), 1e-6)
+
+
 def test_momenta_come_back_after_an_error() -> None:
     norm = nn.BatchNorm1d(4, momentum=0.3)
     with pytest.raises(KeyError), statistics_kept(norm):

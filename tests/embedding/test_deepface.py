@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tests.closeness import GRADIENTS, NUMBERS, assert_close
 from tests.embedding.batches import batch_of
 from vidi.data.faces import Faces
+from vidi.embedding import deepface as deepface_file
 from vidi.embedding.deepface import (
     DeepFace,
     SimilarityTraining,
@@ -51,6 +52,11 @@ def test_layers_are_those_of_figure_2() -> None:
     behind = count - sum(p.numel() for p in network.front.parameters())
     assert behind > 0.95 * count  # "more than 95% come from the local and fully connected layers"
     assert network.dropout.p == 0.5
+
+
+def test_images_need_not_be_square() -> None:
+    network: Any = deepface_tiny(**{**SMALL, "size": (72, 80)}).parts["network"]  # type: ignore[arg-type]
+    assert network(torch.randn(2, 3, 72, 80)).logits.shape == (2, 4)
 
 
 def fixed() -> tuple[WeightedSimilarity, torch.Tensor]:
@@ -102,6 +108,13 @@ def test_the_loss_of_pairs_is_that_of_a_slow_loop_with_its_gradients(hinge: bool
 
 
 @pytest.mark.system("7.2-DEEPFACE")
+def test_a_kind_without_pairs_costs_nothing() -> None:
+    apart, threshold = torch.tensor([[0.0, 1.5], [1.5, 0.0]]), torch.tensor(1.0)
+    assert float(similarity_loss(apart, torch.tensor([0, 0]), threshold, hinge=True)) == 1.5  # 1 - (1 - 1.5)
+    assert float(similarity_loss(apart, torch.tensor([0, 1]), threshold, hinge=True)) == 0.5  # 1 + (1 - 1.5)
+
+
+@pytest.mark.system("7.2-DEEPFACE")
 @pytest.mark.parametrize("metric", ["chi_square", "manhattan"])
 def test_only_the_weights_are_learnt_on_pairs_and_stay_at_0_or_above(metric: str) -> None:
     model = deepface_tiny(**SMALL, similarity=metric)  # type: ignore[arg-type]
@@ -122,7 +135,8 @@ def test_only_the_weights_are_learnt_on_pairs_and_stay_at_0_or_above(metric: str
 
 
 @pytest.mark.system("7.2-DEEPFACE")
-def test_features_are_divided_by_the_largest_of_the_training() -> None:
+def test_features_are_divided_by_the_largest_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepface_file, "BATCH", 4)
     model = deepface_tiny(**SMALL)  # type: ignore[arg-type]
     faces = Faces(identities=3, pictures=2, size=(72, 72))
     stage = model.stages()[1]
@@ -145,10 +159,12 @@ def test_pairs_are_verified_by_the_learnt_threshold() -> None:
     assert {vector.metric for vector in vectors} == {"chi_square"}
     apart = float(distances(vectors[0].vector[None], vectors[1].vector[None], metric="chi_square"))
     assert apart > 0
+    similarity: Any = model.parts["similarity"]
     for threshold, expected in ((apart * 0.9, [True, False]), (apart * 1.1, [True, True])):
-        similarity: Any = model.parts["similarity"]
         similarity.threshold.data.fill_(threshold)
         assert model.same([pictures[0]] * 2, pictures) == expected
+    similarity.threshold.data.fill_(0.0)
+    assert model.same(pictures[:1], pictures[:1]) == [True]  # at the threshold itself
     with pytest.raises(ValueError, match="received 1 and 2 pictures"):
         model.same(pictures[:1], pictures)
 

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.decomposition import PCA
 
-from tests.closeness import OUTPUTS, assert_close
+from tests.closeness import FLOAT32, OUTPUTS, assert_close
 from vidi.api import load
 from vidi.data.faces import Faces
 from vidi.embedding.deepid2_crops import (
+    Crop,
     CropError,
     PrincipalComponents,
     SomePeople,
@@ -32,6 +34,10 @@ def test_there_are_200_crops_of_every_place_size_colour_and_side() -> None:
         assert 0 <= crop.top <= crop.top + crop.share <= 1 + 1e-9
         assert 0 <= crop.left <= crop.left + crop.share <= 1 + 1e-9
     assert {len({crop[field] for crop in crops}) for field in (2, 3, 4)} == {2}
+    for share, step in ((0.6, 0.1), (0.8, 0.05)):  # five places, from one side to the other
+        for field in (0, 1):
+            found = sorted({crop[field] for crop in crops if crop.share == share})
+            assert found == pytest.approx([step * place for place in range(5)])
 
 
 def test_a_crop_shows_its_part_of_the_image() -> None:
@@ -45,6 +51,13 @@ def test_a_crop_shows_its_part_of_the_image() -> None:
     grey = cut(images, plain._replace(is_grey=True), (6, 6))
     assert torch.equal(grey, seen.mean(1, keepdim=True).expand(1, 3, 6, 6))
     assert cut(images, plain, (3, 4)).shape == (1, 3, 3, 4)
+
+
+def test_smaller_crops_are_smoothed() -> None:
+    """A third as wide: weights 1 2 3 2 1 of nine, where 0 and 1 alternate."""
+    stripes = (torch.arange(21) % 2).float().expand(1, 3, 21, 21)
+    seen = cut(stripes, Crop(0.0, 0.0, 1.0, is_grey=False, is_mirrored=False), (7, 7))[0, 0, 3, 1:-1]
+    assert_close(seen, torch.tensor([4 / 9, 5 / 9, 4 / 9, 5 / 9, 4 / 9]), FLOAT32)
 
 
 @pytest.mark.system("7.2.1-DEEPID2TTA")
@@ -73,6 +86,7 @@ def test_what_was_added_first_is_taken_away_where_others_do_better_together() ->
     assert choose_crops(error, 5, 2) == [0, 1]
     assert choose_crops(error, 5, 3) == [1, 2, 3]
     assert sorted(choose_crops(error, 5, 4)) == [1, 2, 3, 4]
+    assert choose_crops(lambda _: 0.5, 5, 4) == [0, 1, 2, 3]  # without a gain there is no step back
     with pytest.raises(ValueError, match="received count=6 and 5 crops, expected 1 to 5"):
         choose_crops(error, 5, 6)
 
@@ -95,7 +109,9 @@ def test_components_are_those_of_scikit_learn() -> None:
 @pytest.mark.system("7.2.1-DEEPID2TTA", "B7.9")
 def test_the_numbers_of_the_paper() -> None:
     with torch.device("meta"):
-        ensemble: Any = deepid2_crops().parts["crops"]
+        parts: Any = deepid2_crops().parts
+    ensemble = parts["crops"]
+    assert parts["network"].linear.weight.shape == (8192, 160)  # section 2: a softmax over 8192 people
     assert ensemble.chosen.shape == (25,)
     assert ensemble.directions.shape == (180, 4000)
 
@@ -117,6 +133,12 @@ def test_crops_are_chosen_once_on_people_whom_the_network_never_saw(tmp_path: Pa
     pictures = [faces[row][0] for row in range(3)]
     vectors = model.embed(pictures)
     assert vectors.shape == (3, 6)  # as many as there are pictures of theirs
+    batch = model.preprocess.collate([model.preprocess.place(*faces[row]) for row in range(3)])
+    deepid2: Any = model.parts["network"]
+    seen = [cut(batch.images, fixed_crops()[place], (32, 32)) for place in ensemble.chosen.tolist()]
+    with torch.no_grad():
+        together = torch.cat([deepid2.eval()(crop).embeddings for crop in seen], 1)
+    assert_close(vectors, F.normalize((together - ensemble.mean) @ ensemble.directions.T), 1e-5)
     assert_close(vectors.norm(dim=1), torch.ones(3), 1e-5)
     model.save(tmp_path)
     assert_close(load(tmp_path).embed(pictures), vectors, 1e-5)

@@ -17,6 +17,7 @@ from tests.embedding.losses import drawn
 from vidi import files
 from vidi.embedding import gallery_rows
 from vidi.embedding.gallery import Gallery
+from vidi.embedding.gallery_folder import content_digest
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -262,3 +263,9 @@ class GalleryAgainstDict(RuleBasedStateMachine):
 
 TestGalleryAgainstDict = GalleryAgainstDict.TestCase
 TestGalleryAgainstDict.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
+
+
+def test_a_digest_tells_shapes_and_names_apart() -> None:
+    numbers = torch.arange(6.0)
+    found = [{"a": numbers}, {"a": numbers.view(2, 3)}, {"a": numbers.view(3, 2)}, {"b": numbers}]
+    assert len({content_digest(tensors) for tensors in found}) == 4

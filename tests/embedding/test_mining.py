@@ -115,7 +115,11 @@ def test_equal_vectors_are_hard_and_never_semi_hard() -> None:
 
 
 @pytest.mark.system("7.2.2-SEMIHARD")
-@pytest.mark.parametrize("identities", [torch.zeros(4), torch.arange(4), torch.zeros(0)], ids=["one", "each", "none"])
+@pytest.mark.parametrize(
+    "identities",
+    [torch.zeros(4), torch.arange(4), torch.zeros(1), torch.zeros(0)],
+    ids=["one", "each", "one picture", "none"],
+)
 def test_batches_without_triplets_have_none(identities: Tensor) -> None:
     labels = identities.long()
     vectors = drawn(len(labels), 6)

@@ -74,3 +74,8 @@ def test_the_model_refuses_too_many_factors_and_too_few_pictures() -> None:
         LinearGaussian(SIZE, 36)
     with pytest.raises(ValueError, match="received 5 pictures for 5 factors, expected more"):
         LinearGaussian(SIZE, FACTORS).fit(Pictures(5))
+
+
+def test_pictures_are_seen_as_they_are() -> None:
+    model = LinearGaussian(SIZE, FACTORS)
+    assert (model.preprocess.mean, model.preprocess.std) == ((0.0,) * 3, (1.0,) * 3)

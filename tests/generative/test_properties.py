@@ -1,16 +1,26 @@
 """Property checks of generative models: where the answer is known, and on a small GAN."""
 
 import math
+import time
 
 import pytest
 import scipy.stats
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from vidi.generative.gan.dcgan import dcgan
 from vidi.generative.gan.stylegan import stylegan
-from vidi.generative.properties import conditional_entropy, path_length, properties, separability, truncation_curve
+from vidi.generative.properties import (
+    conditional_entropy,
+    path_length,
+    properties,
+    separability,
+    side_of_plane,
+    truncation_curve,
+    walked,
+)
 from vidi.metrics.generation import precision_recall
 from vidi.metrics.generation_score import Extracted, Extractor
 from vidi.ops.latents import lerp, normal_latents
@@ -67,6 +77,40 @@ def test_separability_is_1_where_planes_tell_all_and_more_where_labels_are_entan
     assert 1 <= float(separability(latents, three)) < float(math.exp(3 * math.log(2)))
 
 
+@pytest.mark.system("8.0-TASK")
+def test_separability_is_of_the_half_of_which_the_classifier_is_surest() -> None:
+    """Sure of all that a plane tells apart, and less sure where opinions have nothing to do with the vector."""
+    latents = drawn(400, 2)
+    latents[:, 0] += latents[:, 0].sign()  # a gap
+    sure = 0.9 * latents[:200, 0].sign()
+    unsure = 0.5 * drawn(200, seed=9).sign()
+    first = 0.5 + torch.cat([sure, unsure]) / 2
+    assert float(separability(latents, torch.stack([first, 1 - first], 1))) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.system("8.0-TASK")
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_the_plane_is_that_of_scikit_learns_logistic_regression(scale: float) -> None:
+    """Beside the middle, of labels that no plane tells apart, and whatever the size of the numbers."""
+    rows = drawn(300, 2)
+    labels = (rows @ torch.tensor([1.0, 0.5]).double() + 0.5 * drawn(300, seed=3) > 1).long()
+    theirs = LogisticRegression(C=1e4 / (2 * 300), tol=1e-9)  # 1e-4 |w|^2 beside the mean of the losses
+    theirs.fit(((rows - rows.mean(0)) / rows.std(0)).numpy(), labels.numpy())
+    expected = torch.as_tensor(theirs.predict(((rows - rows.mean(0)) / rows.std(0)).numpy()))
+    assert 0 < (expected != labels).sum() < 40
+    assert side_of_plane(scale * rows, labels).tolist() == expected.tolist()
+
+
+@pytest.mark.system("8.0-TASK")
+def test_walks_lead_from_each_of_the_first_half_to_one_of_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Along lines, of a generator whose pictures are its codes: the mean square of the lengths of all walks."""
+    model = stylegan(size=(8, 8), latent=4, width=4)
+    monkeypatch.setattr(model, "images_of", lambda codes: codes)
+    codes = drawn(41, 3)
+    found = walked(model, Extractor("codes", "none", "none", Extracted), codes, seed=0)
+    assert_close(found, (codes[20:40] - codes[:20]).square().sum(1).mean(), 1e-6)
+
+
 @pytest.mark.system("8.2-TRUNC")
 def test_truncation_buys_realism_with_coverage() -> None:
     """Of a generator that is right on the whole: real pictures are drawn as its own are, without truncation."""
@@ -93,8 +137,9 @@ def test_a_model_has_all_properties(build) -> None:
     torch.manual_seed(0)
     model = build(size=(8, 8), latent=4, width=4)
     real = [torch.rand(40, 3, 8, 8)]
+    begun = time.perf_counter()
     found = properties(model, real, PIXELS, count=40)
-    assert found.seconds > 0
+    assert 0 < found.seconds < (time.perf_counter() - begun) / 40
     assert 0 <= found.precision <= 1
     assert 0 <= found.recall <= 1
     assert found.path_length >= 0

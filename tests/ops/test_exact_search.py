@@ -79,6 +79,22 @@ def test_rounded_distances_are_within_the_bound(scale: float) -> None:
     torch.testing.assert_close(bound, 72 * unit * (queries.double().norm(dim=1) + longest).square(), rtol=1e-6, atol=0)
 
 
+def test_candidates_that_are_off_by_the_bound_cost_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second neighbour is nearer than 98 others by less than the bound, and all roundings are against it."""
+    vectors = torch.stack([torch.ones(100), torch.arange(100.0) * 2**-17], 1)
+    vectors[0], vectors[98] = torch.tensor([[2**-10, 0.0], [1 - 2**-22, 0.0]])
+
+    def worst(queries: Tensor, vectors: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        exact = exact_squared_distances(queries, vectors, torch.arange(100).expand(len(queries), -1))
+        against = torch.where(torch.arange(100) == 98, 0.99, -0.99)
+        found = (exact + against * rounding_bound(queries, squares.max().sqrt())[:, None]).topk(count, largest=False)
+        assert 98 not in found.indices or count == 100
+        return found.values, found.indices
+
+    monkeypatch.setattr(exact_search, "_by_torch", worst)
+    assert nearest_exactly(torch.zeros(1, 2), vectors, 2, search="torch").places.tolist() == [[0, 98]]
+
+
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, queries = drawn(1000, 6).float(), drawn(20, 6, seed=1).float()
     whole = nearest_exactly(queries, vectors, 9, search="torch")

@@ -15,7 +15,7 @@ from vidi.data.digits import Digits
 from vidi.engine.recipe import Recipe
 from vidi.metrics.frechet import fid, normal_of_features
 from vidi.metrics.generation import distinct_neighbours, precision_recall
-from vidi.metrics.generation_score import Extracted, Extractor, GenerationScore
+from vidi.metrics.generation_score import Extracted, Extractor, GenerationScore, picture_set
 from vidi.model import Samples
 from vidi.ops.noise import picture_seeds
 from vidi.preprocess import Preprocess
@@ -88,6 +88,14 @@ def test_no_more_pictures_are_judged_than_there_are_real_ones() -> None:
     judge.score(Copier())
     assert judge.last[0].protocol.generated_count == judge.last[0].protocol.real_count == 300
     assert judge.last[0].protocol.splits == 1
+
+
+def test_the_inception_score_is_of_ten_parts_from_a_thousand_pictures_on() -> None:
+    judge = scorer()
+    pictures = picture_set(placed(Digits("val"), Copier().preprocess, 20), PIXELS, "real")
+    for count, splits in ((999, 1), (1000, 10)):
+        judge.count = count
+        assert judge._scored(pictures, pictures).protocol.splits == splits
 
 
 def test_real_pictures_are_extracted_once() -> None:

@@ -12,10 +12,11 @@ from torch import Tensor
 from tests.closeness import NUMBERS
 from vidi import files
 from vidi.data.faults import DataFaults
+from vidi.data.identification import verification_pairs
 from vidi.engine.datasets import Source
 from vidi.engine.recipe import Recipe
 from vidi.metrics.retrieval import cluster_distances, retrieval_scores
-from vidi.metrics.verification import equal_error_rate, roc, tar_at_far
+from vidi.metrics.verification import equal_error_rate, fold_accuracies, roc, tar_at_far
 from vidi.ops.neighbours import distances
 from vidi.results.embedding import Embedding
 from vidi.tasks import identity
@@ -52,6 +53,27 @@ def test_scores_are_those_of_all_pairs_and_of_all_searches(metric: str) -> None:
     assert scores["intra_inter"] == pytest.approx(cluster_distances(vectors, labels, metric=metric).ratio, rel=NUMBERS)
     assert 0.5 < scores["accuracy"] < 1
     assert 0 < scores["tar"] < 1
+
+
+def test_accuracy_is_that_of_ten_folds_of_pairs_which_are_looked_up_by_their_pictures() -> None:
+    vectors, labels = people()
+    drawn = verification_pairs(labels, 2 * 36)  # as many pairs of one person as there are: 6 x 6
+    apart = torch.stack([(vectors[one] - vectors[other]).norm() for one, other in drawn.places.tolist()])
+    expected = fold_accuracies(apart, drawn.same, torch.arange(72) % 10).mean
+    assert scored(vectors, labels).compute()["accuracy"] == pytest.approx(expected, rel=NUMBERS)
+
+
+@pytest.mark.parametrize(("alike", "sizes"), [(10, (5, 1, 1, 1)), (9, (4, 3, 1))])
+def test_ten_folds_need_ten_pairs_of_each_kind(alike: int, sizes: tuple[int, ...]) -> None:
+    labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    scorer = scored(people(len(labels), 1)[0], labels)
+    assert int(scorer.pairs.same.sum()) == alike
+    assert ("accuracy" in scorer.compute()) == (alike >= 10)
+
+
+def test_pairs_are_those_of_the_papers_test() -> None:
+    """Huang et al. 2007 (LFW), view 2: ten sets of 300 pairs of each kind."""
+    assert (identity.FOLDS, identity.PAIRS_OF_A_FOLD) == (10, 300)
 
 
 def test_people_who_lie_apart_are_told_apart() -> None:
@@ -117,12 +139,46 @@ def test_plots_show_the_curve_and_the_worst_pairs(tmp_path: Path) -> None:
         assert (apart <= float(row["threshold"])) == wrongly_one
 
 
+def test_every_pair_on_the_wrong_side_of_the_threshold_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pair at the threshold is accepted: it is wrong if it shows two people."""
+    vectors = torch.tensor([0.0, 2.0, 10.0, 11.0, 13.0, 17.0, 20.0, 24.0, 100.0, 130.0])[:, None]
+    labels = torch.tensor([0, 0, 1, 2, 1, 3, 4, 4, 5, 5])
+    scorer = scored(vectors, labels)
+    threshold = scorer.compute()["threshold"]
+    assert threshold == 9  # 11 of 41 pairs of two people are accepted, and 3 of 4 of one
+    wrong = {
+        (one, other)
+        for one, other in itertools.combinations(range(10), 2)
+        if (float((vectors[one] - vectors[other]).norm()) <= threshold) != bool(labels[one] == labels[other])
+    }
+    assert {(1, 3), (3, 6), (8, 9)} < wrong  # two are at the threshold
+    scorer.write_plots(tmp_path)
+    rows = files.read_csv(tmp_path / "wrong_pairs.csv")
+    assert {(int(row["first"]), int(row["second"])) for row in rows} == wrong
+    assert len(rows) == len(wrong)
+    monkeypatch.setattr(identity, "WRONG", 1)
+    scorer.write_plots(tmp_path)
+    assert len(files.read_csv(tmp_path / "wrong_pairs.csv")) == 2  # one of each kind
+
+
+def test_corners_are_the_points_between_which_a_curve_is_straight() -> None:
+    """Of steps up, along and aslant; two that are aslant may lead in two directions."""
+    steps = {"up": (0, 1), "along": (1, 0), "aslant": (1, 1)}
+    walk = ["up", "up", "along", "along", "aslant", "up", "aslant", "along", "up", "aslant", "aslant", "along"]
+    curve = torch.tensor([(0, 0), *(steps[step] for step in walk)]).cumsum(0) / 8
+    corners = [i for i, corner in enumerate(identity._corners(*curve.T).tolist()) if corner]
+    assert corners == [0, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12]  # all but between up and up, along and along
+
+
 @pytest.mark.parametrize(("count", "identities", "pictures"), [(3, 2, 2), (8, 4, 2), (40, 4, 10), (2000, 200, 10)])
 def test_built_in_people_have_two_pictures_or_more(count: int, identities: int, pictures: int) -> None:
     faces = IDENTITY.built_in["faces"].opens("train", count, Recipe(world_size=(32, 32)), ("label",))
     assert (faces.identities, faces.pictures) == (identities, pictures)
     assert faces[0][1].keys() == {"image_id", "label"}
     assert torch.equal(faces[1][0], faces[1][0])
+    assert faces._kept is not None
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -9,10 +9,17 @@ from torch import Tensor, nn
 
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.generative.diffusion.test_ddpm import drawn_anew, seed
-from vidi.generative.diffusion.cascade import EnlargingCriterion, cascade, enlarged, enlarger_tiny, made_smaller
+from vidi.generative.diffusion.cascade import (
+    SEEN_STEP,
+    EnlargingCriterion,
+    cascade,
+    enlarged,
+    enlarger_tiny,
+    made_smaller,
+)
 from vidi.generative.diffusion.ddpm import ddpm_class_tiny
 from vidi.model import Step
-from vidi.ops.diffusion import Schedule, noised, velocity
+from vidi.ops.diffusion import Denoised, Schedule, denoised, noised, velocity
 from vidi.ops.noise import seeded_normal
 from vidi.preprocess import Batch, Placement
 
@@ -82,6 +89,45 @@ def test_a_base_model_and_one_that_enlarges() -> None:
     assert (found - second.enlarge(small, generator=seed(4), level=0)).abs().max() > 1e-5
     with pytest.raises(ValueError, match="received level 3, expected one from 0 to 2"):
         second.enlarge(small, level=3)
+
+
+@pytest.mark.system("8.3.6-CASCADE")
+def test_sampling_shows_the_enlarged_picture_with_noise_of_each_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In [-1, 1], with noise of the first level unless another one is asked for; DDIM without draws."""
+    model = enlarger_tiny(size=SIZE, width=8, diffusion_steps=20, noise_schedule="linear", levels=3, predicts="x0")
+    asked: list[tuple[Tensor, ...]] = []
+
+    def remembered(x: Tensor, times: Tensor, *condition: Tensor) -> Denoised:
+        asked.append(condition)
+        return denoised(torch.zeros_like(x), x, model.schedule.levels(times, x), "x0")
+
+    monkeypatch.setattr(model, "seen", remembered)
+    pictures = torch.rand(2, 3, 4, 4)
+    model.enlarge(pictures, generator=seed(4), steps=1)
+    ((levels, seen),) = asked
+    assert levels.tolist() == [1, 1]
+    small = F.interpolate(2 * pictures - 1, SIZE, mode="bilinear", align_corners=False)
+    alpha = model.schedule.level(4)
+    noise = seeded_normal((3, *SIZE), [4, 5], SEEN_STEP)
+    assert_close(seen, alpha**0.5 * small + (1 - alpha) ** 0.5 * noise, FLOAT32)
+    usual = model.enlarge(pictures, generator=seed(4), steps=3)
+    assert torch.equal(usual, model.enlarge(pictures, generator=seed(4), steps=3, eta=0.0))
+
+
+def test_levels_reach_the_middle_of_the_schedule_and_pictures_need_not_be_square() -> None:
+    schedule = Schedule.named("cosine", 20)
+    criterion = EnlargingCriterion(schedule, "v", 2, 2)
+    like = torch.zeros(2, 3, 2, 2, dtype=torch.float64)
+    assert criterion.alpha_of(torch.tensor([0, 1]), like).flatten().tolist() == [1, schedule.level(9)]
+    pictures = torch.rand(2, 3, 4, 6)
+    batch = Batch(pictures, torch.ones(2, 4, 6, dtype=torch.bool), [Placement((4, 6), (4, 6))] * 2, [{}] * 2)
+    assert criterion.condition(batch, Step(generator=seed(1)))[1].shape == (2, 3, 4, 6)
+
+
+def test_the_small_network_is_what_it_says() -> None:
+    model = enlarger_tiny()
+    assert (model.size, model.criterion.factor, model.criterion.levels, model.schedule.steps) == ((32, 32), 2, 6, 1000)
+    assert cast(Any, model.network).unet.sizes.channels == (32, 64, 64)
 
 
 def test_no_noise_is_none() -> None:

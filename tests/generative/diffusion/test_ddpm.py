@@ -262,6 +262,7 @@ def test_a_strip_shows_the_making_of_the_sampled_picture() -> None:
     assert_close(strip[:1], start.clamp(0, 1))
     assert_close(strip[-1:], plain().sample(1, generator=seed(4), steps=6), FLOAT32)
     assert of_classes().strip(steps=2, shown=1).shape == (1, 3, *SIZE)
+    assert torch.equal(plain().strip(steps=2, shown=2), plain().strip(0, steps=2, shown=2))
 
 
 @pytest.mark.system("8.3.2-ELBO")

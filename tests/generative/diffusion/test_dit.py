@@ -95,6 +95,19 @@ def test_adaptive_blocks_begin_as_the_identity_and_the_network_at_zero() -> None
 
 
 @pytest.mark.system("8.3.3-DIT")
+def test_weights_begin_as_in_the_authors_code() -> None:
+    """Patches as a linear map of their 4 x 4 x 3 numbers, by Glorot & Bengio 2010; time and class of deviation 0.02."""
+    network: Any = DiT(DiTSizes(1, 512, 4), patch=4, in_channels=3, out_channels=3, classes=200)
+    weight = network.patches.weight.detach()
+    bound = (6 / (512 + 48)) ** 0.5
+    assert 0.99 * bound < float(weight.abs().max()) <= bound
+    assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert (network.patches.bias == 0).all()
+    for begun in (network.time.widen.weight, network.time.narrow.weight, network.label.table.weight):
+        assert float(begun.detach().std()) == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.system("8.3.3-DIT")
 @pytest.mark.parametrize(("name", "millions"), [("s", 33), ("b", 130), ("l", 458), ("xl", 675)])
 def test_sizes_are_those_of_the_paper(name: str, millions: int) -> None:
     """Parameters of DiT-S/2 to XL/2 on latents of four channels, with learnt variances (Table 1 and Figure 8)."""

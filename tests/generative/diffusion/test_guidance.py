@@ -124,5 +124,5 @@ def test_classifier_guidance_is_the_tilted_mixture(w: float, conditional: bool) 
     tilted = base.noised(alpha).log_prob(place) + w * log_class(place, times)
     (score,) = torch.autograd.grad(tilted.sum(), place)
     assert_close(seen.noise, -((1 - alpha) ** 0.5) * score, NUMBERS)
-    assert not seen.noise.requires_grad
+    assert not any(tensor.requires_grad for tensor in (x, seen.noise, seen.x0))
     assert seen.fraction is not None

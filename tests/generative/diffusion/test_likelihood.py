@@ -9,7 +9,7 @@ from torch.distributions import Normal
 
 from tests.closeness import NUMBERS, assert_close
 from vidi.generative.diffusion.likelihood import likelihood_bound, reverse_of
-from vidi.losses.diffusion import gaussian_nll, pixel_nll
+from vidi.losses.diffusion import gaussian_nll, pixel_nll, prior_term
 from vidi.ops.diffusion import (
     Denoised,
     Level,
@@ -130,6 +130,19 @@ def test_the_reverse_process_of_a_denoiser() -> None:
             )
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_last_variance_of_a_short_schedule_is_learnt_too(steps: int) -> None:
+    """Of one step there is beta alone; of two, the posterior's variance of the second stands below."""
+    schedule = Schedule(BETAS[:steps])
+
+    def denoise(x: Tensor, t: Tensor) -> Denoised:
+        return denoised(0.5 * x, x, schedule.levels(t, x), "x0")._replace(fraction=torch.full_like(x, 0.25))
+
+    _, variance = reverse_of(denoise, schedule, "learned")(torch.ones(1, 1).double(), 0)
+    least = 0.1 if steps == 1 else 0.1 / (1 - 0.9 * 0.7) * 0.3  # (1 - a_0) / (1 - a_1) beta_1
+    assert float(variance) == pytest.approx(0.1**0.25 * least**0.75, rel=NUMBERS)
+
+
 def test_the_bound_has_a_term_of_each_time() -> None:
     """Of pictures of pixels, each with noise of its own time."""
     x0 = torch.tensor([[-1.0, 1.0], [1 / 255, 0.2]], dtype=torch.float64)
@@ -145,6 +158,7 @@ def test_the_bound_has_a_term_of_each_time() -> None:
     bound = likelihood_bound(x0, CHAIN, reverse, noise)
     assert sorted(asked) == [0, 1, 2, 3]
     assert bound.steps.shape == (2, 3)
+    assert_close(bound.prior, prior_term(x0, 0.9 * 0.7 * 0.5 * 0.1))
     assert_close(bound.total, bound.prior + bound.steps.sum(1) + bound.reconstruction)
     x = noised(x0, noise(0), CHAIN.level(0))
     assert_close(bound.reconstruction, pixel_nll(x0, 0.9 * x, 0.2))

@@ -270,6 +270,11 @@ def test_stochasticity_out_of_range_is_refused() -> None:
     for eta in (-0.1, 40.0):
         with pytest.raises(ValueError, match=f"received eta={eta}"):
             ddim(network("noise"), torch.randn(SHAPE).double(), LINEAR, [500, 499], drawn_by(0, SHAPE), eta=eta)
+    alpha, before = LINEAR.level(500), LINEAR.level(499)
+    largest = float((1 - before) / posterior_variance(alpha, before)) ** 0.5
+    assert ddim_deviation(alpha, before, 0.999 * largest) ** 2 == pytest.approx(0.998001 * (1 - before), rel=NUMBERS)
+    with pytest.raises(ValueError, match="a variance of at most"):
+        ddim_deviation(alpha, before, 1.001 * largest)
 
 
 @pytest.mark.system("8.3.4-DDPM")

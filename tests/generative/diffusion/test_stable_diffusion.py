@@ -18,6 +18,7 @@ from tests.generative.diffusion.oracles import (
     UNet2DConditionModel,
 )
 from vidi.data.tokenizer import tokenizer_of, trained_merges
+from vidi.generative.diffusion import text_to_image
 from vidi.generative.diffusion.guidance import classifier_free
 from vidi.generative.diffusion.samplers import ddim
 from vidi.generative.diffusion.text_to_image import TextDiffusion, Texts, latent_diffusion_tiny, text_to_image_tiny
@@ -264,3 +265,29 @@ def test_captions_are_dropped_in_training() -> None:
     assert model.network.text.words.weight.grad is not None
     with pytest.raises(ValueError, match="without captions"):
         model.criterion.condition(preprocess.collate([preprocess.place(image, {})]), Step())
+
+
+@pytest.mark.system("8.3.7-LDM")
+def test_latents_are_scaled_to_deviation_one_by_the_first_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_to_image, "SCALED_BY", 3)
+    model = latent_diffusion_tiny(size=(8, 8), autoencoder_width=8, width=8, text_width=32, context=10, merges=MERGES)
+    pictures = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    dataset = [(picture, {"caption": "a red box"}) for picture in pictures]
+    assert model.with_scale_of(dataset) is dataset
+    inside = model.network.eval().inside(2 * pictures[:3] - 1)
+    assert float(inside.std()) == pytest.approx(1, rel=FLOAT32)
+
+
+def test_the_small_networks_are_what_they_say() -> None:
+    latent: Any = latent_diffusion_tiny()
+    assert (latent.size, latent.diffusion().shape, latent.criterion.hidden) == ((64, 64), (4, 16, 16), 0.1)
+    assert latent.network.autoencoder.sizes.channels == (16, 32, 64)
+    sizes = latent.network.unet.sizes
+    assert (sizes.channels, sizes.attends, sizes.heads, sizes.groups) == ((64, 128), (True, True), (4, 4), 8)
+    pixels: Any = text_to_image_tiny()
+    sizes = pixels.network.unet.sizes
+    assert (pixels.size, sizes.channels, sizes.blocks) == ((32, 32), (32, 64, 64), 1)
+    assert (sizes.attends, sizes.heads) == ((False, True, True), (1, 4, 4))
+    for model in (latent, pixels):
+        assert (model.criterion.schedule.steps, model.criterion.texts.context) == (1000, 64)
+        assert (model.network.unet.sizes.context, len(model.network.text.encoder.layers)) == (64, 2)

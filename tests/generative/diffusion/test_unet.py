@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from tests.generative.diffusion.oracles import UNet2DConditionModel, UNet2DModel
-from vidi.generative.diffusion.blocks import ClassEmbedding, ResidualBlock, TimeEmbedding, time_waves
+from vidi.generative.diffusion.blocks import (
+    ClassEmbedding,
+    ContextTransformer,
+    PlaceAttention,
+    ResidualBlock,
+    TimeEmbedding,
+    time_waves,
+)
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
 from vidi.weights.renaming import renamed
 from vidi.weights.strict import load_strictly
@@ -237,6 +244,20 @@ def test_an_untrained_network_says_nothing_and_keeps_odd_sizes() -> None:
         found = network(torch.randn(2, 3, *size), TIMES)
         assert found.shape == (2, 3, *size)
         assert (found == 0).all()
+
+
+def test_every_residual_branch_begins_at_zero() -> None:
+    last: list[Any] = []
+    for context in (None, 6):
+        for module in DenoisingUNet(UNetSizes(**SMALL, context=context)).modules():
+            if isinstance(module, ResidualBlock):
+                last.append(module.conv2)
+            elif isinstance(module, PlaceAttention):
+                last.append(module.attention.output)
+            elif isinstance(module, ContextTransformer):
+                last.append(module.leave)
+    assert len(last) > 20
+    assert all(int(layer.weight.count_nonzero()) == int(layer.bias.count_nonzero()) == 0 for layer in last)
 
 
 def test_what_a_network_is_not_told_is_refused() -> None:

@@ -195,5 +195,11 @@ def test_the_losses_are_the_papers() -> None:
     assert (recipe.optimizer, recipe.learning_rate, recipe.betas, recipe.ema) == ("adam", 1e-3, (0.0, 0.99), 0.999)
 
 
+def test_the_small_network_is_what_it_says() -> None:
+    model: Any = CATALOG["stylegan_tiny"].builder()
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.3e6, abs=5e4)
+    assert (model.generator.sides[-1], model.generator.latent, model.criterion.r1) == (32, 64, 1)
+
+
 def test_a_training_resumes_bit_for_bit(tmp_path: Path) -> None:
     assert_resumes("stylegan", tmp_path, stop=2, steps=4, **TINY)
