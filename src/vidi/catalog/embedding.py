@@ -55,7 +55,7 @@ from vidi.recipes.identity import (
     IDENTITY_TINY,
     SIAMESE_RECIPE,
 )
-from vidi.recipes.image_text import CLIP_TINY
+from vidi.recipes.image_text import CLIP_RN_TINY, CLIP_TINY
 from vidi.tasks.classification import CLASSIFICATION
 from vidi.tasks.identity import IDENTITY
 from vidi.tasks.image_text import IMAGE_TEXT
@@ -120,7 +120,7 @@ EMBEDDING_SYSTEMS: dict[str, Entry] = {
     "arcface_resnet50": Entry(arcface_resnet50, IDENTITY, "7.2.3", ARCFACE, "", SMALL_ARCFACE),
     "arcface_resnet100": Entry(arcface_resnet100, IDENTITY, "7.2.3", ARCFACE, "", SMALL_ARCFACE),
     "clip_tiny": Entry(clip_tiny, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT, recipe=CLIP_TINY),
-    "clip_rn_tiny": Entry(clip_rn_tiny, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET, recipe=CLIP_TINY),
+    "clip_rn_tiny": Entry(clip_rn_tiny, IMAGE_TEXT, "7.3.1", CLIP, "open_clip", SMALL_CLIP_RESNET, recipe=CLIP_RN_TINY),
     "clip_vit_b_32": Entry(clip_vit_b_32, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
     "clip_vit_b_16": Entry(clip_vit_b_16, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),
     "clip_vit_l_14": Entry(clip_vit_l_14, IMAGE_TEXT, "7.3.1", CLIP, "transformers", SMALL_CLIP_VIT),

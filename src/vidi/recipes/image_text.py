@@ -33,6 +33,9 @@ CLIP_TINY = replace(
 )
 """`vidi train clip_tiny` on the world's captions: on a CPU."""
 
+CLIP_RN_TINY = replace(CLIP_TINY, epochs=12, world_scenes=40_000)
+"""`vidi train clip_rn_tiny` on more captions than can be learnt by heart: about an hour of one core."""
+
 CLIP_FINE_TUNED = replace(
     CLIP_RECIPE,
     epochs=5,
