@@ -63,6 +63,13 @@ def check_overrides(values: Mapping[str, Any], types: Mapping[str, Any]) -> dict
     return checked
 
 
+def spelled(value: Any) -> str:
+    """Return a value as a shell spells it: what `check_overrides` reads as the same value again."""
+    if isinstance(value, tuple):
+        return ",".join(map(spelled, value))
+    return "none" if value is None else str(value)
+
+
 def describe_type(annotation: Any) -> str:
     """Say in words what values a type admits: `int`, `one of sgd, adamw`, `int or none`, `H,W`."""
     if annotation is None or annotation is type(None):
