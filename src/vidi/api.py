@@ -49,6 +49,7 @@ from vidi.recorded import (
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published_weights
+from vidi.weights.pipelines import PIPELINES
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Counting
@@ -115,9 +116,9 @@ def load_or_create(name: str | Path, *, weights: str | None = None, download: bo
     if is_run(name):
         return load(name, weights=weights or "best")
     known = published_weights(str(name))
-    if weights is None and not known:
+    if weights is None and not known and name not in PIPELINES:
         raise UsageError(f"{name} has no published weights; train it first, then name its run folder")
-    return create(str(name), weights=weights or known[0], download=download)
+    return create(str(name), weights=weights or next(iter(known), None), download=download)
 
 
 def with_options(model: Saved, options: Mapping[str, Any]) -> Any:

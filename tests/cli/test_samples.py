@@ -1,11 +1,15 @@
 """`vidi sample`: grids and single pictures, what their files say of how they were made, and making them again."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import pytest
+import torch
 
 from tests.cli.command import vidi
+from tests.generative.diffusion.toy_pipeline import theirs
 from vidi import create
 
 
@@ -112,3 +116,82 @@ def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
     assert Path("folder/samples-1.png").read_bytes() != first.read_bytes()
     with PIL.Image.open(first) as grid:
         assert grid.width == grid.height  # 8 rows of 8
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Published pipelines, and other models with weights
+
+
+@pytest.mark.system("8.3.7-SD")
+def test_stable_diffusion_is_sampled_from_a_folder_that_diffusers_saved() -> None:
+    """As `create` reads it; the file says prompt, negative prompt and the numbers, and no folder of this machine."""
+    folder = theirs()[1]
+    words = ("prompt=a red box, left", "negative=grass", "guidance=5", "steps=3", "spacing=leading")
+    done = vidi("sample", "stable_diffusion", "--weights", folder, *words, "--count", "2", "--seed", "4", "--each")
+    assert (done.code, done.out) == (0, "samples\n"), done.err
+    said = said_in(Path("samples/5.png"))
+    assert said == {
+        "model": "stable_diffusion",
+        "weights": "saved",
+        "seed": "5",
+        "count": "1",
+        "prompt": "a red box, left",
+        "negative": "grass",
+        "guidance": "5.0",
+        "steps": "3",
+        "sampler": "ddim",
+        "eta": "0.0",
+        "spacing": "leading",
+    }
+    asked = {"prompt": "a red box, left", "negative": "grass", "guidance": 5.0, "steps": 3, "spacing": "leading"}
+    model = create("stable_diffusion", weights=str(folder))
+    (expected,) = model.sample(1, generator=torch.Generator().manual_seed(5), **asked)
+    found = torch.from_numpy(pixels_of(Path("samples/5.png"))).permute(2, 0, 1)
+    assert (found - expected * 255).abs().max() < 1.5  # of 256
+
+
+@pytest.mark.system("8.3.7-SD")
+def test_weights_that_are_no_stable_diffusion_are_told_in_a_line() -> None:
+    """What is not there, an empty folder, pickles in a folder and alone, no weights, and other keys."""
+    shutil.copytree(theirs()[1], "pickles")
+    tensors = Path("pickles/unet/diffusion_pytorch_model.safetensors")
+    tensors.rename(tensors.with_suffix(".bin"))
+    Path("empty").mkdir()
+    Path("model.ckpt").write_bytes(b"anything")
+    expected = "expected a folder in the layout of diffusers, or one file of safetensors"
+    parts = "expected the layout of diffusers: scheduler, text_encoder, unet, vae, tokenizer"
+    for weights, code, said in (
+        ("nowhere", 3, f"nowhere: no such folder or file; {expected}"),
+        ("empty", 3, f"empty has no unet/config.json; {parts}"),
+        ("pickles", 3, "diffusion_pytorch_model.bin is a pickle, which runs code when it is read. Convert it there"),
+        ("model.ckpt", 3, "model.ckpt is a pickle, which runs code when it is read. Convert it there"),
+        (None, 2, "stable_diffusion is read from its weights; say where with --weights (weights=): a folder"),
+    ):
+        done = vidi("sample", "stable_diffusion", *(() if weights is None else ("--weights", weights)))
+        assert (done.code, done.out) == (code, "")
+        assert said in done.err
+        assert done.err.count("\n") == 1
+    with pytest.raises(ValueError, match="size: no such key; there is none to give"):
+        create("stable_diffusion", weights="empty", size=(8, 8))
+
+
+def test_a_model_that_does_not_generate_is_told_before_its_weights_are_looked_for() -> None:
+    for name, task in (("resnet18", "classification"), ("retinanet_tiny", "detection")):
+        done = vidi("sample", name, "--weights", "nowhere")
+        assert (done.code, done.err) == (2, f"vidi: {name} is a system for {task}, which does not generate\n")
+    done = vidi("predict", "stable_diffusion", "1.png", "--weights", theirs()[1])
+    assert done.code == 3  # there is no such picture
+
+
+def test_a_model_of_the_catalogue_samples_with_the_weights_of_a_run() -> None:
+    create("ddpm_tiny", size=(8, 8), width=8, diffusion_steps=4).save("saved")
+    done = vidi("sample", "ddpm_tiny", "--weights", "saved", "--count", "1", "--out", "a.png")
+    assert done.code == 0, done.err
+    assert said_in(Path("a.png"))["weights"] == "saved"
+    assert vidi("sample", "saved", "--count", "1", "--out", "b.png").code == 0
+    assert same_picture(Path("a.png"), Path("b.png"))
+    none = vidi("sample", "ddpm_tiny")
+    assert (none.code, none.err) == (
+        2,
+        "vidi: ddpm_tiny has no published weights; train it first, then name its run folder\n",
+    )
