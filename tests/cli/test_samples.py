@@ -1,7 +1,10 @@
 """`vidi sample`: grids and single pictures, what their files say of how they were made, and making them again."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import PIL.Image
@@ -11,12 +14,13 @@ import torch
 from tests.cli.command import vidi
 from tests.generative.diffusion.toy_pipeline import theirs
 from vidi import create
+from vidi.generative.diffusion.ddpm import Counted
 
 
 def said_in(path: Path) -> dict[str, str]:
     """Return what the text chunks of a PNG say."""
     with PIL.Image.open(path) as picture:
-        return dict(picture.text)
+        return dict(cast(Any, picture).text)
 
 
 def pixels_of(path: Path) -> np.ndarray:
@@ -116,6 +120,46 @@ def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
     assert Path("folder/samples-1.png").read_bytes() != first.read_bytes()
     with PIL.Image.open(first) as grid:
         assert grid.width == grid.height  # 8 rows of 8
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Ctrl-C
+
+
+@pytest.mark.parametrize("words", [("--out", "drawn.png"), ("--each", "--out", "drawn")])
+def test_an_interrupted_sampling_ends_in_a_line_and_writes_nothing(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create("ddpm_tiny", size=(8, 8), width=8, diffusion_steps=4).save("saved")
+    before, steps = sorted(Path().rglob("*")), []
+
+    def stop(self: Counted, step: int, x: torch.Tensor, seen: object) -> None:
+        steps.append(step)
+        if step == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Counted, "__call__", stop)
+    done = vidi("sample", "saved", "--count", "2", *words)
+    assert (done.code, done.out, done.err) == (130, "", "vidi: interrupted\n")
+    assert steps == [0, 1]
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_an_interrupted_writing_leaves_whole_pictures_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    create("ddpm_tiny", size=(8, 8), width=8, diffusion_steps=4).save("saved")
+    replace, written = os.replace, []
+
+    def stop(source: str, target: str) -> None:
+        written.append(Path(target).name)
+        if len(written) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    done = vidi("sample", "saved", "--count", "3", "steps=1", "--each", "--out", "drawn")
+    assert (done.code, done.out, done.err) == (130, "", "vidi: interrupted\n")
+    assert [path.name for path in Path("drawn").iterdir()] == ["0.png"]
+    assert pixels_of(Path("drawn/0.png")).shape == (8, 8, 3)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
