@@ -171,7 +171,7 @@ class Grey(Samples):
         self.preprocess = Preprocess(exact=(8, 8), mean=(0.5,) * 3, std=(0.5,) * 3)
 
     def sample(self, count: int, *, generator: torch.Generator | None = None, steps: int = 3) -> Tensor:
-        return torch.full((count, 3, 8, 8), float(self.network.weight))
+        return torch.full((count, 3, 8, 8), self.network.weight.item())
 
 
 @pytest.mark.system("8.0-TASK")
