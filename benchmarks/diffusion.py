@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from benchmarks.timing import compare
@@ -105,7 +106,7 @@ def _guidance() -> str:
         return ddim(denoise, start, model.schedule, times, lambda step: start, clip=1.0)
 
     once = classifier_free(model.seen, labels, none, 2.0)
-    contestants = {"vidi": partial(run, once), "two passes": partial(run, twice)}
+    contestants: dict[str, Callable[[], object]] = {"vidi": partial(run, once), "two passes": partial(run, twice)}
     return compare("guidance in one pass", contestants, rounds=ROUNDS).line("two passes")
 
 

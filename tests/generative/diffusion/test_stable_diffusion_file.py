@@ -164,17 +164,18 @@ def test_a_file_is_read_as_diffusers_converts_it(version: int, tmp_path: Path) -
     """Tensor by tensor, then what each network says: heads, groups, activations and the last layer show there."""
     model = read_stable_diffusion_file(written(version, tmp_path))
     made, (unet, vae, text) = toy(version), theirs(version)
-    network = model.network
+    network, autoencoder = model.network, model.network.autoencoder
+    assert autoencoder is not None
     expected = renamed(unet.state_dict(), diffusers_unet.NAMES_OF_CONTEXT)
     assert expected.keys() == network.unet.state_dict().keys()
     for key, value in network.unet.state_dict().items():
         assert torch.equal(value, expected[key]), key
     expected = renamed(vae.state_dict(), diffusers_autoencoder.NAMES_NOW)
-    for key, value in network.autoencoder.state_dict().items():
+    for key, value in autoencoder.state_dict().items():
         assert torch.equal(value, expected[key]), key
     for key, value in network.text.state_dict().items():
         assert torch.equal(value, made.text.state_dict()[key]), key
-    assert (network.unet.sizes, network.autoencoder.sizes) == (SIZES[version], AUTOENCODER)
+    assert (network.unet.sizes, autoencoder.sizes) == (SIZES[version], AUTOENCODER)
     tokens = model.criterion.texts.tokens("a red sphere")[None]
     with torch.no_grad():
         rows = network.text.sequence(tokens)
@@ -182,7 +183,7 @@ def test_a_file_is_read_as_diffusers_converts_it(version: int, tmp_path: Path) -
         x, times = seeded_normal((4, 8, 8), [1, 2]), torch.tensor([3, 700])
         rows = rows.expand(2, -1, -1)
         assert_close(network.unet(x, times, context=rows), unet(x, times, rows).sample, FLOAT32)
-        assert_close(network.autoencoder.decode(x), vae.decode(x).sample, FLOAT32)
+        assert_close(autoencoder.decode(x), vae.decode(x).sample, FLOAT32)
 
 
 @pytest.mark.system("8.3.7-SD")
