@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "inference": "forward passes, fused inference",
     "transformer": "encoder forward and training step against torch.nn.TransformerEncoder",
     "generation": "generation with and without the cache",
+    "diffusion": "samplers against the bare loop and diffusers' schedulers, guidance, memory",
     "generated_pictures": "FID against torchmetrics and pytorch-fid, precision and recall",
     "depth_forest": "body parts of depth images against features and scikit-learn",
     "block_matching": "block matching against OpenCV's StereoBM",

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from vidi.catalog.entry import Entry
 from vidi.catalog.names import UsageError, entry
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws
+from vidi.engine.conditions import checked_conditions
 from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
@@ -48,6 +49,7 @@ from vidi.recorded import (
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published_weights
+from vidi.weights.pipelines import PIPELINES
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Counting
@@ -114,9 +116,9 @@ def load_or_create(name: str | Path, *, weights: str | None = None, download: bo
     if is_run(name):
         return load(name, weights=weights or "best")
     known = published_weights(str(name))
-    if weights is None and not known:
+    if weights is None and not known and name not in PIPELINES:
         raise UsageError(f"{name} has no published weights; train it first, then name its run folder")
-    return create(str(name), weights=weights or known[0], download=download)
+    return create(str(name), weights=weights or next(iter(known), None), download=download)
 
 
 def with_options(model: Saved, options: Mapping[str, Any]) -> Any:
@@ -466,7 +468,7 @@ def sample(
     Args:
         model: that samples.
         count: how many images, N.
-        seed: of all draws.
+        seed: of all draws: that of the first image, image i has the seed after i more.
         condition: what the model's own `sample` takes besides, such as guidance, steps or a prompt; also as text.
 
     Raises:
@@ -475,10 +477,6 @@ def sample(
     """
     if not isinstance(model, Samples):
         raise UsageError(f"a {type(model).__name__} does not generate; expected a generative model")
-    hints = get_type_hints(model.sample)
-    known = {key: kind for key, kind in hints.items() if key not in ("count", "generator", "return")}
-    arguments = {key.removesuffix("_"): key for key in known}  # class_ is no keyword of Python's
-    asked = check_overrides(condition or {}, {key: known[argument] for key, argument in arguments.items()})
+    conditions = checked_conditions(model, condition or {})
     generator = torch.Generator(model.device).manual_seed(seed)
-    conditions = {arguments[key]: value for key, value in asked.items()}
     return model.sample(count, generator=generator, **conditions).cpu()

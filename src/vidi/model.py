@@ -208,8 +208,25 @@ class Samples(Saved):
     """Hears of long samplings: what is done, how many steps of it, of how many."""
 
     def sample(self, count: int, *, generator: torch.Generator | None = None) -> Float[Tensor, "N C H W"]:
-        """Return images in [0, 1]; equal generators give equal images, image i whatever the count."""
+        """Return images in [0, 1]; equal generators give equal images, image i whatever the count.
+
+        Image i of a generator with the seed s is the first one of the seed s + i.
+        """
         raise NotImplementedError
+
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        """Return all conditions of `sample` by name: those given, and what the others come to.
+
+        Args:
+            image: its number: the conditions under which it is the first image of its own seed; None: those of all.
+            given: some of the conditions.
+
+        Raises:
+            ValueError: for conditions out of range, or under which an image is no function of its own seed.
+        """
+        asked = inspect.signature(self.sample).bind(1, **given)
+        asked.apply_defaults()
+        return {key: value for key, value in asked.arguments.items() if key not in ("count", "generator")}
 
     def log_prob(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, " N"]:
         """Return the log-density of images in [0, 1], in nats; NotImplementedError where a system has none, as GANs."""

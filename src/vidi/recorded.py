@@ -17,22 +17,25 @@ from vidi.model import Saved
 from vidi.results.categories import Categories, category_names
 from vidi.tasks.table import TASKS
 from vidi.weights.creation import build, recorded_weights
+from vidi.weights.pipelines import PIPELINES
 
 # ----------------------------------------------------------------------------------------------------------------------
 # The system
 
 
 def is_run(name: str | Path) -> bool:
-    """Tell whether a name is that of a run folder, and not one of the catalogue; a folder wins."""
-    return Run(Path(name)).config_path.is_file() or str(name) not in CATALOG
+    """Tell whether a name is that of a run folder, and not one of a model; a folder wins."""
+    return Run(Path(name)).config_path.is_file() or not (str(name) in CATALOG or str(name) in PIPELINES)
 
 
 def task_of(name: str | Path) -> Task:
-    """Return the task of a run folder or of a model of the catalogue.
+    """Return the task of a run folder or of a model.
 
     Raises:
         FileNotFoundError: if it is neither.
     """
+    if str(name) in PIPELINES and not is_run(name):
+        return PIPELINES[str(name)].task
     return recorded_task(Run(Path(name)).config()) if is_run(name) else entry(str(name)).task
 
 

@@ -262,34 +262,6 @@ def test_predict_draws_nothing_unasked(classifier: Path) -> None:
     assert not Path("drawn").exists()
 
 
-def test_strips_of_interpolated_samples_are_rows(generator: Path) -> None:
-    done = vidi("sample", generator, "--count", "6", "interpolate=3", "truncation=0.7", "--out", "strips.png")
-    assert done.code == 0, done.err
-    with PIL.Image.open("strips.png") as grid:
-        assert grid.width > grid.height  # 2 rows of 3
-    few = vidi("sample", generator, "--count", "4", "interpolate=1")
-    assert (few.code, few.err) == (3, "vidi: received 1 steps from one vector to another, expected at least 2\n")
-
-
-def test_samples_of_equal_seeds_are_equal(generator: Path) -> None:
-    done = vidi("sample", generator, "--count", "64", "--seed", "0")
-    first = Path(done.out.strip())
-    assert first == generator / "samples-0.png"
-    again = vidi("sample", generator, "--count", "64", "--seed", "0", "--out", "again.png")
-    told = vidi("sample", generator, "guidance=3", "words")
-    assert (told.code, told.err) == (
-        2,
-        "vidi: guidance: no such key; choices: interpolate, truncation\n'words': expected key=value\n",
-    )
-    other = vidi("sample", generator, "--count", "64", "--seed", "1", "--out", "folder")
-    assert again.out.strip() == "again.png"
-    assert other.out.strip() == "folder/samples-1.png"
-    assert Path("again.png").read_bytes() == first.read_bytes()
-    assert Path("folder/samples-1.png").read_bytes() != first.read_bytes()
-    with PIL.Image.open(first) as grid:
-        assert grid.width == grid.height  # 8 rows of 8
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Looking around
 

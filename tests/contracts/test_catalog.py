@@ -274,6 +274,17 @@ def test_one_loss_systems_make_equal_pictures_of_equal_seeds(name: str) -> None:
     assert one.shape[:2] == (3, 3)
 
 
+@pytest.mark.parametrize("name", marked([n for n in NAMES if CATALOG[n].task.asks == "nothing"]))
+def test_an_image_is_made_again_by_its_own_seed_under_the_conditions_that_are_told(name: str) -> None:
+    model = built(name)
+    three = model.sample(3, generator=torch.Generator().manual_seed(5))
+    alone = model.sample(1, generator=torch.Generator().manual_seed(7), **model.conditions(2))
+    assert_close(alone, three[2:], FLOAT32)
+    told = model.conditions()
+    assert told.keys() == inspect.signature(model.sample).parameters.keys() - {"count", "generator"}
+    assert model.conditions(**told) == told
+
+
 @pytest.mark.parametrize("name", names_of(Adversarial))
 def test_every_turn_has_finite_losses_and_gradients_of_its_own(name: str) -> None:
     model = copied(name)

@@ -5,9 +5,9 @@ from dataclasses import fields
 import pytest
 
 from tests.contracts.models import NAMES
-from vidi.catalog.explained import keys_of, words_of, written
+from vidi.catalog.explained import keys_of, words_of
 from vidi.catalog.table import CATALOG
-from vidi.engine.overrides import check_overrides
+from vidi.engine.overrides import check_overrides, spelled
 from vidi.engine.recipe import Recipe
 
 
@@ -30,12 +30,6 @@ def test_every_key_of_a_system_is_told_with_its_default(name: str) -> None:
     check_overrides(flat, entry.keys)
 
 
-def test_defaults_are_written_as_in_a_shell() -> None:
-    assert [*map(written, (None, (1, None, 2.5), 1e-3, 3, True, "sgd"))] == [
-        "none",
-        "1,none,2.5",
-        "0.001",
-        "3",
-        "True",
-        "sgd",
-    ]
+def test_defaults_are_spelled_as_in_a_shell() -> None:
+    values = {None: "none", (1, None, 2.5): "1,none,2.5", ((0, 1), (2, 3)): "(0,1),(2,3)", 1e-3: "0.001", True: "True"}
+    assert [spelled(value) for value in values] == [*values.values()]

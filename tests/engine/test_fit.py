@@ -558,7 +558,22 @@ def test_averages_follow_their_formula() -> None:
         expected = values if expected is None else weight * expected + (1 - weight) * values
     with averages.applied(model):
         assert network.weight.item() == pytest.approx(expected)
+        with averages.lifted(model):
+            assert network.weight.item() == values
+        assert network.weight.item() == pytest.approx(expected)
     assert network.weight.item() == values
+
+
+def test_an_average_warms_up_until_it_forgets_as_slowly_as_its_decay_says() -> None:
+    """(1 + n) / (10 + n) reaches 0.5 after 8 updates."""
+    model = nn.ModuleDict({"network": nn.Linear(1, 1)})
+    averages = Averages(model, ("network",), 0.5)
+    warm = []
+    for _ in range(10):
+        averages.update(model)
+        warm.append(averages.warms_up)
+    assert warm == [True] * 7 + [False] * 3
+    assert not Averages(model, ("network",), None).warms_up
 
 
 def test_losses_outside_training_need_no_step() -> None:

@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from vidi.catalog.entry import Entry
-from vidi.engine.overrides import describe_type
+from vidi.engine.overrides import describe_type, spelled
 from vidi.engine.recipe import Recipe
 
 
@@ -27,7 +27,7 @@ def keys_of(entry: Entry) -> list[Key]:
     kinds, of_model, of_recipe = entry.keys, words_of(entry.builder), words_of(Recipe)
     parameters = inspect.signature(entry.builder).parameters
     found = [
-        Key(name, describe_type(kinds[name]), written(parameters[name].default), of_model.get(name, ""))
+        Key(name, describe_type(kinds[name]), spelled(parameters[name].default), of_model.get(name, ""))
         for name in parameters
         if name in kinds
     ]
@@ -37,21 +37,12 @@ def keys_of(entry: Entry) -> list[Key]:
             Key(
                 prefix + f.name,
                 describe_type(kinds[prefix + f.name]),
-                written(getattr(recipe, f.name)),
+                spelled(getattr(recipe, f.name)),
                 of_recipe[f.name],
             )
             for f in fields(Recipe)
         ]
     return found
-
-
-def written(value: Any) -> str:
-    """Return a value as it would be given in a shell."""
-    if value is None:
-        return "none"
-    if isinstance(value, tuple):
-        return ",".join(f"({written(part)})" if isinstance(part, tuple) else written(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def words_of(documented: Any) -> dict[str, str]:

@@ -15,11 +15,11 @@ from typer.core import TyperCommand
 
 from vidi import files
 from vidi.cli import data as looking_at_data
-from vidi.cli import gallery, listing, prompts
+from vidi.cli import gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
-from vidi.cli.output import AsJson, err, out, picture_path, print_json, print_scores
+from vidi.cli.output import AsJson, err, out, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
-from vidi.cli.progress import counting, progress_for
+from vidi.cli.progress import progress_for
 from vidi.engine.runs import Run, is_main_process
 
 ASKED = "vidi.words"  # of the command line
@@ -406,40 +406,7 @@ def predict_sentences(model: Any, arguments: Sequence[str], options: Sequence[st
         out.print(f"{line} -> {result}", markup=False, highlight=False)
 
 
-@app.command()
-@tells
-def sample(
-    run: RunFolder,
-    conditions: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="What the model can be asked for.")
-    ] = None,
-    count: Annotated[int, typer.Option(help="How many pictures.", min=1)] = 64,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal pictures.", min=0)] = 0,
-    out_file: Annotated[Path | None, typer.Option("--out", help="The PNG to write; RUN/samples-SEED.png.")] = None,
-    weights: WhichWeights = Weights.best,
-) -> None:
-    """Draw pictures from a generative model, as one grid.
-
-    [dim]vidi sample runs/gan --count 64 --seed 0[/dim]
-
-    [dim]vidi sample runs/gan --count 64 truncation=0.7 interpolate=8[/dim]
-    """
-    Run(run).config()
-    from vidi import api
-    from vidi.engine import plots
-    from vidi.engine.overrides import split_overrides
-
-    asked = split_overrides(conditions or [])
-    model = api.load(run, weights=weights.value)
-    with counting(err) as model.tell:
-        images = api.sample(model, count, seed=seed, condition=asked)
-    path = picture_path(out_file or run, f"samples-{seed}.png")
-    strip = asked.get("interpolate", "none")
-    columns = int(strip) if isinstance(strip, str) and strip != "none" else round(count**0.5)
-    plots.image_grid(path, images, columns=max(1, columns))
-    out.print(str(path), markup=False, highlight=False)
-
-
+app.command()(samples.sample)
 app.command()(prompts.classify)
 app.command()(prompts.search)
 app.command()(gallery.embed)

@@ -156,7 +156,8 @@ class Training:
         validate: scores the model after epochs; None for none.
         headline: the name of the validation number that decides which weights are best.
         falling: whether it is best where it is smallest, not largest.
-        after_validation: called in the main process with the model and the validation row: pictures and reports.
+        after_validation: called in the main process with the model, which has its averaged weights then, the validation
+            row and the averages: pictures and reports.
         former: the recipe with the lengths that it had before; a state of one of them goes on to the new one.
     """
 
@@ -173,7 +174,7 @@ class Training:
         validate: Validate | None = None,
         headline: str | None = None,
         falling: bool = False,
-        after_validation: Callable[[Trainable, Row], None] | None = None,
+        after_validation: Callable[[Trainable, Row, Averages], None] | None = None,
         progress: Progress | None = None,
         former: Sequence[Recipe] = (),
     ):
@@ -412,7 +413,7 @@ class Training:
             if self.accelerator.is_main_process:
                 self.run.write_metrics(self.rows)
                 if self.after_validation is not None:
-                    self.after_validation(self.model, self.rows[-1])
+                    self.after_validation(self.model, self.rows[-1], self.averages)
         self.validation_due = False
         epochs = self.step / self.plan.steps_per_epoch
         numbers = ", ".join(f"{name} {shown(value, '.4g')}" for name, value in numbers_of(scores).items())

@@ -128,6 +128,13 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     return [other for other, ratio in zip(near, ratios, strict=True) if ratio > ratios[0] - ABOUT]
 
 
+def spelled(value: Any) -> str:
+    """Return a value as a shell spells it: `check_overrides` reads it again, but for tuples of tuples."""
+    if isinstance(value, tuple):
+        return ",".join(f"({spelled(part)})" if isinstance(part, tuple) else spelled(part) for part in value)
+    return "none" if value is None else str(value)
+
+
 def describe_type(annotation: Any) -> str:
     """Say in words what values a type admits: `int`, `one of sgd, adamw`, `int or none`, `H,W`."""
     if annotation is None or annotation is type(None):

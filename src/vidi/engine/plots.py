@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from vidi import files
@@ -289,8 +289,17 @@ def _write_headings(sheet: PIL.Image.Image, lefts: Sequence[int], titles: Sequen
         pen.text((left + width / 2, 21), shortened(title, font, width), fill=INK, font=font, anchor="mm")
 
 
-def image_grid(path: files.PathLike, images: Float[Tensor, "N C H W"], columns: int = 8) -> None:
-    """Lay out images in [0, 1] (C is 1 or 3) in rows of `columns`, small ones enlarged pixel by pixel."""
+def image_grid(
+    path: files.PathLike,
+    images: Float[Tensor, "N C H W"],
+    columns: int = 8,
+    *,
+    text: Mapping[str, str] | None = None,
+) -> None:
+    """Lay out images in [0, 1] (C is 1 or 3) in rows of `columns`, small ones enlarged pixel by pixel.
+
+    `text` goes into chunks of a PNG.
+    """
     N, C, H, W = images.shape
     if C not in (1, 3) or columns < 1:
         raise ValueError(f"received images with {C} channels in {columns} columns, expected 1 or 3 in 1 or more")
@@ -300,13 +309,22 @@ def image_grid(path: files.PathLike, images: Float[Tensor, "N C H W"], columns: 
     gap = 2
     h, w = H * zoom + gap, W * zoom + gap
     sheet = torch.full((rows * h + gap, columns * w + gap, 3), 255, dtype=torch.uint8)
-    pixels = images.detach().cpu().float().nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
-    pixels = pixels.expand(N, 3, H, W).permute(0, 2, 3, 1)  # N H W 3
+    pixels = _bytes_of(images).expand(N, 3, H, W).permute(0, 2, 3, 1)  # N H W 3
     pixels = pixels.repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2)
     for place in range(N):
         top, left = gap + place // columns * h, gap + place % columns * w
         sheet[top : top + h - gap, left : left + w - gap] = pixels[place]
-    files.write_image(path, sheet.permute(2, 0, 1))
+    files.write_image(path, sheet.permute(2, 0, 1), text=text)
+
+
+def single_image(path: files.PathLike, image: Float[Tensor, "C H W"], *, text: Mapping[str, str] | None = None) -> None:
+    """Write an image in [0, 1] (C is 1 or 3) as it is; `text` goes into chunks of a PNG."""
+    files.write_image(path, _bytes_of(image), text=text)
+
+
+def _bytes_of(images: Float[Tensor, "*N C H W"]) -> UInt8[Tensor, "*N C H W"]:
+    """Return images in [0, 1] as bytes; what lies outside is cut off, what is no number is black."""
+    return images.detach().cpu().float().nan_to_num(0).clamp(0, 1).mul(255).round().to(torch.uint8)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

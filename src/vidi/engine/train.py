@@ -12,6 +12,7 @@ from vidi import files
 from vidi.data.loading import size_of
 from vidi.data.transforms import Augmentation, cutmix, mixup
 from vidi.engine import report
+from vidi.engine.averaging import Averages
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Training, Validate, fit_at_once, trained_by_gradients
@@ -188,9 +189,11 @@ def _no_scores(model: Trainable, processes: Processes) -> Row:
     return {}
 
 
-def _draw_progress(job: Job, run: Run, recipe: Recipe, model: Trainable, row: Row) -> None:
+def _draw_progress(job: Job, run: Run, recipe: Recipe, model: Trainable, row: Row, averages: Averages) -> None:
+    """Draw samples; while the average warms up those of the weights that it averages stand beside them."""
     if isinstance(model, Samples):
-        report.write_samples(run, model, job.dataset("train"), seed=recipe.seed)
+        raw = partial(averages.lifted, model) if averages.warms_up else None
+        report.write_samples(run, model, job.dataset("train"), seed=recipe.seed, raw=raw)
 
 
 def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:

@@ -18,7 +18,11 @@ def picture_seeds(generator: torch.Generator | None, count: int) -> list[int]:
 
     Whatever was drawn from the generator since does not matter; without one, s is another at each call.
     """
-    first = torch.Generator().seed() if generator is None else generator.initial_seed()
+    return seeds_from(torch.Generator().seed() if generator is None else generator.initial_seed(), count)
+
+
+def seeds_from(first: int, count: int) -> list[int]:
+    """Return `count` seeds, each one more than the one before; after the largest comes 0."""
     return [(first + row) % (LARGEST_SEED + 1) for row in range(count)]
 
 

@@ -14,6 +14,7 @@ from vidi.results.categories import category_names
 from vidi.weights.loading import load_published, published, published_weights
 from vidi.weights.local_files import load_file, usual_arguments
 from vidi.weights.own_runs import OwnWeights, own_model
+from vidi.weights.pipelines import PIPELINES, read_whole
 from vidi.weights.published import Published
 
 
@@ -28,7 +29,7 @@ def create(
     """Build a model of the catalogue, with random or published weights.
 
     Args:
-        name: as in `vidi.models()`.
+        name: as in `vidi.models()`, or "stable_diffusion", which is read whole from its `weights`, a folder or a file.
         weights: a published set, such as "torchvision/imagenet1k_v2"; its preprocessing, categories and the arguments
             that it was trained with come with it. Or a run folder of the same model, or a saved model's, with all that
             it records; see `own_model`. Or the path of a file in a published format; see `load_file`. Other
@@ -42,6 +43,9 @@ def create(
         ValueError: for unknown names, arguments and weights, with the choices.
         FileNotFoundError: if the weights are not on this machine; says where to put them.
     """
+    if name in PIPELINES:
+        check_overrides(arguments, {})
+        return read_whole(name, weights)
     row = entry(name)
     checked = check_overrides(arguments, row.arguments)
     return build(row, checked, weights=weights, backbone_weights=backbone_weights, download=download)

@@ -34,6 +34,7 @@ from vidi.nn.attention import MultiHeadAttention
 from vidi.ops.diffusion import Schedule, linear_betas, scaled_linear_betas
 from vidi.preprocess import HALF
 from vidi.weights.layouts import Layout
+from vidi.weights.pickles import PICKLES, refusal
 from vidi.weights.renaming import inverted, renamed, under
 from vidi.weights.strict import load_strictly
 from vidi.weights.tables import diffusers_autoencoder, diffusers_unet
@@ -46,7 +47,7 @@ WEIGHTS = {
     VAE: "diffusion_pytorch_model.safetensors",
     TEXTS: "model.safetensors",
 }
-PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+CONFIGS = (*(f"{part}/config.json" for part in WEIGHTS), "scheduler/scheduler_config.json")
 TEXT_LAYOUT = Layout("transformers", under(TEXT, "text_model.", "") | TEXT, convert=with_axes)
 KINDS = {"epsilon": "noise", "sample": "x0", "v_prediction": "v"}
 ENDS = ("<|startoftext|>", "<|endoftext|>")
@@ -61,6 +62,10 @@ def read_stable_diffusion(folder: str | Path) -> TextDiffusion:
         ValueError: for a configuration that is not of Stable Diffusion 1 or 2, and weights that do not fit it.
     """
     folder = Path(folder)
+    missing = [name for name in CONFIGS if not (folder / name).is_file()]
+    if missing:
+        parts = ", ".join(sorted({name.split("/")[0] for name in CONFIGS}))
+        raise FileNotFoundError(f"{folder} has no {missing[0]}; expected the layout of diffusers: {parts}, tokenizer")
     unet_config, vae_config, text_config = (files.read_json(folder / part / "config.json") for part in WEIGHTS)
     scheduler = files.read_json(folder / "scheduler" / "scheduler_config.json")
     unet = _unet(unet_config)
@@ -90,12 +95,7 @@ def _weights_of(folder: Path, name: str) -> Path:
     pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in PICKLES] if folder.is_dir() else []
     if not pickles:
         raise FileNotFoundError(f"{folder / name}: no such file")
-    tensors = f"{{k: v.contiguous() for k, v in torch.load('{pickles[0]}', weights_only=True).items()}}"
-    line = f'python -c "import torch, safetensors.torch as s; s.save_file({tensors}, {name!r})"'
-    raise FileNotFoundError(
-        f"{folder / name}: no such file; {pickles[0]} is a pickle, which runs code when it is read. "
-        f"Convert it there if you trust it: {line}"
-    )
+    raise FileNotFoundError(f"{folder / name}: no such file; {refusal(pickles[0], name)}")
 
 
 def _unet(config: Mapping[str, Any]) -> DenoisingUNet:

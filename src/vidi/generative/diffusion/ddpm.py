@@ -15,7 +15,7 @@ Differs from the papers: the small variants are of this package, for an hour of 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -278,6 +278,11 @@ class Diffusion(OneLoss, Samples):
         plan = self.planned(steps, sampler, eta, spacing)
         return self.drawn(plan, lambda rows: self.unconditional, picture_seeds(generator, count))
 
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        asked = super().conditions(image, **given)
+        plan = self.planned(*(asked[key] for key in ("steps", "sampler", "eta", "spacing")))
+        return {**asked, "steps": len(plan.times)}
+
     def planned(
         self, steps: int | None = None, sampler: SamplerName = "ddim", eta: float = 0.0, spacing: Spacing = "trailing"
     ) -> SamplingPlan:
@@ -338,6 +343,12 @@ class ClassDiffusion(Diffusion):
     def classes(self) -> int:
         """K; the label of no class."""
         return self.criterion.classes or 0
+
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        asked = super().conditions(image, **given)
+        if image is not None and asked["class_"] is None:
+            asked["class_"] = image % self.classes
+        return asked
 
     def sample(
         self,

@@ -303,6 +303,9 @@ class LatentDiffusion(Staged, Samples):
         asked = {"prompt": prompt, "negative": negative, "guidance": guidance, "steps": steps, "sampler": sampler}
         return self.diffusion().sample(count, generator=generator, eta=eta, spacing=spacing, **asked)
 
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        return self.diffusion().conditions(image, **super().conditions(image, **given))
+
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Builders

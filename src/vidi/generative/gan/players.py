@@ -213,6 +213,15 @@ class Gan(Adversarial, Samples):
         walked = strips(codes[0::2], codes[1::2], interpolate, spherical=self.player.spherical)
         return self.images_of(walked.flatten(0, 1)[:count])
 
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        asked = super().conditions(image, **given)
+        if image is not None and asked["interpolate"] is not None:
+            raise ValueError(
+                f"received interpolate={asked['interpolate']} for single pictures, expected none: a picture of a strip "
+                "has no seed of its own"
+            )
+        return asked
+
     @torch.no_grad()
     def opinion(self, real: Float[Tensor, "N C H W"], generated: Float[Tensor, "M C H W"]) -> dict[str, float]:
         """Return what the discriminator tells real and generated pictures apart by, with batch norms as in training."""
