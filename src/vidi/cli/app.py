@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-import click
 import typer
 from typer.core import TyperCommand
 
@@ -100,11 +99,11 @@ def options(
 class HelpsByName(TyperCommand):
     """A command whose help, asked for beside the NAME of a system, lists the keys of that."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.meta[ASKED] = list(args)
         return super().parse_args(ctx, args)
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
         words = [word for word in ctx.meta.get(ASKED, ()) if not word.startswith("-")]
         if words:
