@@ -150,6 +150,14 @@ def test_enlarging_is_guided_by_the_text() -> None:
         assert_close(without, (shown("a red box").clamp(-1, 1) + 1) / 2, OUTPUTS)
 
 
+def test_it_says_under_which_conditions_it_makes_pictures() -> None:
+    told = made().conditions(prompt="a box", level=2)
+    assert told == {
+        **{"prompt": "a box", "negative": "", "guidance": 3.0, "level": 2, "steps": 20},  # as many as there are times
+        **{"sampler": "ddim", "eta": 0.0, "spacing": "trailing"},
+    }
+
+
 def test_the_default_is_in_the_paper_s_form() -> None:
     """Three models of factor two, of pictures of 16, 32 and 64 pixels; no part of the text encoder is doubled."""
     model = imagen_tiny()

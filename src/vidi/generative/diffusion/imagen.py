@@ -246,6 +246,11 @@ class Imagen(Staged, Samples):
             pictures = enlarger.enlarge_of(pictures, prompt, negative, generator=seed, level=level, **asked)
         return pictures
 
+    def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
+        asked = super().conditions(image, **given)
+        of_base = {key: value for key, value in asked.items() if key != "level"}
+        return {**asked, **self.base().conditions(image, **of_base)}
+
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Builder
