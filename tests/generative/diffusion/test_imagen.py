@@ -153,8 +153,14 @@ def test_enlarging_is_guided_by_the_text() -> None:
 def test_it_says_under_which_conditions_it_makes_pictures() -> None:
     told = made().conditions(prompt="a box", level=2)
     assert told == {
-        **{"prompt": "a box", "negative": "", "guidance": 3.0, "level": 2, "steps": 20},  # as many as there are times
-        **{"sampler": "ddim", "eta": 0.0, "spacing": "trailing"},
+        "prompt": "a box",
+        "negative": "",
+        "guidance": 3.0,
+        "level": 2,
+        "steps": 20,  # as many as there are times
+        "sampler": "ddim",
+        "eta": 0.0,
+        "spacing": "trailing",
     }
 
 
