@@ -244,6 +244,6 @@ def test_a_model_samples_under_the_conditions_of_its_own_signature() -> None:
     assert str(told.value).splitlines() == [
         "guidence: no such key; did you mean guidance?",
         "steps: received 'many', expected int",
-        "count: no such key; choices: guidance, label, steps",
+        "count: no such key; it is an option: --count",
         "generator: no such key; choices: guidance, label, steps",
     ]

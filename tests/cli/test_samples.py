@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 from pathlib import Path
 from typing import Any, cast
 
@@ -136,7 +135,7 @@ def test_an_interrupted_sampling_ends_in_a_line_and_writes_nothing(
     def stop(self: Counted, step: int, x: torch.Tensor, seen: object) -> None:
         steps.append(step)
         if step == 1:
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(Counted, "__call__", stop)
     done = vidi("sample", "saved", "--count", "2", *words)
@@ -152,7 +151,7 @@ def test_an_interrupted_writing_leaves_whole_pictures_only(monkeypatch: pytest.M
     def stop(source: str, target: str) -> None:
         written.append(Path(target).name)
         if len(written) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", stop)
