@@ -7,7 +7,7 @@ import torch
 
 from tests.closeness import FLOAT32, assert_close
 from vidi.data.portrait import LANDMARKS
-from vidi.detection.landmarks import face_landmarks_tiny, face_of, find_landmarks
+from vidi.detection.landmarks import face_landmarks_tiny, find_landmarks, landmarks_of
 from vidi.results.detections import Detections
 
 
@@ -22,23 +22,22 @@ def faces(boxes: list[list[float]], scores: list[float], joints: int = 5) -> Det
 
 def test_the_largest_sure_face_is_taken() -> None:
     found = faces([[0, 0, 9, 9], [0, 0, 20, 10], [0, 0, 50, 50]], [0.9, 0.4, 0.2])
-    face = face_of(found)
-    assert face is not None
+    points = landmarks_of(found)
+    assert points is not None
     largest = found.keypoints[int((found.boxes[:, 2] == 20).nonzero()), :, :2]  # type: ignore[index]
-    assert torch.equal(face.points, largest)
-    assert face.area == 200
-    least = face_of(found, 0.1)
+    assert torch.equal(points, largest)
+    least = landmarks_of(found, 0.1)
     assert least is not None
-    assert torch.equal(least.points, found.keypoints[int((found.boxes[:, 2] == 50).nonzero()), :, :2])  # type: ignore[index]
-    assert face_of(found, 0.95) is None
-    assert face_of(faces([], [])) is None
+    assert torch.equal(least, found.keypoints[int((found.boxes[:, 2] == 50).nonzero()), :, :2])  # type: ignore[index]
+    assert landmarks_of(found, 0.95) is None
+    assert landmarks_of(faces([], [])) is None
 
 
 def test_other_results_have_no_landmarks() -> None:
     with pytest.raises(ValueError, match="does not find left_eye, right_eye, nose, left_mouth, right_mouth"):
-        face_of(faces([[0, 0, 9, 9]], [0.9], joints=14))
+        landmarks_of(faces([[0, 0, 9, 9]], [0.9], joints=14))
     with pytest.raises(ValueError, match="train face_landmarks_tiny"):
-        face_of("a face")
+        landmarks_of("a face")
 
 
 def test_a_finder_of_landmarks_has_five_joints_of_one_category() -> None:

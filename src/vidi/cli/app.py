@@ -105,12 +105,13 @@ class HelpsByName(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, formatter)
-        words = [word for word in ctx.meta.get(ASKED, ()) if not word.startswith("-")]
-        if words:
+        words = [word for word in ctx.meta[ASKED] if not word.startswith("-")]
+        if words:  # plain help needs no torch
             from vidi.catalog.explained import keys_of
             from vidi.catalog.table import CATALOG
 
-            for name in [word for word in words if word in CATALOG][:1]:
+            name = next((word for word in words if word in CATALOG), None)
+            if name is not None:
                 out.print(f" Keys of {name}", highlight=False)
                 out.print(listing.keys_table(keys_of(CATALOG[name])))
 

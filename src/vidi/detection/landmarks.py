@@ -8,7 +8,7 @@ Differs from the published pipelines (MTCNN, RetinaFace): the finder is one's ow
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,13 +52,6 @@ face_landmarks_tiny = with_defaults(
 )
 
 
-class Face(NamedTuple):
-    """A face whose landmarks are taken."""
-
-    area: float  # square pixels
-    points: Float[Tensor, "5 2"]  # x, y in pixels
-
-
 def find_landmarks(
     model: Predicts, images: Any, *, threshold: float | int = LEAST_SCORE, batch_size: int = 16
 ) -> list[Float[Tensor, "5 2"] | None]:
@@ -81,13 +74,13 @@ def find_landmarks(
         for border in BORDERS
         for mirrored in (False, True)
     ]
-    return [_median([face for face in found if face is not None]) for found in zip(*looks, strict=True)]
+    return [_median([points for points in found if points is not None]) for found in zip(*looks, strict=True)]
 
 
 def _look(
     model: Predicts, pictures: Sequence[Tensor], share: float, mirrored: bool, threshold: float | int, batch_size: int
-) -> list[Face | None]:
-    """Return the face that is found in each picture with a border, where it lies without that."""
+) -> list[Float[Tensor, "5 2"] | None]:
+    """Return the landmarks that are found in each picture with a border, where they lie without that."""
     borders = [round(share * min(picture.shape[1:])) for picture in pictures]
     shown = [pad(picture, [border], padding_mode="edge") for picture, border in zip(pictures, borders, strict=True)]
     if mirrored:
@@ -95,29 +88,26 @@ def _look(
     mirror = Skeleton(LANDMARKS).mirrored()
     found = []
     for picture, border, result in zip(shown, borders, model.predict(shown, batch_size=batch_size), strict=True):
-        face = face_of(result, threshold)
-        if face is not None:
-            points = face.points
-            if mirrored:
-                points = points[mirror] * points.new_tensor([-1, 1]) + points.new_tensor([picture.shape[2], 0])
-            face = face._replace(points=points - border)
-        found.append(face)
+        points = landmarks_of(result, threshold)
+        if points is not None and mirrored:
+            points = points[mirror] * points.new_tensor([-1, 1]) + points.new_tensor([picture.shape[2], 0])
+        found.append(None if points is None else points - border)
     return found
 
 
-def _median(faces: Sequence[Face]) -> Float[Tensor, "5 2"] | None:
+def _median(looks: Sequence[Float[Tensor, "5 2"]]) -> Float[Tensor, "5 2"] | None:
     """Return the middle of the points of those looks that see the face that most of them see."""
-    if not faces:
+    if not looks:
         return None
-    points = torch.stack([face.points for face in faces])  # K 5 2
+    points = torch.stack(list(looks))  # K 5 2
     apart = torch.linalg.vector_norm(points[:, None] - points, dim=-1).mean(-1)  # K K
     most = int(apart.median(1).values.argmin())
     size = torch.linalg.vector_norm(points[most] - points[most].mean(0), dim=-1).mean()
     return points[apart[most] <= NEAR * size].quantile(0.5, dim=0)
 
 
-def face_of(found: Any, threshold: float | int = LEAST_SCORE) -> Face | None:
-    """Return the largest of some detected faces that score at least the threshold; None without one.
+def landmarks_of(found: Any, threshold: float | int = LEAST_SCORE) -> Float[Tensor, "5 2"] | None:
+    """Return those of the largest of some detected faces that score at least the threshold; None without one.
 
     Raises:
         ValueError: if they are no faces with five keypoints.
@@ -128,5 +118,4 @@ def face_of(found: Any, threshold: float | int = LEAST_SCORE) -> Face | None:
     areas = sides.prod(1).where(found.scores >= threshold, -1.0)
     if not len(areas) or areas.max() < 0:
         return None
-    row = int(areas.argmax())
-    return Face(float(areas[row]), torch.as_tensor(found.keypoints[row, :, :2]))
+    return torch.as_tensor(found.keypoints[int(areas.argmax()), :, :2])

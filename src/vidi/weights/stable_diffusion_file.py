@@ -172,13 +172,10 @@ def _tower(words: Tensor, positions: Tensor, layers: int, activation: str) -> Te
 
 def schedule_of(held: Mapping[str, Tensor]) -> Schedule:
     """Return the schedule of a file, which ends at the level of time 0: the published one, or another that it holds."""
-    usual = Schedule(scaled_linear_betas(STEPS, FIRST, LAST))
+    found = Schedule(scaled_linear_betas(STEPS, FIRST, LAST))
     products = held.get("alphas_cumprod")
     if products is not None:
-        products = products.double()
-        is_usual = products.shape == usual.alphas_cumprod.shape and torch.allclose(
-            products, usual.alphas_cumprod, rtol=ROUNDED, atol=0
-        )
-        if not is_usual:
-            usual = Schedule(1 - products / torch.cat((products.new_ones(1), products[:-1])))
-    return Schedule(usual.betas, usual.level(0))
+        products, usual = products.double(), found.alphas_cumprod
+        if products.shape != usual.shape or not torch.allclose(products, usual, rtol=ROUNDED, atol=0):
+            found = Schedule(1 - products / torch.cat((products.new_ones(1), products[:-1])))
+    return Schedule(found.betas, found.level(0))

@@ -114,15 +114,15 @@ def test_enlarging_is_learnt_from_pictures_and_captions() -> None:
 def test_pictures_of_a_text_are_made_small_and_enlarged_twice() -> None:
     """Each model has the prompt, the negative one, the guidance and each picture's own seed."""
     model = made()
-    asked: dict[str, Any] = {"guidance": 2.0, "steps": 3}
-    found = model.sample(2, generator=seed(4), prompt="a red box", negative="a cone", **asked)
+    asked: dict[str, Any] = {"prompt": "a red box", "negative": "a cone", "guidance": 2.0, "steps": 3}
+    found = model.sample(2, generator=seed(4), **asked)
     assert found.shape == (2, 3, 32, 32)
-    made_up = model.base().sample(2, generator=seed(4), prompt="a red box", negative="a cone", **asked)
+    made_up = model.base().sample(2, generator=seed(4), **asked)
     assert made_up.shape == (2, 3, 8, 8)
     for name in ("first_enlarger", "second_enlarger"):
-        made_up = model.enlarger(name).enlarge_of(made_up, "a red box", "a cone", generator=seed(4), **asked)
+        made_up = model.enlarger(name).enlarge(made_up, generator=seed(4), **asked)
     assert_close(found, made_up, OUTPUTS)
-    alone = model.sample(1, generator=seed(5), prompt="a red box", negative="a cone", **asked)
+    alone = model.sample(1, generator=seed(5), **asked)
     assert_close(found[1:], alone, OUTPUTS)
     with pytest.raises(ValueError, match="received level 3, expected one from 0 to 2"):
         model.sample(1, level=3, steps=1)
@@ -135,7 +135,8 @@ def test_enlarging_is_guided_by_the_text() -> None:
     """One step from x_T at scale g: e(negative) + g (e(prompt) - e(negative)), in x_0, which is clipped to [-1, 1]."""
     enlarger = made().enlarger("first_enlarger")
     small = torch.rand(1, 3, 8, 8, generator=seed(2), dtype=torch.float64)
-    found = enlarger.enlarge_of(small, "a red box", "a cone", generator=seed(7), guidance=3.0, level=2, steps=1)
+    asked: dict[str, Any] = {"prompt": "a red box", "level": 2, "steps": 1}
+    found = enlarger.enlarge(small, generator=seed(7), negative="a cone", guidance=3.0, **asked)
     levels, seen = enlarger.shown(small, 2, [7])
     x, last = seeded_normal((3, 16, 16), [7], dtype=torch.float64), torch.tensor([19])
 
@@ -145,7 +146,7 @@ def test_enlarging_is_guided_by_the_text() -> None:
     with torch.no_grad():
         expected = shown("a cone") + 3 * (shown("a red box") - shown("a cone"))
     assert_close(found, (expected.clamp(-1, 1) + 1) / 2, OUTPUTS)
-    without = enlarger.enlarge_of(small, "a red box", generator=seed(7), level=2, steps=1)
+    without = enlarger.enlarge(small, generator=seed(7), **asked)
     with torch.no_grad():
         assert_close(without, (shown("a red box").clamp(-1, 1) + 1) / 2, OUTPUTS)
 

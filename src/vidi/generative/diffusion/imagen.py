@@ -106,13 +106,13 @@ class TextEnlarger(Enlarger):
         output = widened(self.network.of_rows(x, times, rows, levels, seen))
         return denoised(output, x, self.schedule.levels(times, x), self.criterion.predicts)
 
-    def enlarge_of(
+    def enlarge(
         self,
         pictures: Float[Tensor, "N C h w"],
-        prompt: str,
-        negative: str = "",
         *,
         generator: torch.Generator | None = None,
+        prompt: str = "",
+        negative: str = "",
         guidance: float = 1.0,
         level: int = 1,
         steps: int | None = None,
@@ -178,7 +178,7 @@ class Imagen(Staged, Samples):
         super().__init__()
         unets = dict(zip(ENLARGERS, enlargers, strict=True))
         self.parts = nn.ModuleDict({"text": text.network, "base": base, **unets})
-        self.pairs, self.texts, self.schedule, self.levels = text.preprocess, texts, schedule, levels
+        self.clip_preprocess, self.texts, self.schedule, self.levels = text.preprocess, texts, schedule, levels
         self.predicts: Predicted = predicts
         self.hidden, self.preprocess = hidden, preprocess
 
@@ -210,7 +210,7 @@ class Imagen(Staged, Samples):
         return replace(self.preprocess, exact=size), size
 
     def stages(self) -> list[Stage]:
-        text = ClipModel(cast(Clip, self.parts["text"]), self.pairs)
+        text = ClipModel(cast(Clip, self.parts["text"]), self.clip_preprocess)
         enlargers = (Stage(name, self.enlarger(name)) for name in ENLARGERS)
         return [Stage("text", text), Stage("base", self.base()), *enlargers]
 
@@ -238,12 +238,12 @@ class Imagen(Staged, Samples):
         Raises:
             ValueError: for a level that there is not, and as `Diffusion.sample`.
         """
-        asked = {"guidance": guidance, "steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
+        asked: dict[str, Any] = {"prompt": prompt, "negative": negative, "guidance": guidance}
+        asked |= {"steps": steps, "sampler": sampler, "eta": eta, "spacing": spacing}
         seed = torch.Generator(self.device).manual_seed(picture_seeds(generator, 1)[0])
-        pictures = self.base().sample(count, generator=seed, prompt=prompt, negative=negative, **asked)
+        pictures = self.base().sample(count, generator=seed, **asked)
         for name in ENLARGERS:
-            enlarger = self.enlarger(name)
-            pictures = enlarger.enlarge_of(pictures, prompt, negative, generator=seed, level=level, **asked)
+            pictures = self.enlarger(name).enlarge(pictures, generator=seed, level=level, **asked)
         return pictures
 
     def conditions(self, image: int | None = None, /, **given: Any) -> dict[str, Any]:
