@@ -30,6 +30,7 @@ def test_the_largest_sure_face_is_taken() -> None:
     assert least is not None
     assert torch.equal(least, found.keypoints[int((found.boxes[:, 2] == 50).nonzero()), :, :2])  # type: ignore[index]
     assert landmarks_of(found, 0.95) is None
+    assert landmarks_of(faces([[0, 0, 9, 9]], [0.5]), 0.5) is not None
     assert landmarks_of(faces([], [])) is None
 
 
@@ -88,6 +89,30 @@ def test_the_median_of_the_looks_counts(monkeypatch: pytest.MonkeyPatch) -> None
         # the finder is a pixel too far right: three looks as they are say so, and three mirrored ones the opposite
         assert_close(points[:, 0], x + face[:, 0], FLOAT32)
         assert_close(points[:, 1], y + face[:, 1] + 0.25, FLOAT32)  # of 0, 0.6, -1, 0.2, 0.5, 0.3
+
+
+@pytest.mark.parametrize(("share", "moved"), [(0.49, True), (0.51, False)])
+def test_looks_see_one_face_up_to_half_of_its_size_apart(
+    share: float, moved: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four looks find a face, four find it lower; its size is the mean distance of its points from their centre."""
+    model: Any = face_landmarks_tiny()
+    face = torch.tensor([[-10.0, -8], [10, -8], [0, 0], [-8, 10], [8, 10]])
+    down = share * (face - face.mean(0)).norm(dim=1).mean().item()
+    errors = iter((0.0, down) * 4)
+
+    def predict(pictures: list[torch.Tensor], *, batch_size: int) -> list[Detections]:
+        (picture,) = pictures
+        result = faces([[0, 0, 9, 9]], [0.9])
+        assert result.keypoints is not None
+        centre = torch.tensor([picture.shape[2] / 2, picture.shape[1] / 2 + next(errors)])
+        result.keypoints[0, :, :2] = face + centre
+        return [result]
+
+    monkeypatch.setattr(model, "predict", predict)
+    (points,) = find_landmarks(model, [torch.zeros(3, 40, 60)])
+    assert points is not None
+    assert_close(points, face + torch.tensor([30.0, 20 + (down / 2 if moved else 0)]), FLOAT32)
 
 
 def test_where_no_look_finds_a_face_there_are_no_points(monkeypatch: pytest.MonkeyPatch) -> None:

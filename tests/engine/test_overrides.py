@@ -89,6 +89,14 @@ def test_few_keys_are_listed() -> None:
         check_overrides({"lr": "1"}, {})
 
 
+def test_eight_keys_are_few() -> None:
+    eight = dict.fromkeys([f"{letter}{letter}" for letter in "abcdefgh"], int)
+    with pytest.raises(OverrideError, match=r"zzz: no such key; choices: aa, bb, cc, dd, ee, ff, gg, hh$"):
+        check_overrides({"zzz": "1"}, eight)
+    with pytest.raises(OverrideError, match=r"zzz: no such key; `vidi recipe NAME` lists all keys$"):
+        check_overrides({"zzz": "1"}, {**eight, "ii": int})
+
+
 def test_what_habits_lead_to_are_keys_of_some_system() -> None:
     from vidi.catalog.table import CATALOG
 

@@ -201,10 +201,11 @@ def test_what_no_shape_shows_is_as_published(tmp_path: Path) -> None:
         assert torch.equal(model.schedule.betas, usual.betas)
         assert model.schedule.final == usual.level(0)
         assert (model.criterion.texts.context, model.criterion.texts.merges) == (77, None)
-    other = Schedule(scaled_linear_betas(500, 0.001, 0.02)).alphas_cumprod
-    path = written(1, tmp_path, alphas_cumprod=other)
-    base = read_stable_diffusion_file(path, predicts="v", size=(16, 32))
-    assert_close(base.schedule.alphas_cumprod, other, NUMBERS)
+    for steps in (1000, 500):  # another schedule of as many times, and one of fewer
+        other = Schedule(scaled_linear_betas(steps, 0.001, 0.02)).alphas_cumprod
+        path = written(1, tmp_path, alphas_cumprod=other)
+        base = read_stable_diffusion_file(path, predicts="v", size=(16, 32))
+        assert_close(base.schedule.alphas_cumprod, other, NUMBERS)
     assert (base.criterion.predicts, base.size, base.shape) == ("v", (16, 32), (4, 8, 16))
 
 

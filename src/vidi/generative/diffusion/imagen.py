@@ -75,7 +75,7 @@ class TextEnlargingNetwork(nn.Module):
 class TextEnlargingCriterion(EnlargingCriterion):
     """As `EnlargingCriterion`, with texts; a share of them is replaced by the empty one."""
 
-    def __init__(self, schedule: Schedule, predicts: Predicted, levels: int, texts: Texts, *, hidden: float = 0.1):
+    def __init__(self, schedule: Schedule, predicts: Predicted, levels: int, texts: Texts, *, hidden: float):
         super().__init__(schedule, predicts, FACTOR, levels)
         self.texts, self.hidden = texts, hidden
 
