@@ -26,19 +26,14 @@ import torch
 from torch import Tensor
 
 import vidi
-from vidi.data.world.dataset import World
-from vidi.data.world.identities import identity
-from vidi.data.world.names import CATEGORIES, COLOUR_NAMES, GROUND_NAMES, PERSON
+from benchmarks.lone_things import THINGS, lone_things, sentences_of
 from vidi.metrics.retrieval import retrieval_scores
 from vidi.recipes.image_text import CLIP_TINY
 
 STYLES, OTHER_STYLE = ("twemoji", "noto"), "openmoji_dev"
 KS = (1, 5)
-SHAPES = tuple(name for number, name in enumerate(CATEGORIES) if number != PERSON)
 SCENES = 1500
 BATCHES = (16, 64, 256)
-SIZES = ("", "small ", "large ")
-PATTERNS = ("", "striped ", "checked ", "dotted ", "marbled ")
 
 
 class Name(NamedTuple):
@@ -118,32 +113,14 @@ def _largest(shown: Sequence[Name], chosen: Tensor) -> float:
     return max(map(groups.count, groups)) / len(groups)
 
 
-def sentences_of(colour: str, shape: str) -> list[str]:
-    """Return all captions of a scene with one thing of a colour and a shape."""
-    return [
-        f"A {size}{colour} {pattern}{shape}, on {ground}. One {shape}."
-        for size in SIZES
-        for pattern in PATTERNS
-        for ground in GROUND_NAMES
-    ]
-
-
 def world(run: Path) -> None:
     """Print how often the colour and the shape of a thing are told, of scenes that show one thing alone."""
     model: Any = vidi.load(run)
-    things = [(colour, shape) for colour in COLOUR_NAMES for shape in SHAPES]
-    sentences = model.embed_text([sentence for thing in things for sentence in sentences_of(*thing)])
-    scenes = World("test", count=SCENES, size=(64, 64), targets=("identity",))
-    pictures, truths = [], []
-    for row in range(SCENES):
-        image, target = scenes[row]
-        member = identity(int(target["identity"][0])) if len(target["identity"]) == 1 else None
-        if member is not None and member.category != PERSON:
-            pictures.append(image)
-            truths.append((member.colour, CATEGORIES[member.category]))
+    sentences = model.embed_text([sentence for thing in THINGS for sentence in sentences_of(*thing)])
+    pictures, truths = zip(*lone_things("test", SCENES, (64, 64)), strict=True)
     logits = model.network.log_scale.detach().exp() * model.embed(pictures, batch_size=64) @ sentences.T
-    probabilities = logits.softmax(1).unflatten(1, (len(things), -1)).sum(2)
-    told = [things[row] for row in probabilities.argmax(1).tolist()]
+    probabilities = logits.softmax(1).unflatten(1, (len(THINGS), -1)).sum(2)
+    told = [THINGS[row] for row in probabilities.argmax(1).tolist()]
     pairs = list(zip(told, truths, strict=True))
     for what, right in (
         ("colour and shape", [one == other for one, other in pairs]),
