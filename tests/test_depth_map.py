@@ -109,7 +109,7 @@ def test_a_map_without_depth_and_one_of_one_depth_are_drawn() -> None:
 
 def test_files_are_read_back(tmp_path: Path) -> None:
     found = depth_map()
-    paths = found.save(tmp_path / "new" / "a.b", PHOTO)
+    paths = found.write_files(tmp_path / "new" / "a.b", PHOTO)
     assert [path.name for path in paths] == [f"a.b.depth.{kind}" for kind in ("png", "npy", "json", "ply")]
     with PIL.Image.open(paths[0]) as picture:
         assert picture.mode.startswith("I;16")
@@ -138,9 +138,9 @@ def test_far_and_near_depth_stay_within_16_bits_and_relative_depth_uses_them(tmp
     depth[0, 0], depth[0, 1] = 1000, 100
     every = torch.ones(2, 2, dtype=torch.bool)
     photo = np.zeros((2, 2, 3), np.uint8)
-    png = DepthMap(depth, every, "metres").save(tmp_path / "m", photo)[0]
+    png = DepthMap(depth, every, "metres").write_files(tmp_path / "m", photo)[0]
     assert np.array(PIL.Image.open(png)).tolist() == [[65535, 25600], [1, 1]]  # 0 would be no depth
-    paths = DepthMap(depth, every, "relative").save(tmp_path / "r", photo)
+    paths = DepthMap(depth, every, "relative").write_files(tmp_path / "r", photo)
     with PIL.Image.open(paths[0]) as picture:
         assert float(picture.info["scale"]) == pytest.approx(65.535)
         assert "focal_px" not in picture.info
@@ -151,7 +151,7 @@ def test_far_and_near_depth_stay_within_16_bits_and_relative_depth_uses_them(tmp
 def test_the_points_of_large_pictures_are_thinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vidi.ops.point_cloud.MOST_POINTS", 700)
     found = depth_map()
-    _, vertices = read_ply(found.save(tmp_path / "a", PHOTO)[3])
+    _, vertices = read_ply(found.write_files(tmp_path / "a", PHOTO)[3])
     assert len(vertices) == (20 - 3) * 30  # every second row and column; rows 0, 2, 4 have no depth
     assert vertices["z"].max() == found.depth[38, 0]
 

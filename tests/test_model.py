@@ -170,8 +170,12 @@ def test_pil_images_are_turned_as_their_files_are(tmp_path: Path, suffix: str, o
         torch.zeros(4, 4, 3),
         torch.zeros(1, 4, 4),
         torch.zeros(4, 4),
-        np.zeros((4, 4)),
-        np.zeros((4, 4, 3), dtype=np.float32),
+        np.full((4, 4), 1.5),
+        np.full((4, 4, 3), -0.1, dtype=np.float32),
+        np.full((4, 4, 3), np.nan),
+        np.full((4, 4, 3), 256),
+        np.full((4, 4), -1),
+        np.zeros((4, 4), dtype=bool),
         np.zeros((3, 4, 5), dtype=np.uint8),
         np.zeros((4, 4, 3), dtype=np.uint16),
         np.zeros((4, 4, 2), dtype=np.uint8),
@@ -199,11 +203,22 @@ def test_float_pictures_may_fill_their_range_and_round_over_it(dtype: torch.dtyp
 
 
 @pytest.mark.parametrize(
-    ("given", "error"), [(3.5, TypeError), ([object()], TypeError), (np.zeros((4, 4)), ValueError)]
+    ("given", "error"), [(3.5, TypeError), ([object()], TypeError), (np.full((4, 4), 2.0), ValueError)]
 )
 def test_other_things_are_refused(given: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         list(as_images(given if error is TypeError and isinstance(given, list) else [given]))
+
+
+def test_arrays_of_other_types_are_the_picture_that_they_hold() -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (6, 5))
+    colour = np.random.default_rng(1).integers(0, 256, (6, 5, 3))
+    for array in (grey, colour, np.dstack([colour, np.full((6, 5), 255)])):
+        (expected,) = as_images(array.astype(np.uint8))
+        for same in (array, array.astype(np.int32), array / 255, (array / 255).astype(np.float32)):
+            (found,) = as_images(same)
+            assert torch.equal(found, expected)
+    assert torch.equal(next(as_images(grey[..., None] / 255)), next(as_images(grey.astype(np.uint8))))
 
 
 def test_a_builder_records_all_its_arguments() -> None:

@@ -1,9 +1,12 @@
 """What `predict()` gives: order, wording, plain values and drawings."""
 
+import copy
 import dataclasses
+import io
 import json
 import pickle
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -20,7 +23,7 @@ from vidi.results.categories import category_names
 from vidi.results.classification import Classification
 from vidi.results.detections import Detections
 from vidi.results.embedding import Embedding
-from vidi.results.result import Result
+from vidi.results.result import Result, settle
 from vidi.results.semantic_map import SemanticMap
 
 NAMES = ("sphere", "box", None, "person")
@@ -125,6 +128,19 @@ class TestEveryResult:
         drawn = [result.draw(noise(), threshold=threshold).tobytes() for threshold in (0.5, 1.1)]
         assert drawn[0] == result.draw(noise()).tobytes()
         assert (drawn[0] != drawn[1]) == (isinstance(result, Detections) and len(result) > 0)
+
+    def test_remembers_its_picture(self, result: Result, tmp_path: Path) -> None:
+        found = copy.copy(result)
+        with pytest.raises(ValueError, match=r"knows no picture; draw it on one"):
+            found.save(tmp_path / "a.png")
+        assert found._repr_png_() is None
+        settle(found, picture=noise)
+        expected = result.draw(noise())
+        assert found.drawn().tobytes() == expected.tobytes()
+        assert found.save(tmp_path / "a.png") == tmp_path / "a.png"
+        assert PIL.Image.open(tmp_path / "a.png").tobytes() == expected.tobytes()
+        assert PIL.Image.open(io.BytesIO(found._repr_png_() or b"")).tobytes() == expected.tobytes()
+        assert json.loads(found.to_json()) == found.to_dict()
 
     def test_cannot_be_changed(self, result: Result) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
@@ -246,8 +262,26 @@ class TestDetections:
         assert next(iter(detections())).mask is None
 
     def test_wording(self) -> None:
-        assert str(detections()) == "2 sphere, 1 person"
+        assert str(dataclasses.replace(detections(), threshold=0.1)) == "2 sphere, 1 person"
+        assert str(detections()) == "1 person, 1 sphere"  # the third scores 0.3
+        assert repr(detections()) == "<Detections: 1 person, 1 sphere>"
         assert str(detections(count=0)) == "no objects"
+        assert str(dataclasses.replace(detections(), threshold=0.95)) == "nothing above 0.95 (best 0.9)"
+
+    def test_one_object_or_some(self) -> None:
+        found = detections()
+        assert found[0] == next(iter(found))
+        assert found[-1].score == pytest.approx(0.3)
+        assert found[1:].scores.tolist() == found.scores[1:].tolist()
+        with pytest.raises(IndexError):
+            found[3]
+
+    def test_its_own_threshold_decides_what_is_shown(self) -> None:
+        found = dataclasses.replace(detections(), threshold=0.7)
+        assert len(found) == 3
+        assert len(found.above()) == 1
+        assert len(found.above(0.2)) == 3
+        assert found.draw(noise()).tobytes() == detections().draw(noise(), threshold=0.7).tobytes()
 
     def test_coco_records(self) -> None:
         first, second, third = detections(masks=True).to_coco(7, [1, 5, 6, 18])

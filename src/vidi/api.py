@@ -1,6 +1,7 @@
 """The verbs: load, train, resume, evaluate, predict, sample. They join catalogue, weights, tasks, data and engine."""
 
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from rich.console import Console
 from torch import Tensor
 
 from vidi import files
@@ -17,6 +19,7 @@ from vidi.catalog.names import UsageError, entry
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws
 from vidi.engine.conditions import checked_conditions
+from vidi.engine.console import progress_for
 from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
@@ -84,13 +87,17 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
 
     Args:
         folder: with `config.json` and weights.
-        weights: `best` by the validation metric, or `last`.
+        weights: `best` by the validation metric, or `last`; of a run that was not validated yet, which is said, the
+            best ones are the last.
 
     Raises:
         FileNotFoundError, ValueError: if the folder is not complete, or its parts do not fit together.
     """
     run = Run(Path(folder))
     path = run.weights_path(weights)
+    if weights == "best" and not path.is_file() and run.weights_path("last").is_file():
+        path = run.weights_path("last")
+        logging.getLogger("vidi").warning("%s was not validated yet: these are its last weights", folder)
     model = recorded_model(run.config())
     tensors = files.read_tensors(path)
     try:
@@ -163,6 +170,7 @@ def train(
     download: bool = False,
     out: str | Path | None = None,
     faults: OnFault = "raise",
+    quiet: bool = False,
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Run:
@@ -177,7 +185,8 @@ def train(
         download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
         faults: whether faulty rows of a data set are an error (`raise`) or left out (`drop`).
-        progress: receives what happens; silent by default.
+        quiet: say nothing; by default a bar, or lines, go to the standard error.
+        progress: receives what happens, instead.
         overrides: keys of the recipe and of the builder.
 
     Raises:
@@ -185,7 +194,7 @@ def train(
         FileExistsError: if `out` already holds a run.
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
-    row = entry(name)
+    row, progress = entry(name), _told(progress, quiet)
     checked = check_overrides(overrides, row.keys)
     check_weights(name, weights, backbone_weights)
     recipes = _recipes(row, checked, fine_tuned=weights is not None)
@@ -198,14 +207,14 @@ def train(
     source = Source.of(data, row.task, faults)
     datasets = source.open_for_training(list(recipes.values())[-1])
     if not source.is_built_in:
-        (progress or Silent()).say(source.describe())
+        progress.say(source.describe())
     _tell(source, datasets, progress)
     with seeded_draws(_seed(recipes)):
         begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(row, checked, facts_for(row.task, datasets["train"], row.arguments), begun, download=download)
     begun |= recorded_weights(name, weights)
     categories = categories_for(row.task, datasets["train"])
-    job = Job(run, model, recipes, source, categories, progress or Silent(), datasets, extractor=judge)
+    job = Job(run, model, recipes, source, categories, progress, datasets, extractor=judge)
     if is_main_process():
         run.write_config(
             {
@@ -221,14 +230,19 @@ def train(
 
 
 def resume(
-    folder: str | Path, *, data: str | Path | None = None, progress: Progress | None = None, **durations: Any
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    quiet: bool = False,
+    progress: Progress | None = None,
+    **durations: Any,
 ) -> Run:
     """Continue a run that was stopped or killed, from its last state; what it computes is what it would have been.
 
     Args:
         folder: of the run.
         data: where the run's data set is now, if it was moved.
-        progress: receives what happens; silent by default.
+        quiet, progress: as for `train`.
         durations: `epochs` or `steps` (of a stage, `stage.epochs`) in all, to which the run goes on, ended or not: the
             learning rate then follows the schedule of this length.
 
@@ -236,7 +250,7 @@ def resume(
         OverrideError: for any other key, and for a duration that the run has come to.
         FileNotFoundError, ValueError: if the run or its data set is not there, or not what it was.
     """
-    run = Run(Path(folder))
+    run, progress = Run(Path(folder)), _told(progress, quiet)
     config = run.config()
     if "recipe" not in config:
         raise UsageError(f"{folder} is a saved model, not a training that could be continued")
@@ -246,6 +260,11 @@ def resume(
         check_recipes(longer, recorded_task(config))
         former = [*config.get("lengthened", ()), durations_of(recipes)]
         config, recipes = {**config, "recipe": plain_recipes(longer), "lengthened": former}, longer
+    if run.has_ended() and not run.has_state():
+        raise UsageError(
+            f"{folder} has ended, and kept no state to go on from: train with keep_state=true to go on later, or begin "
+            f"a new run with its weights: vidi train {config['model']} --weights {folder}"
+        )
     source = recorded_source(config, data)
     datasets = source.open_for_training(list(recipes.values())[-1])
     _tell(source, datasets, progress)
@@ -260,8 +279,15 @@ def resume(
     categories, lengths = tuple(recorded["categories"]), config.get("lengthened", ())
     former = {stage: former_recipes(stage, recipe, lengths) for stage, recipe in recipes.items()}
     judge = _judge(source.task, recipes)
-    _run(Job(run, model, recipes, source, categories, progress or Silent(), datasets, former, judge))
+    _run(Job(run, model, recipes, source, categories, progress, datasets, former, judge))
     return run
+
+
+def _told(progress: Progress | None, quiet: bool) -> Progress:
+    """Return what hears of a training: what the caller says, or a bar or lines on the standard error."""
+    if progress is not None:
+        return progress
+    return progress_for(Console(stderr=True), quiet=quiet or not is_main_process())
 
 
 def _run(job: Job) -> None:

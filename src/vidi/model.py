@@ -13,6 +13,7 @@ import copy
 import functools
 import inspect
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 
 from vidi import files
 from vidi.keys import typed
-from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, in_batches
+from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, first_image, in_batches, several
+from vidi.results.categories import Categories, category_names
+from vidi.results.result import SHOWN_FROM, settle
 from vidi.tiled import Tiling, predict_in_tiles
 
 Losses = dict[str, Tensor]
@@ -96,6 +99,26 @@ class Saved(nn.Module):
     origin: tuple[str, dict[str, Any]] | None = None
     preprocess: Any  # a `Prepares`; `Preprocess` wherever images come in
     can_begin_with_weights: bool = True
+    drawn_at: tuple[int, ...] | None = None  # the versions of random weights that nobody has changed so far
+
+    def __repr__(self) -> str:
+        name = type(self).__name__ if self.origin is None else self.origin[0]
+        count = sum(parameter.numel() for parameter in self.parameters())
+        return f"<{name}: {count:,} parameters on {self.device}; .network prints the modules>"
+
+    def note_random_weights(self) -> None:
+        """Remember that the weights are random, as long as nobody changes them."""
+        self.drawn_at = _versions(self)
+
+    def is_random(self) -> bool:
+        """Tell whether the weights are those that were drawn when the model was built."""
+        return bool(self.drawn_at) and _versions(self) == self.drawn_at
+
+    @property
+    def categories(self) -> Categories:
+        """The names of the classes, None for unnamed ones; none for a system without classes."""
+        arguments = {} if self.origin is None else self.origin[1]
+        return category_names(arguments.get("categories") or ())
 
     def description(self) -> dict[str, Any]:
         """Return what a later process needs to build this model again: name, arguments, preprocessing.
@@ -128,30 +151,69 @@ class Saved(nn.Module):
         return {}
 
 
+def _versions(model: nn.Module) -> tuple[int, ...]:
+    """Return how often each parameter was changed."""
+    return tuple(parameter._version for parameter in model.parameters())
+
+
 class Predicts(Saved):
     """Gives one typed result per image."""
 
     by_one_network: bool = False  # whether its results are `decode` of what one `network` makes of a batch's inputs
+    shown_from: float = SHOWN_FROM  # the score from which on results show what was found; a run has its own
+
+    def description(self) -> dict[str, Any]:
+        own = {} if self.shown_from == SHOWN_FROM else {"threshold": self.shown_from}
+        return {**super().description(), **own}
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Predict on pictures, as `predict` takes them; tensors go through the network as in any module of torch."""
+        if not inputs or isinstance(inputs[0], Tensor):
+            return super().__call__(*inputs, **options)
+        return self.predict(*inputs, **options)
 
     def predict(
-        self, images: Any, *, batch_size: int = 16, tile: int | None = None, overlap: float | int = 0.25
+        self,
+        images: Any,
+        *,
+        threshold: float | int | None = None,
+        batch_size: int = 16,
+        tile: int | None = None,
+        overlap: float | int = 0.25,
+        **known: Any,
     ) -> list[Any]:
-        """Return one result per image, in input order.
+        """Return one result per image, in input order; each remembers its picture, so that it can be drawn and saved.
 
         Args:
-            images: one image or a sequence of them: paths, PIL images, arrays (uint8 of shape H W, H W 3 or H W 4, or
-                uint16 H W) or tensors 3 H W (uint8, or float in [0, 1]), mixed at will.
+            images: one image or a sequence of them: paths (a folder is all pictures in it), PIL images, arrays (of
+                shape H W, H W 1, H W 3 or H W 4: whole numbers 0 to 255, floats 0 to 1, or uint16 H W) or tensors
+                3 H W (uint8, or float in [0, 1]), mixed at will.
+            threshold: leave out what was found with a lower score. By default all that the decoder lets through is
+                kept, and `print`, `draw` and `above()` show what scores at least the model's `shown_from`.
             batch_size: the most images that go through the network at once; only images of equal canvas share a
                 batch, so that a result does not depend on its neighbours.
             tile: cut images into squares of so many pixels, and put together what is found in them: `vidi.tiled`.
             overlap: the share of a tile that the next one shows again.
+            known: what the model's own `samples` takes besides, such as the focal length.
 
         Several threads may call it at once; those of a model in training mode take turns.
 
         Raises:
             ValueError: for a tile or an overlap that cannot be, and for results that are not of pixels or boxes.
         """
-        return self.predict_samples(self.samples(images), batch_size=batch_size, tile=tile, overlap=overlap)
+        if self.is_random():
+            name = type(self).__name__ if self.origin is None else self.origin[0]
+            logging.getLogger("vidi").warning("%s has random weights: its results mean nothing yet", name)
+            self.drawn_at = None  # said once
+        given = several(images)
+        samples = self.samples(given, **known)
+        results = self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
+        if isinstance(given, Sequence) and type(self).read is Predicts.read:
+            for result, image in zip(results, given, strict=True):  # what runs through a generator is not held on to
+                settle(result, picture=functools.partial(first_image, image))
+        if threshold is None:
+            return results
+        return [result.above(threshold) if hasattr(result, "above") else result for result in results]
 
     def predict_samples(
         self,
@@ -165,9 +227,14 @@ class Predicts(Saved):
         with evaluating(self), torch.no_grad():
             if tile is not None:
                 tiling = Tiling(tile, overlap)
-                return [predict_in_tiles(self, image, tiling, batch_size) for image, _ in samples]
-            results = dict(in_batches(self.preprocess, samples, batch_size, self.predict_batch))
-        return [results[row] for row in range(len(results))]
+                results = [predict_in_tiles(self, image, tiling, batch_size) for image, _ in samples]
+            else:
+                found = dict(in_batches(self.preprocess, samples, batch_size, self.predict_batch))
+                results = [found[row] for row in range(len(found))]
+        for result in results:
+            if hasattr(result, "above"):
+                settle(result, threshold=self.shown_from)
+        return results
 
     def read(self, inputs: Any) -> Iterator[Tensor]:
         """Yield what `predict` takes as tensors that `preprocess` can place."""

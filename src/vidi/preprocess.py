@@ -399,15 +399,43 @@ def several(images: Any) -> Any:
     return [images] if single else images
 
 
+def first_image(images: Any) -> Tensor:
+    """Return the first of what `as_images` takes; of a pair, the left one."""
+    return next(as_images(images[0] if isinstance(images, tuple | list) else images))
+
+
 def _array_pixels(array: np.ndarray) -> Tensor:
-    """Return an array as the PIL image that it comes from: grey is repeated, transparency laid over white."""
+    """Return an array as the PIL image that it comes from: grey is repeated, transparency laid over white.
+
+    Whole numbers from 0 to 255 of any type, and floats from 0 to 1, are taken as bytes.
+    """
+    array = _as_bytes(array)
     form = (array.dtype.name, *array.shape[2:]) if array.ndim in (2, 3) else ()
     if form == ("uint8", 3):
         return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
     if form not in (("uint8",), ("uint8", 4), ("uint16",)) or not array.size:
-        expected = "uint8 of shape (H, W), (H, W, 3) or (H, W, 4), or uint16 of shape (H, W)"
+        expected = (
+            "shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of whole numbers from 0 to 255 or floats from 0 to 1, "
+            "or uint16 of shape (H, W)"
+        )
         raise ValueError(f"received an array of {array.dtype} {array.shape}, expected {expected}")
     return files.image_pixels(PIL.Image.fromarray(array))
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    """Return an array of numbers that can be bytes as uint8, without a last axis of length 1; others as they are."""
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if not array.size or array.dtype in (np.uint8, np.uint16):
+        return array
+    is_float = np.issubdtype(array.dtype, np.floating)
+    if not (is_float or np.issubdtype(array.dtype, np.integer)):
+        return array
+    top = 1 if is_float else 255
+    if not (array.min() >= 0 and array.max() <= top):  # also where a number is none
+        raise ValueError(
+            f"received an array of {array.dtype} from {array.min():g} to {array.max():g}, expected 0 to {top}"
+        )
+    return (array * 255).round().astype(np.uint8) if is_float else array.astype(np.uint8)
 
 
 def equal_canvases(placed: Sequence[tuple[Tensor, Mapping[str, Any], Any]], batch_size: int) -> Iterator[list[int]]:

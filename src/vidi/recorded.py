@@ -13,7 +13,7 @@ from vidi.engine.overrides import check_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run, recorded_part
 from vidi.engine.task import Task
-from vidi.model import Saved
+from vidi.model import Predicts, Saved
 from vidi.results.categories import Categories, category_names
 from vidi.tasks.table import TASKS
 from vidi.weights.creation import build, recorded_weights
@@ -68,9 +68,11 @@ def begun_again(config: Mapping[str, Any]) -> Saved:
 
 
 def _with_preprocess(model: Saved, config: Mapping[str, Any]) -> Saved:
-    """Give a model the recorded preprocessing; what an older version did not record is as its builder says."""
+    """Give a model the recorded preprocessing and threshold; what was not recorded is as its builder says."""
     usual = asdict(model.preprocess)
     model.preprocess = recorded_part("preprocess", type(model.preprocess), usual | config["preprocess"])
+    if isinstance(model, Predicts) and "threshold" in config:
+        model.shown_from = recorded_part("threshold", float, config["threshold"])
     return model
 
 

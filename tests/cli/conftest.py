@@ -30,9 +30,9 @@ def classifier(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 3 steps on 24 scenes of the world."""
+    """A run of 3 steps on 24 scenes of the world, which kept its state."""
     folder = tmp_path_factory.mktemp("runs") / "detector"
-    done = vidi("train", *SMALL_DETECTOR, "world_scenes=24", "world_size=64,64", "--out", folder)
+    done = vidi("train", *SMALL_DETECTOR, "world_scenes=24", "world_size=64,64", "keep_state=true", "--out", folder)
     assert done.code == 0, done.err
     return folder
 

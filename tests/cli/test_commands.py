@@ -74,11 +74,14 @@ def test_the_help_of_vidi_names_the_exit_codes() -> None:
 # Training and scoring
 
 
-def test_a_training_leaves_a_complete_run_folder(detector: Path) -> None:
+def test_a_training_leaves_a_complete_run_folder(detector: Path, classifier: Path) -> None:
     names = {path.name for path in detector.iterdir()}
     tables = {"config.json", "metrics.csv", "scores.json", "report.md"}
     pictures = {"curves.png", "precision_recall.png", "mosaic.png"}
     assert names == tables | pictures | {"weights.safetensors", "last.safetensors", "state.pt"}
+    assert not (classifier / "state.pt").exists()  # nobody asked for it
+    refused = vidi("train", "--resume", classifier, "epochs=3")
+    assert (refused.code, "kept no state to go on from: train with keep_state=true" in refused.err) == (2, True)
     report = (detector / "report.md").read_text()
     assert f"vidi predict {detector} PHOTOS" in report
     assert "| batch_size | 8 |" in report
@@ -92,7 +95,8 @@ def test_a_training_prints_plain_lines_where_there_is_no_terminal(classes: Path)
     lines = done.out.splitlines()
     assert lines[0].startswith(f"{classes.resolve()}: class_folders (a folder of images for each of 2 classes")
     assert lines[1] == "resnet18: 6 steps"
-    assert lines[2].startswith("step 2/6  cross_entropy ")
+    assert lines[2].startswith("step 1/6  cross_entropy ")
+    assert lines[2].endswith(" left")
     assert lines[2].endswith(" images/s")
     assert "\x1b" not in done.out
     assert lines[-1].startswith("runs/resnet18: config.json, ")
@@ -404,7 +408,9 @@ def test_masks_are_predicted_by_thresholds_of_the_command(tmp_path: Path) -> Non
 
 def test_a_run_begins_with_another_ones_weights_and_goes_on_longer(classifier: Path, classes: Path) -> None:
     still = ("learning_rate=1e-12", "weight_decay=0", "epochs=1", "batch_size=8", "augment=none")
-    done = vidi("train", "resnet18", "--weights", classifier, "--data", classes, "--out", "second", *still)
+    done = vidi(
+        "train", "resnet18", "--weights", classifier, "--data", classes, "--out", "second", "keep_state=true", *still
+    )
     assert done.code == 0, done.err
     assert json.loads(Path("second/config.json").read_text())["weights"] == str(classifier)
     longer = vidi("train", "--resume", "second", "epochs=2", "--json").json()

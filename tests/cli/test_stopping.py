@@ -69,6 +69,30 @@ def test_an_interrupted_training_says_how_it_goes_on_and_ends_as_it_would_have(
     assert same_run(Path("a run"), classifier)
 
 
+def test_a_run_that_was_never_validated_predicts_with_its_last_weights(
+    classes: Path, classifier: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop_after(monkeypatch, 2, "run")
+    assert vidi("train", *SMALL_CLASSIFIER, "--data", classes, "--out", "run").code == 130
+    assert not Path("run/weights.safetensors").exists()
+    done = vidi("predict", "run", classes)
+    assert done.code == 0
+    assert caplog.messages == ["run was not validated yet: these are its last weights"]
+    assert vidi("train", "--resume", "run").code == 0
+    assert same_run(Path("run"), classifier)
+
+
+def test_an_interrupted_run_has_all_to_look_at_that_its_last_validation_left(
+    classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(monkeypatch, 4, "run")
+    assert vidi("train", *SMALL_CLASSIFIER, "--data", classes, "--out", "run").code == 130
+    left = {path.name for path in Path("run").iterdir()}
+    assert {"curves.png", "mosaic.png", "report.md", "metrics.csv"} <= left
+    assert "Scores of the last weights on val of " in Path("run/report.md").read_text()
+    assert "scores.json" not in left
+
+
 def test_a_training_without_its_damaged_pictures_resumes_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     write_classes(Path("photos"))
     for name in ("red/red3", "green/green0"):
@@ -165,7 +189,7 @@ def test_the_state_of_another_training_is_refused(classifier: Path, detector: Pa
 
 def test_the_state_of_another_model_is_refused(classifier: Path, classes: Path) -> None:
     words = [word for word in SMALL_CLASSIFIER if not word.startswith("width")]
-    assert vidi("train", *words, "width=32", "--data", classes, "--out", "other").code == 0
+    assert vidi("train", *words, "width=32", "keep_state=true", "--data", classes, "--out", "other").code == 0
     shutil.copytree(classifier, "run")
     shutil.copy("other/state.pt", "run/state.pt")
     done = vidi("train", "--resume", "run")

@@ -15,7 +15,14 @@ from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run, recorded_part
 
-SMALL: dict[str, Any] = {"size": (16, 16), "width": 16, "stem": "small", "batch_size": 8, "log_every": 1}
+SMALL: dict[str, Any] = {
+    "size": (16, 16),
+    "width": 16,
+    "stem": "small",
+    "batch_size": 8,
+    "log_every": 1,
+    "keep_state": True,
+}
 CONSTANT: dict[str, Any] = {**SMALL, "schedule": "constant", "warmup": 0}
 
 

@@ -1,5 +1,6 @@
 """The result of a panoptic segmenter: consistency, pictures, plain values."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -49,8 +50,12 @@ def test_what_is_not_sure_is_left_out() -> None:
 
 def test_one_line() -> None:
     twice = (*SEGMENTS[:2], Segment(3, 0, 0.5, True))
-    assert str(result()) == "person, dog, sky"
-    assert str(result(segments=twice)) == "person, 2 dog"
+    assert str(dataclasses.replace(result(), threshold=0.1)) == "person, dog, sky"
+    assert str(result()) == "person, sky"
+    assert str(result().above(0.99)) != str(result())
+    assert str(dataclasses.replace(result(), threshold=0.99)) == "nothing above 0.99 (best 0.9)"
+    assert result()[0] == SEGMENTS[0]
+    assert str(result(segments=twice, threshold=0.4)) == "person, 2 dog"
     assert str(result(ids=IDS * 0, segments=())) == "no segments"
     assert str(result(segments=(Segment(1, 3, 1.0, False),), ids=IDS.clamp(max=1))) == "unnamed 3"
 

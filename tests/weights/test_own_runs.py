@@ -187,13 +187,13 @@ def test_what_was_killed_at_once_begins_again_with_the_same_weights(
         vidi.train("resnet18", weights="donor", data=three, out=tmp_path / folder, **SHORT)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    for name in ("state.pt", "weights.safetensors", "last.safetensors"):
+    for name in ("scores.json", "weights.safetensors", "last.safetensors"):
         (tmp_path / "killed" / name).unlink()
     vidi.resume(tmp_path / "killed")
     for name in ("weights.safetensors", "metrics.csv", "scores.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
-    for name in ("state.pt", "weights.safetensors", "last.safetensors"):
+    for name in ("scores.json", "weights.safetensors", "last.safetensors"):
         (tmp_path / "killed" / name).unlink()
     files.write_tensors(tmp_path / "donor/weights.safetensors", vidi.create("resnet18", **SMALL).state_dict())
     with pytest.raises(ValueError, match="holds other weights now than the run began with"):

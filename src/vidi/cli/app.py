@@ -18,7 +18,7 @@ from vidi.cli import gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
-from vidi.cli.progress import progress_for
+from vidi.engine.console import progress_for
 from vidi.engine.runs import Run, is_main_process
 
 ASKED = "vidi.words"  # of the command line
@@ -169,7 +169,7 @@ def train(
         run = Run(resume)
         durations = split_overrides([word for word in (name, *(overrides or [])) if word is not None])
         with going_on(run):
-            api.resume(resume, data=data, progress=progress, **durations)
+            api.resume(resume, data=data, quiet=quiet, progress=progress, **durations)
     else:
         run = Run(out_folder or api.next_free_folder(str(name)))
         faults = "drop" if drop_faults else "raise"
@@ -182,6 +182,7 @@ def train(
                 download=download,
                 out=run.folder,
                 faults=faults,
+                quiet=quiet,
                 progress=progress,
                 **split_overrides(overrides or []),
             )
@@ -269,14 +270,16 @@ def predict(
         Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
     ] = None,
     threshold: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Show objects that score at least this, of those that the model itself lets through; what it leaves "
-            "out by its own score_threshold=... does not come back.",
+            help="Show objects that score at least this: by default the run's own threshold, of the best F1 in its "
+            "validation, and 0.5 for published weights. What the model leaves out by its own score_threshold=... does "
+            "not come back.",
             min=0,
             max=1,
+            show_default=False,
         ),
-    ] = 0.5,
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -357,6 +360,8 @@ def predict(
     model = api.load_or_create(name, weights=weights, download=download)
     if words:
         model = api.with_options(model, split_overrides(words))
+    if threshold is not None:
+        model.shown_from = threshold
     records, broken, saver = [], [], Saver(folder / save) if save else None
     targets = drawn_paths(folder, paths, photos)
     sources = [(path, rights[path]) if rights else path for path in paths]
@@ -368,14 +373,14 @@ def predict(
             broken.append(path)
             print(f"vidi: {message_of(result)}", file=sys.stderr)
             continue
-        shown = result.above(threshold) if hasattr(result, "above") else result
-        written = result.save(target.with_suffix(""), image) if hasattr(result, "save") else []
+        shown = result.above() if hasattr(result, "above") else result
+        written = result.write_files(target.with_suffix(""), image) if hasattr(result, "write_files") else []
         record = {"image": str(path), **({"drawn": str(target)} if draw else {})}
         records.append({**record, **({"files": list(map(str, written))} if written else {}), **shown.to_dict()})
         if not as_json:
-            out.print(f"{path}: {shown}", markup=False, highlight=False)
+            out.print(f"{path}: {result}", markup=False, highlight=False)
         if draw:
-            files.write_image(target, result.draw(image, threshold=threshold))
+            files.write_image(target, result.draw(image))
         if saver:
             name_of_files = target.relative_to(folder).with_suffix("").as_posix()
             saver.add(path, name_of_files, (image.shape[-2], image.shape[-1]), shown)

@@ -10,8 +10,8 @@ from vidi import files
 from vidi.cli.failures import DATA, FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json
 from vidi.cli.pictures import drawn_paths, without_drawn
-from vidi.cli.progress import counting
 from vidi.cli.vectors import upright_faces
+from vidi.engine.console import counting
 
 
 @tells

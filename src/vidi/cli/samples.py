@@ -8,7 +8,7 @@ import typer
 from vidi import files
 from vidi.cli.failures import USAGE, fail, tells
 from vidi.cli.output import err, out, picture_path
-from vidi.cli.progress import counting
+from vidi.engine.console import counting
 from vidi.engine.runs import Run
 
 

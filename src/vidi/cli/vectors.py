@@ -9,7 +9,7 @@ import typer
 
 from vidi.cli.failures import DATA, USAGE, fail, message_of
 from vidi.cli.output import err
-from vidi.cli.progress import counting
+from vidi.engine.console import counting
 from vidi.engine.runs import Run
 
 Name = Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model that embeds pictures.")]

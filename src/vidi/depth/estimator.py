@@ -139,8 +139,8 @@ class PredictsDepth(Predicts):
             ValueError: for a focal length that is not positive, an angle that no picture shows, or both; for a `tile`,
                 as depth has no unit that tiles share.
         """
-        samples = self.samples(images, focal_px=focal_px, fov=fov)
-        return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
+        camera = {"focal_px": focal_px, "fov": fov}
+        return super().predict(images, batch_size=batch_size, tile=tile, overlap=overlap, **camera)
 
     def samples(
         self, images: Any, *, focal_px: float | int | None = None, fov: float | int | None = None
@@ -187,8 +187,8 @@ class StereoEstimator(DepthEstimator):
             TypeError: for anything but pairs.
             ValueError: as for depth from one picture, for a baseline that is not positive, or pictures of two sizes.
         """
-        samples = self.samples(images, focal_px=focal_px, fov=fov, baseline=baseline)
-        return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
+        cameras = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
+        return Predicts.predict(self, images, batch_size=batch_size, tile=tile, overlap=overlap, **cameras)
 
     def samples(
         self,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -39,6 +40,23 @@ Validate = Callable[[Trainable, Processes], Row]
 
 class Interrupted(KeyboardInterrupt):
     """The user stopped the training; the state was saved."""
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A validation that is over.
+
+    Attributes:
+        row: its scores.
+        averages: of the weights, which the model has at the time.
+        is_best: whether the weights are the best so far.
+        is_last: whether the training ends with it.
+    """
+
+    row: Row
+    averages: Averages
+    is_best: bool
+    is_last: bool
 
 
 UNEQUAL_CALLS = (
@@ -156,8 +174,8 @@ class Training:
         validate: scores the model after epochs; None for none.
         headline: the name of the validation number that decides which weights are best.
         falling: whether it is best where it is smallest, not largest.
-        after_validation: called in the main process with the model, which has its averaged weights then, the validation
-            row and the averages: pictures and reports.
+        after_validation: called in the main process with the model, which has its averaged weights then, and what the
+            validation came to: pictures and reports.
         former: the recipe with the lengths that it had before; a state of one of them goes on to the new one.
     """
 
@@ -174,7 +192,7 @@ class Training:
         validate: Validate | None = None,
         headline: str | None = None,
         falling: bool = False,
-        after_validation: Callable[[Trainable, Row, Averages], None] | None = None,
+        after_validation: Callable[[Trainable, Validated], None] | None = None,
         progress: Progress | None = None,
         former: Sequence[Recipe] = (),
     ):
@@ -256,11 +274,13 @@ class Training:
                 if self.validate is not None and self.validation_due:
                     self._validate(self.validate)
                 loader = iter(self._loader())
-                saved, clock = time.monotonic(), Clock(self.step)
+                saved, clock, first = time.monotonic(), Clock(self.step), self.step + 1
                 while self.step < self.total:
                     self._one_step([next(loader) for _ in range(self.plan.shape(self.step)[1])])
                     if self.step % self.recipe.log_every == 0 or self.step == self.total:
                         self._log(clock.rate(self.step) * self.recipe.batch_size)
+                    elif self.step == first:
+                        self.progress.advance(first, self.window.means(), clock.rate(first) * self.recipe.batch_size)
                     self.validation_due = self._epoch_ends() and self.validate is not None
                     if self.validation_due or self.interrupted or self._is_time(saved):
                         self.save_state()
@@ -413,7 +433,8 @@ class Training:
             if self.accelerator.is_main_process:
                 self.run.write_metrics(self.rows)
                 if self.after_validation is not None:
-                    self.after_validation(self.model, self.rows[-1], self.averages)
+                    is_last = self.step == self.total
+                    self.after_validation(self.model, Validated(self.rows[-1], self.averages, is_best, is_last))
         self.validation_due = False
         epochs = self.step / self.plan.steps_per_epoch
         numbers = ", ".join(f"{name} {shown(value, '.4g')}" for name, value in numbers_of(scores).items())
@@ -437,6 +458,9 @@ class Training:
         if not self.accelerator.is_main_process:
             return
         self.run.write_metrics(self.rows)
+        if not self.run.weights_path("best").is_file():  # of a run that is stopped before its first validation
+            with self.averages.applied(self.model):
+                files.write_tensors(self.run.weights_path("last"), self.owner.state_dict())
         scaler = self.accelerator.scaler
         files.write_state(
             self.run.state_path,

@@ -13,6 +13,7 @@ LIMITS: dict[str, tuple[Callable[[float], bool], str]] = {
     **dict.fromkeys(("epochs", "steps", "batch_size", "accumulate", "per_identity"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("world_scenes", "frame_gap", "validate_every", "log_every"), (lambda v: v >= 1, "at least 1")),
     **dict.fromkeys(("learning_rate", "clip", "decay"), (lambda v: v > 0, "more than 0")),
+    "threads": (lambda v: v >= 1, "at least 1"),
     "judged_pictures": (lambda v: v >= 8, "at least 8"),
     "norm_momentum": (lambda v: 0 < v <= 1, "more than 0 and at most 1"),
     **dict.fromkeys(("backbone_rate", "weight_decay", "checkpoint_seconds"), (lambda v: v >= 0, "at least 0")),

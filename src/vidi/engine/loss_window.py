@@ -38,10 +38,14 @@ class LossWindow:
 
     def take(self, processes: Processes) -> dict[str, float]:
         """Return the means over the window and over processes, and start over."""
-        values = torch.tensor([total / self.counts[name] for name, total in self.sums.items()], dtype=torch.float64)
+        values = torch.tensor(list(self.means().values()), dtype=torch.float64)
         means = dict(zip(self.sums, processes.mean(values).tolist(), strict=True))
         self.sums, self.counts = {}, {}
         return means
+
+    def means(self) -> dict[str, float]:
+        """Return the means of this process so far; the window stays open."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
 
     def state(self) -> tuple[dict[str, float], dict[str, int]]:
         """Return what the constructor takes."""

@@ -69,6 +69,8 @@ class Recipe:
         validate_first: whether the weights that a training begins with are scored too.
         log_every: steps between lines.
         checkpoint_seconds: between states written for going on after a stop.
+        keep_state: whether an ended training keeps its state, four times the weights, to go on to more epochs.
+        threads: of the processor; none: as many as torch takes. Trainings beside each other are faster with few each.
     """
 
     epochs: int = 20
@@ -113,3 +115,5 @@ class Recipe:
     validate_first: bool = False
     log_every: int = 10
     checkpoint_seconds: float = 60.0
+    keep_state: bool = False
+    threads: int | None = None

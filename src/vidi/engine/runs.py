@@ -3,7 +3,7 @@
 config.json          model, arguments, preprocessing, recipe, data, task
 weights.safetensors  the best weights by the validation metric (the averaged ones where the recipe averages)
 last.safetensors     the weights at the last validation
-state.pt             what an exact resume needs
+state.pt             what an exact resume needs; an ended training has it only with keep_state=true
 metrics.csv          one row a log point, one a validation
 scores.json          the scores of the best weights, and what they are of; -1 where there was no object to score
 report.md, *.png     what people of the task look at
@@ -109,6 +109,15 @@ class Run:
     def has_state(self) -> bool:
         """Tell whether there is a state to resume from, of the training or of one of its stages."""
         return self.state_path.exists() or any(self.folder.glob("*/state.pt"))
+
+    def has_ended(self) -> bool:
+        """Tell whether the training came to its end."""
+        return self.scores_path.is_file()
+
+    def forget_states(self) -> None:
+        """Remove what only a resume needs."""
+        for path in (self.state_path, *self.folder.glob("*/state.pt")):
+            path.unlink(missing_ok=True)
 
     def forget_scores(self) -> None:
         """Remove the scores that a training ended with which now goes on."""

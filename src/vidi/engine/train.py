@@ -11,16 +11,15 @@ import torch.distributed
 from vidi import files
 from vidi.data.loading import size_of
 from vidi.data.transforms import Augmentation, cutmix, mixup
-from vidi.engine import report
-from vidi.engine.averaging import Averages
+from vidi.engine import plots, report
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
-from vidi.engine.fit import Training, Validate, fit_at_once, trained_by_gradients
+from vidi.engine.fit import Training, Validate, Validated, fit_at_once, trained_by_gradients
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
-from vidi.engine.task import PictureScorer
+from vidi.engine.task import PictureScorer, Scorer
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Stage, Trainable
 from vidi.preprocess import Prepares, Preprocess
@@ -62,6 +61,8 @@ class Job:
 
 def train(job: Job) -> Row:
     """Train, score the best weights on the validation split, and write plots and report; return the scores."""
+    if (threads := job.recipe().threads) is not None:
+        torch.set_num_threads(threads)
     if is_main_process():
         files.remove_temporaries(job.run.folder)
     dataset = job.dataset("train")
@@ -103,7 +104,7 @@ def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
         validate=validation.validate,
         headline=validation.headline,
         falling=validation.falling,
-        after_validation=partial(_draw_progress, job, run, recipe),
+        after_validation=partial(_show, job, run, recipe),
         progress=job.progress,
         former=job.former.get(stage.name, ()),
     )
@@ -172,28 +173,58 @@ def _validate(job: Job, recipe: Recipe, model: Trainable, processes: Processes) 
         raise TypeError(f"the task {job.source.task.name} has no scorer")
     if not isinstance(model, Predicts):
         raise TypeError(f"a {type(model).__name__} gives no results to score")
+    judge = scorer(job.categories)
     scores = evaluate(
         model,
         dataset,
-        scorer(job.categories),
+        judge,
         batch_size=recipe.batch_size,
         workers=recipe.workers,
         channels_last=recipe.channels_last,
         processes=processes,
     )
-    return {"split": "val", "images": size_of(dataset), **scores}
+    return {"split": "val", "images": size_of(dataset), **scores, **_threshold(judge)}
+
+
+def _threshold(scorer: Scorer) -> Row:
+    """Return the score from which on what is found is shown: that of the best F1, where a scorer knows one."""
+    best = getattr(scorer, "best_threshold", None)
+    found = None if best is None else best()
+    return {} if found is None else {"threshold": found}
 
 
 def _no_scores(model: Trainable, processes: Processes) -> Row:
-    """Score nothing: a generator that nobody judges is looked at, `_draw_progress` draws its samples."""
+    """Score nothing: a generator that nobody judges is looked at, `_show` draws its samples."""
     return {}
 
 
-def _draw_progress(job: Job, run: Run, recipe: Recipe, model: Trainable, row: Row, averages: Averages) -> None:
-    """Draw samples; while the average warms up those of the weights that it averages stand beside them."""
+def _show(job: Job, run: Run, recipe: Recipe, model: Trainable, validated: Validated) -> None:
+    """Write what a training that is stopped now would leave to look at: pictures, curves, report.
+
+    While an average warms up, samples of the weights that it averages stand beside those of its own.
+    """
+    averages, row = validated.averages, validated.row
     if isinstance(model, Samples):
         raw = partial(averages.lifted, model) if averages.warms_up else None
         report.write_samples(run, model, job.dataset("train"), seed=recipe.seed, raw=raw)
+    if isinstance(model, Predicts) and validated.is_best:
+        _note_threshold(job, model, row)
+    if validated.is_last:  # `_finish` writes the rest
+        return
+    if isinstance(model, Predicts) and job.source.task.scorer is not None:
+        report.write_mosaic(run, model, job.dataset("val"), job.source.task, job.categories, split="val")
+    if run == job.run:
+        scores = {**row, "weights": "last", "data": job.source.name}
+        report.write_report(run, job.source.task, run.config(), run.metrics(), scores)
+    else:
+        plots.curves(run.folder / "curves.png", run.metrics())
+
+
+def _note_threshold(job: Job, model: Predicts, row: Row) -> None:
+    """Have a model, and the run that it is loaded from, show what scores at least the threshold of a row of scores."""
+    if "threshold" in row:
+        model.shown_from = float(row["threshold"])
+        job.run.write_config({**job.run.config(), "threshold": model.shown_from})
 
 
 def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:
@@ -213,7 +244,8 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         scorer = job.source.task.scorer(job.categories)
         validation = job.dataset("val")
         numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
-        scores = scored_on("val", validation, "best", job.source) | numbers
+        scores = scored_on("val", validation, "best", job.source) | numbers | _threshold(scorer)
+        _note_threshold(job, model, scores)
         remarks = report.remarks_of(scorer)
         for remark in remarks:
             job.progress.say(f"warning: {remark}")
@@ -227,6 +259,8 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         report.write_samples(job.run, model, job.dataset("train"), seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
     report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks)
+    if not recipe.keep_state:
+        job.run.forget_states()
     return scores
 
 

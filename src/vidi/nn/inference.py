@@ -46,17 +46,12 @@ class FusedModel(Predicts):
         super().__init__()
         self.model = model
         self.preprocess, self.decode = model.preprocess, model.decode
+        self.origin, self.shown_from = model.origin, model.shown_from
         self.eval()
 
     def forward(self, images: Float[Tensor, "B C H W"], *others: Tensor) -> Any:
         """Return the network's raw outputs for normalised images, as the model it was made from does."""
         return self.model(images.contiguous(memory_format=torch.channels_last), *others)
-
-    def predict(
-        self, images: Any, *, batch_size: int = 16, tile: int | None = None, overlap: float | int = 0.25, **known: Any
-    ) -> list[Any]:
-        samples = self.samples(images, **known)
-        return self.predict_samples(samples, batch_size=batch_size, tile=tile, overlap=overlap)
 
     def samples(self, images: Any, **known: Any) -> Iterator[Sample]:
         return self.model.samples(images, **known)

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vidi.ops.drawing import Picture, as_picture, draw_box, legible
 from vidi.ops.palette import class_colour
-from vidi.results.result import check_finite, settle
+from vidi.results.result import Result, check_finite, settle
 
 
-@dataclass(frozen=True, eq=False)
-class AnchorSizes:
+@dataclass(frozen=True, eq=False, repr=False)
+class AnchorSizes(Result):
     """Typical box sizes of a data set, the smallest first."""
 
     sizes: Float[Tensor, "K 2"]  # width, height in pixels
@@ -26,7 +26,7 @@ class AnchorSizes:
             raise ValueError(f"received sizes {sizes.tolist()}, expected positive widths and heights")
         settle(self, sizes=sizes[sizes.prod(dim=1).argsort(stable=True)])
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture with one box of each size about its centre."""
         original = as_picture(image)
         picture = legible(original)

@@ -15,11 +15,11 @@ from vidi.ops.palette import INK, class_colour
 from vidi.ops.skeletons import Skeleton
 from vidi.ops.wireframes import draw_skeleton
 from vidi.results.categories import Categories
-from vidi.results.result import check_finite, check_labels, check_size, settle
+from vidi.results.result import Result, check_finite, check_labels, check_size, settle
 
 
-@dataclass(frozen=True, eq=False)
-class BodyPose:
+@dataclass(frozen=True, eq=False, repr=False)
+class BodyPose(Result):
     """The parts and joints of the person in one depth image; several proposals of one joint are in order."""
 
     classes: UInt8[Tensor, "H W"]  # number of the part; len(categories) off the body
@@ -58,7 +58,7 @@ class BodyPose:
                 positions[joint], confidences[joint] = self.positions[place], self.confidences[place]
         return positions, confidences
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture (a depth image in grey) with its parts tinted and the skeleton of the surest joints.
 
         Confidences are no scores from 0 to 1: `threshold` hides nothing.

@@ -9,15 +9,16 @@ import PIL.ImageDraw
 
 from vidi.ops.drawing import NARROWEST, Picture, as_picture, font_of, legible, sheet_below
 from vidi.ops.palette import INK
+from vidi.results.result import Result
 
 
-@dataclass(frozen=True)
-class Caption:
+@dataclass(frozen=True, repr=False)
+class Caption(Result):
     """What is said of a picture."""
 
     text: str
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture above the text, in as many lines as it needs."""
         return with_text(image, self.text)
 

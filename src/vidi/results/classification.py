@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vidi.ops.drawing import NARROWEST, Picture, as_picture, draw_bar, font_of, legible, sheet_below
 from vidi.results.categories import Categories, category_names
-from vidi.results.result import check_finite, settle
+from vidi.results.result import Result, check_finite, settle
 
 
-@dataclass(frozen=True, eq=False)
-class Classification:
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification(Result):
     """The probabilities of one image's classes."""
 
     probabilities: Float[Tensor, " K"]  # in [0, 1]; those of unnamed categories are ignored
@@ -50,7 +50,7 @@ class Classification:
         """Return the names and probabilities of the k most probable classes (fewer if there are fewer)."""
         return [(str(self.categories[i]), float(self.probabilities[i])) for i in self.ranking()[:k]]
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture above a strip with the three most probable classes as bars."""
         picture = legible(as_picture(image))
         width = max(picture.width, NARROWEST)

@@ -9,11 +9,11 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vidi.ops.drawing import Picture, as_picture, legible
-from vidi.results.result import check_finite, check_size, settle
+from vidi.results.result import Result, check_finite, check_size, settle
 
 
-@dataclass(frozen=True, eq=False)
-class ColouredPicture:
+@dataclass(frozen=True, eq=False, repr=False)
+class ColouredPicture(Result):
     """A picture with colours that were made up from its luminance, and the picture that was given.
 
     Attributes:
@@ -28,7 +28,7 @@ class ColouredPicture:
         settle(self, **{name: getattr(self, name).detach().cpu().float().clamp(0, 1) for name in ("colours", "given")})
         check_finite(colours=self.colours, given=self.given)
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the luminance of the picture, the colours that were made up, and the picture, side by side.
 
         Raises:

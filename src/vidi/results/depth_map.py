@@ -14,7 +14,7 @@ from vidi import files
 from vidi.ops.depth_pictures import inverse_depth_picture, with_colour_bar
 from vidi.ops.drawing import Picture, as_picture, legible
 from vidi.ops.point_cloud import point_cloud
-from vidi.results.result import check_finite, check_size, settle
+from vidi.results.result import Result, check_finite, check_size, settle
 
 Unit = Literal["metres", "relative"]
 FocalSource = Literal["given", "EXIF", "data set", "estimated"]
@@ -24,8 +24,8 @@ SHOWN = (2.0, 98.0)  # percentiles of the inverse depth, between which colours d
 TOLD = (5.0, 50.0, 95.0)  # percentiles of the depth
 
 
-@dataclass(frozen=True, eq=False)
-class DepthMap:
+@dataclass(frozen=True, eq=False, repr=False)
+class DepthMap(Result):
     """The depth of every pixel of one image.
 
     Attributes:
@@ -74,7 +74,7 @@ class DepthMap:
         found = self.percentiles(*TOLD)
         return bool(found) and found[2] - found[0] < spread * found[1]
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture and its inverse depth in colours, side by side or below, over a bar with numbers.
 
         Colours saturate beyond the percentiles of `SHOWN`; pixels without depth are striped.
@@ -110,7 +110,7 @@ class DepthMap:
             "depth": dict(zip(names, found, strict=True)) if found else None,
         }
 
-    def save(self, stem: Path, image: Picture) -> list[Path]:
+    def write_files(self, stem: Path, image: Picture) -> list[Path]:
         """Write the depth as `STEM.depth.png`, `.npy`, `.json` and `.ply`; return their paths.
 
             png   16 bit: metres times 256 up to 255.996 (relative depth times what makes the largest 65535), 0: none;

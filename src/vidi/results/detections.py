@@ -17,7 +17,17 @@ from vidi.ops.palette import class_colour
 from vidi.ops.skeletons import Skeleton
 from vidi.ops.wireframes import draw_box_3d, draw_skeleton
 from vidi.results.categories import Categories
-from vidi.results.result import BELOW, check_finite, check_labels, check_size, nothing_found, settle
+from vidi.results.result import (
+    BELOW,
+    SHOWN_FROM,
+    Result,
+    check_finite,
+    check_labels,
+    check_size,
+    nothing_above,
+    nothing_found,
+    settle,
+)
 
 NEAREST = 0.05  # metres before the camera from where on a box in space can be drawn
 _PER_OBJECT = ("boxes", "scores", "labels", "masks", "keypoints", "boxes_3d")
@@ -45,11 +55,12 @@ class _OnRequest:
         found.__dict__["_coded_masks"] = CodedMasks.of(masks.detach().cpu()) if isinstance(masks, Tensor) else masks
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
+@dataclass(frozen=True, eq=False, repr=False)
+class Detections(Result):
     """The objects found in one image, the surest first; those of unnamed categories are dropped.
 
-    Masks are kept as run lengths, `coded_masks`; each look at `masks` makes their pixels anew.
+    All that the decoder lets through is kept; a picture, a line of text and `above` show what scores at least
+    `threshold`. Masks are kept as run lengths, `coded_masks`; each look at `masks` makes their pixels anew.
     """
 
     boxes: Float[Tensor, "N 4"]  # xyxy, pixels of the original image
@@ -62,6 +73,7 @@ class Detections:
     boxes_3d: Float[Tensor, "N 7"] | None = None  # see `vidi.ops.boxes_3d`
     intrinsics: Float[Tensor, "3 3"] | None = None  # the camera of the 3-D boxes, pixels of the original image
     fallen: Mapping[str, int] = field(default_factory=dict)  # why -> candidates that became no object, if counted
+    threshold: float = SHOWN_FROM
 
     def __post_init__(self) -> None:
         columns = self._columns()
@@ -98,9 +110,16 @@ class Detections:
             more = (None if column is None else column[row] for column in others)
             yield Detection(str(self.categories[label]), label, score, tuple(box), *more)
 
-    def above(self, threshold: float) -> "Detections":
+    def __getitem__(self, rows: int | slice) -> Any:
+        """Return one object as a `Detection`, or the `Detections` of a slice."""
+        if isinstance(rows, slice):
+            return self.chosen(torch.arange(len(self))[rows])
+        row = range(len(self))[rows]
+        return next(iter(self.chosen(torch.tensor([row]))))
+
+    def above(self, threshold: float | None = None) -> "Detections":
         """Return the detections with a score of at least `threshold`; where fallen ones are counted, so are these."""
-        above = self.chosen(self.scores >= threshold)
+        above = self.chosen(self.scores >= (self.threshold if threshold is None else threshold))
         if not self.fallen:
             return above
         return above._with(fallen={**self.fallen, BELOW: self.fallen.get(BELOW, 0) + len(self) - len(above)})
@@ -127,7 +146,9 @@ class Detections:
 
     def _with(self, **columns: Any) -> "Detections":
         """Return the detections with other columns; masks stay as they are without being painted."""
-        return replace(self, **{"masks": self.coded_masks, **columns})
+        other = replace(self, **{"masks": self.coded_masks, **columns})
+        settle(other, picture=self.picture)
+        return other
 
     def with_camera(self, intrinsics: Float[Tensor, "3 3"]) -> "Detections":
         """Return the detections with the 3-D boxes that another camera would have seen in this image.
@@ -144,8 +165,8 @@ class Detections:
         lifted = lift_boxes(pixels, boxes[:, 2], boxes[:, 3:6], observation_angles(boxes), camera)
         return self._with(boxes_3d=lifted, intrinsics=camera)
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
-        """Return the picture with the detections with a score of at least `threshold`, the surest on top.
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
+        """Return the picture with the detections `above` a threshold, the surest on top.
 
         Masks are tinted; 3-D boxes, their fronts crossed out, take the place of boxes; joints have dots and bones.
 
@@ -238,7 +259,10 @@ class Detections:
         return [{key: {"size": list(c["size"]), "counts": _text(c["counts"])}} for c in self.coded_masks.rles()]
 
     def __str__(self) -> str:
-        counts = Counter(found.name for found in self)
+        above = self.above()
+        if len(self) and not len(above):
+            return nothing_above(self.threshold, float(self.scores[0]))
+        counts = Counter(str(self.categories[label]) for label in above.labels.tolist())
         found = ", ".join(f"{count} {name}" for name, count in counts.most_common())
         return found or nothing_found("objects", self.fallen)
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vidi.ops.drawing import Picture, as_picture, legible
 from vidi.ops.neighbours import check_metric
-from vidi.results.result import check_finite, settle
+from vidi.results.result import Result, check_finite, settle
 
 
-@dataclass(frozen=True, eq=False)
-class Embedding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Embedding(Result):
     """The vector of one picture, and the distance that it is compared by.
 
     Args:
@@ -29,7 +29,7 @@ class Embedding:
         check_finite(vector=self.vector)
         check_metric(self.metric)
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture: a vector has no place on it."""
         return legible(as_picture(image))
 

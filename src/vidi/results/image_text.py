@@ -9,11 +9,11 @@ from torch import Tensor
 
 from vidi.ops.drawing import Picture, as_picture, legible
 from vidi.results.caption import with_text
-from vidi.results.result import check_finite, settle
+from vidi.results.result import Result, check_finite, settle
 
 
-@dataclass(frozen=True, eq=False)
-class ImageText:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageText(Result):
     """The unit vectors of one image and, where it has a caption, of that."""
 
     image: Float[Tensor, " E"]
@@ -41,7 +41,7 @@ class ImageText:
         """The cosine of image and caption; None without a caption."""
         return None if self.text is None else float(self.image @ self.text)
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture, above the similarity of its caption where it has one."""
         if self.similarity is None:
             return legible(as_picture(image))

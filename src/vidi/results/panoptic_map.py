@@ -14,7 +14,17 @@ from vidi.ops.drawing import Area, Picture, as_picture, draw_tag, legible, tint_
 from vidi.ops.masks import boxes_of_masks
 from vidi.ops.palette import class_colour
 from vidi.results.categories import Categories
-from vidi.results.result import BELOW, check_finite, check_labels, check_size, nothing_found, settle
+from vidi.results.result import (
+    BELOW,
+    SHOWN_FROM,
+    Result,
+    check_finite,
+    check_labels,
+    check_size,
+    nothing_above,
+    nothing_found,
+    settle,
+)
 
 MOST_DRAWN = 255
 
@@ -28,14 +38,15 @@ class Segment(NamedTuple):
     is_thing: bool
 
 
-@dataclass(frozen=True, eq=False)
-class PanopticMap:
+@dataclass(frozen=True, eq=False, repr=False)
+class PanopticMap(Result):
     """The segment of every pixel of one image; 0 where there is none."""
 
     ids: Int32[Tensor, "H W"]
     segments: tuple[Segment, ...]
     categories: Categories
     fallen: Mapping[str, int] = field(default_factory=dict)  # why -> queries that became no segment
+    threshold: float = SHOWN_FROM  # of the segments that are shown
 
     def __post_init__(self) -> None:
         settle(self, ids=self.ids.detach().cpu())
@@ -63,16 +74,23 @@ class PanopticMap:
         counts = torch.bincount(self.ids.flatten().long(), minlength=max((s.id for s in self), default=0) + 1)
         return {segment.id: int(counts[segment.id]) for segment in self}
 
-    def above(self, threshold: float) -> "PanopticMap":
+    def __getitem__(self, row: int) -> Segment:
+        """Return a segment."""
+        return self.segments[row]
+
+    def above(self, threshold: float | None = None) -> "PanopticMap":
         """Return the map of the segments with a score of at least `threshold`; the others have fallen."""
-        kept = tuple(segment for segment in self if segment.score >= threshold)
+        least = self.threshold if threshold is None else threshold
+        kept = tuple(segment for segment in self if segment.score >= least)
         if len(kept) == len(self):
             return self
         ids = torch.where(torch.isin(self.ids, torch.tensor([s.id for s in kept], dtype=torch.int32)), self.ids, 0)
         fallen = {**self.fallen, BELOW: self.fallen.get(BELOW, 0) + len(self) - len(kept)}
-        return replace(self, ids=ids, segments=kept, fallen=fallen)
+        above = replace(self, ids=ids, segments=kept, fallen=fallen)
+        settle(above, picture=self.picture)
+        return above
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture tinted by segment, things with their names, above a legend of the stuff.
 
         Raises:
@@ -140,7 +158,10 @@ class PanopticMap:
     def __str__(self) -> str:
         if not self.segments:
             return nothing_found("segments", self.fallen)
+        above = self.above()
+        if not above.segments:
+            return nothing_above(self.threshold, max(segment.score for segment in self))
         counts: dict[str, int] = {}
-        for segment in self:
+        for segment in above:
             counts[self.name(segment)] = counts.get(self.name(segment), 0) + 1
         return ", ".join(name if count == 1 else f"{count} {name}" for name, count in counts.items())

@@ -7,6 +7,7 @@ import PIL.Image
 
 from vidi.ops.drawing import Picture
 from vidi.results.caption import with_text
+from vidi.results.result import Result
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Match:
     distance: float  # by the metric of the gallery
 
 
-@dataclass(frozen=True)
-class Recognition:
+@dataclass(frozen=True, repr=False)
+class Recognition(Result):
     """What a gallery says of one query."""
 
     name: str | None  # None: a stranger
@@ -30,7 +31,7 @@ class Recognition:
         """How far the nearest vector is; None in an empty gallery."""
         return self.nearest[0].distance if self.nearest else None
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture with the name below."""
         return with_text(image, str(self))
 

@@ -12,13 +12,13 @@ from vidi.ops.drawing import Picture, as_picture, legible, tint_classes, with_le
 from vidi.ops.label_maps import VOID
 from vidi.ops.palette import PAPER, class_colour
 from vidi.results.categories import Categories
-from vidi.results.result import check_labels, check_size, settle
+from vidi.results.result import Result, check_labels, check_size, settle
 
 LEGEND_ENTRIES = 12
 
 
-@dataclass(frozen=True, eq=False)
-class SemanticMap:
+@dataclass(frozen=True, eq=False, repr=False)
+class SemanticMap(Result):
     """The class of every pixel of one image."""
 
     classes: UInt8[Tensor, "H W"]  # VOID where ignored
@@ -35,7 +35,7 @@ class SemanticMap:
         order = counts.argsort(descending=True, stable=True)[: int((counts > 0).sum())]
         return [(k, int(counts[k]) / int(counts.sum())) for k in order.tolist()]
 
-    def draw(self, image: Picture, *, threshold: float = 0.5) -> PIL.Image.Image:
+    def draw(self, image: Picture, *, threshold: float | None = None) -> PIL.Image.Image:
         """Return the picture tinted by class ("background" and ignored pixels stay as they are) above a legend.
 
         Raises:

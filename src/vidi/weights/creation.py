@@ -55,7 +55,11 @@ def build(
     row: Entry, checked: Mapping[str, Any], *, weights: str | None, backbone_weights: str | None, download: bool = False
 ) -> Saved:
     """Build a model as `create` does, from arguments that are checked."""
-    model = row.builder(**checked) if weights is None else _with_weights(row, weights, checked, download)
+    if weights is None:
+        model = row.builder(**checked)
+        model.note_random_weights()
+    else:
+        model = _with_weights(row, weights, checked, download)
     if backbone_weights is not None:
         load_published(model, backbone_weights, part="backbone", download=download)
     return model

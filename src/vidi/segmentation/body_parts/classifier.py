@@ -107,7 +107,7 @@ class BodyParts(Fitted, Predicts):
         missing = [name for name in skeleton.joints if name not in categories]
         if missing:
             raise ValueError(f"received joints without a part of their name: {', '.join(missing)}")
-        self.categories, self.skeleton, self.fitting = categories, skeleton, fitting
+        self.part_names, self.skeleton, self.fitting = categories, skeleton, fitting
         self.joint_parts = [categories.index(name) for name in skeleton.joints]
         self.alone, self.farthest = alone, farthest
         self.bandwidth, self.least_probability = bandwidth, least_probability
@@ -156,10 +156,10 @@ class BodyParts(Fitted, Predicts):
         held_back = {int(row) for row in rng.permutation(count)[: int(plan.held_back * count)]}
         thetas = draw_offsets(plan.candidates, plan.reach, torch.Generator().manual_seed(seed))
         learnt = (self._part_picture(dataset, row) for row in range(count) if row not in held_back)
-        samples = gather_pixels(learnt, len(self.categories), thetas.numpy(), plan.pixels, rng)
+        samples = gather_pixels(learnt, len(self.part_names), thetas.numpy(), plan.pixels, rng)
         replicas = [replica_of_pictures(samples, rng) for _ in range(plan.trees)]
         forest = grow_forest(
-            samples.source, samples.labels, len(self.categories), plan.growth, replicas=replicas, seed=seed
+            samples.source, samples.labels, len(self.part_names), plan.growth, replicas=replicas, seed=seed
         )
         self.offsets, self.importances = thetas, torch.from_numpy(forest.importances)
         for name in TREES:
@@ -173,7 +173,7 @@ class BodyParts(Fitted, Predicts):
         if "parts" not in target:
             raise ValueError(f"sample {index} has no 'parts', its target holds {sorted(target)}")
         parts = target["parts"].numpy()
-        depth = remove_background(image[0], (target["parts"] < len(self.categories)) & (image[0] > 0))
+        depth = remove_background(image[0], (target["parts"] < len(self.part_names)) & (image[0] > 0))
         return PartPicture(depth.numpy(), parts, float(target["intrinsics"][0, 0]))
 
     def _learn_push_back(self, dataset: Any, rows: Sequence[int]) -> Float[Tensor, " J"]:
@@ -198,9 +198,9 @@ class BodyParts(Fitted, Predicts):
             body = self._body(image[0], target["intrinsics"])
             guessed = self._probabilities(forest, body).argmax(1)
             truth = target["parts"][body.pixels[:, 0], body.pixels[:, 1]].long()
-            known = truth < len(self.categories)
-            right = torch.zeros(len(self.categories)).index_add_(0, truth[known], (guessed == truth)[known].float())
-            count = torch.bincount(truth[known], minlength=len(self.categories))
+            known = truth < len(self.part_names)
+            right = torch.zeros(len(self.part_names)).index_add_(0, truth[known], (guessed == truth)[known].float())
+            count = torch.bincount(truth[known], minlength=len(self.part_names))
             found.append(float((right[count > 0] / count[count > 0]).mean()) if known.any() else 0.0)
         return np.array(found)
 
@@ -256,11 +256,11 @@ class BodyParts(Fitted, Predicts):
 
     def _pose(self, forest: PixelForest, body: Body) -> BodyPose:
         probabilities = self._probabilities(forest, body)
-        classes = torch.full(body.depth.shape, len(self.categories), dtype=torch.uint8)
+        classes = torch.full(body.depth.shape, len(self.part_names), dtype=torch.uint8)
         classes[body.pixels[:, 0], body.pixels[:, 1]] = probabilities.argmax(1).to(torch.uint8)
         found = self._propose(body, probabilities, self.push_back.cpu())
         return BodyPose(
-            classes, self.categories, found.joints, found.positions, found.confidences, self.skeleton, body.camera
+            classes, self.part_names, found.joints, found.positions, found.confidences, self.skeleton, body.camera
         )
 
 

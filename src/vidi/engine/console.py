@@ -24,6 +24,14 @@ def describe(losses: Mapping[str, float], images_per_second: float) -> str:
     return f"{terms}  {images_per_second:.0f} images/s"
 
 
+def spoken_time(seconds: float | int) -> str:
+    """Return a length of time in the units that people would say it in."""
+    minutes = round(seconds / 60)
+    if minutes == 0:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 @contextmanager
 def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Give a function of (what, done, total) that moves a bar on a terminal, one for each `what`, and else nothing."""
@@ -72,15 +80,18 @@ class Lines:
     def __init__(self, console: Console, *, every: float = 10.0):
         self.console, self.every = console, every
         self.total, self.told = 0, float("-inf")
+        self.begun, self.first = 0.0, 0
 
     def start(self, what: str, done: int, total: int) -> None:
-        self.total = total
+        self.total, self.first, self.begun = total, done, time.monotonic()
         self.say(f"{what}: {total} steps" + (f", continued after {done}" if done else ""))
 
     def advance(self, step: int, losses: Mapping[str, float], images_per_second: float) -> None:
-        if time.monotonic() - self.told >= self.every:
-            self.told = time.monotonic()
-            self.say(f"step {step}/{self.total}  {describe(losses, images_per_second)}")
+        now = time.monotonic()
+        if now - self.told >= self.every:
+            self.told = now
+            left = (now - self.begun) / max(step - self.first, 1) * (self.total - step)
+            self.say(f"step {step}/{self.total}  {describe(losses, images_per_second)}  {spoken_time(left)} left")
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
