@@ -19,7 +19,7 @@ TEST := $(VENV)/.vidi-test-$(CHECKSUM)
 # What an environment with the test tools has, one without them needs not install again.
 INSTALLED := $(if $(wildcard $(TEST)),$(TEST),$(BASE))
 
-.PHONY: help venv demo test lint types imports parity other-arithmetic docs-table
+.PHONY: help venv demo test lint types imports parity other-arithmetic listing docs-table
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
@@ -67,6 +67,9 @@ types: $(TEST)  ## static types
 
 imports: $(TEST)  ## the floors: which part may import which
 	$(VENV)/bin/lint-imports
+
+listing: $(INSTALLED)  ## write the table of systems that `vidi models` reads
+	$(VENV)/bin/python -m vidi.catalog.listed
 
 docs-table: $(INSTALLED)  ## print the table of systems that README.md and docs/ show
 	@$(VENV)/bin/vidi models --markdown

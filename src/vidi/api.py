@@ -15,7 +15,8 @@ from torch import Tensor
 
 from vidi import files
 from vidi.catalog.entry import Entry
-from vidi.catalog.names import UsageError, entry
+from vidi.catalog.listed import UsageError
+from vidi.catalog.names import entry
 from vidi.data.faults import OnFault
 from vidi.data.loading import seeded_draws
 from vidi.engine.conditions import checked_conditions

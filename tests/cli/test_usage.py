@@ -144,7 +144,7 @@ def test_no_model_and_no_task_of_that_name() -> None:
     assert vidi("models", "zzz*").code == 2
     done = vidi("models", "--task", "cooking")
     assert done.code == 2
-    assert "expected one of classification, detection" in done.err
+    assert "expected one of classification, translation, anchors" in done.err
     assert vidi("models", "zzz*", "--json").json() == []
 
 

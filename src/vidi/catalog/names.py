@@ -1,21 +1,10 @@
 """Names of systems: looked up once, at the entrance; a wrong one is told with the nearest."""
 
 import difflib
-from fnmatch import fnmatchcase
 
 from vidi.catalog.entry import Entry
+from vidi.catalog.listed import UnknownNameError, listed
 from vidi.catalog.table import CATALOG
-from vidi.tasks.table import TASKS
-
-
-class UsageError(ValueError):
-    """What was asked for does not exist or does not go together."""
-
-    is_usage = True
-
-
-class UnknownNameError(UsageError):
-    """There is no model, task or set of weights of this name; the message lists the nearest."""
 
 
 def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
@@ -24,9 +13,7 @@ def models(pattern: str = "*", *, task: str | None = None) -> list[str]:
     Raises:
         ValueError: if the task does not exist.
     """
-    if task is not None and task not in TASKS:
-        raise UnknownNameError(f"received task {task!r}, expected one of {', '.join(TASKS)}")
-    return [n for n, e in CATALOG.items() if fnmatchcase(n, pattern) and task in (None, e.task.name)]
+    return [row.name for row in listed(pattern, task=task)]
 
 
 def entry(name: str) -> Entry:

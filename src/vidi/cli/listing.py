@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vidi import files
+from vidi.catalog.listed import Listed, listed
 from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, out, print_json
 from vidi.engine.runs import Run, find_runs, numbers_of, shown
@@ -31,40 +32,32 @@ def models(
 
     [dim]vidi models 'resnet*' --weights[/dim]
     """
-    from vidi.catalog import names
-    from vidi.weights.loading import describe_weights
-
-    entries = {name: names.entry(name) for name in names.models(pattern, task=task)}
-    if not entries and not as_json:
+    systems = listed(pattern, task=task)
+    if not systems and not as_json:
         fail(USAGE, f"no model matches {pattern!r}" + (f" for the task {task}" if task else ""))
     if weights:
-        list_weights([row for name in entries for row in describe_weights(name)], as_json=as_json)
+        from vidi.weights.loading import describe_weights
+
+        list_weights([row for system in systems for row in describe_weights(system.name)], as_json=as_json)
     elif as_json:
-        print_json(
-            [{"name": n, "task": e.task.name, "section": e.section, "paper": e.paper} for n, e in entries.items()]
-        )
+        print_json([{"name": s.name, "task": s.task, "section": s.section, "paper": s.paper} for s in systems])
     elif as_markdown:
-        print_markdown(entries)
+        print_markdown(systems)
     else:
         table = Table("name", "task", "section", "paper", box=None)
-        for name, entry in entries.items():
-            table.add_row(name, entry.task.name, entry.section, entry.paper)
+        for system in systems:
+            table.add_row(system.name, system.task, system.section, system.paper)
         out.print(table)
 
 
-def print_markdown(entries: Mapping[str, Any]) -> None:
+def print_markdown(systems: Sequence[Listed]) -> None:
     """Print the table of README.md: a row for each paper and the systems that come from it."""
     print("| names | task | notes | paper | proved against |\n|---|---|---|---|---|")
-    for (task, section, paper), group in groupby(entries.items(), lambda item: of_paper(item[1])):
+    for (task, section, paper), group in groupby(systems, lambda system: system[1:4]):
         members = list(group)
-        references = dict.fromkeys(entry.reference.split()[0] for _, entry in members if entry.reference)
-        names = ", ".join(f"`{name}`" for name, _ in members)
+        references = dict.fromkeys(system.reference for system in members if system.reference)
+        names = ", ".join(f"`{system.name}`" for system in members)
         print(f"| {names} | {task} | {section} | {paper} | {', '.join(references) or 'its formulas'} |")
-
-
-def of_paper(entry: Any) -> tuple[str, str, str]:
-    """Return what the systems of one row of the table have in common."""
-    return entry.task.name, entry.section, entry.paper
 
 
 def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from vidi import files
 from vidi.catalog.entry import Entry
-from vidi.catalog.names import UnknownNameError, entry
+from vidi.catalog.listed import UnknownNameError
+from vidi.catalog.names import entry
 from vidi.engine.overrides import check_overrides
 from vidi.model import Saved
 from vidi.results.categories import category_names

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidi.catalog.names import UsageError
+from vidi.catalog.listed import UsageError
 from vidi.engine.task import Task
 from vidi.model import Saved
 from vidi.tasks.text_to_image import TEXT_TO_IMAGE
