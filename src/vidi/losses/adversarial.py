@@ -71,16 +71,21 @@ def gradient_penalty(
         target: length of the gradient.
     """
     share = share[:, None, None, None]
-    mixed = (share * real + (1 - share) * generated).detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    mixed = (share * real + (1 - share) * generated).detach()
+    slope = _slope(critic, mixed)
     return ((slope.flatten(1).norm(dim=1) - target) / target).square().mean()
+
+
+@torch.enable_grad()
+def _slope(score: Callable[[Tensor], Tensor], images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Return the gradient of each image's score by its pixels, also where no loss is to be differentiated."""
+    images = images.requires_grad_()
+    return torch.autograd.grad(score(images).sum(), images, create_graph=True)[0]
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
     """Return mean |dD/dx|^2 / 2 at real pictures (Mescheder et al. 2018, arXiv 1801.04406, equation 9), unweighted."""
-    images = real.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
-    return slope.square().flatten(1).sum(1).mean() / 2
+    return _slope(discriminator, real.detach()).square().flatten(1).sum(1).mean() / 2
 
 
 def drift(real: Float[Tensor, " B"]) -> Float[Tensor, ""]:

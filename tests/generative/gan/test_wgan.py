@@ -1,11 +1,19 @@
 """Wasserstein GANs: turns, clipping, penalty, recipes, and a critic that measures a distance on a line."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from tests.closeness import assert_close
+from tests.conftest import ROOT
+from tests.conftest import Run as RunPython
+from tests.generative.gan.trainings import penalised
+from vidi import files
 from vidi.catalog.table import CATALOG
+from vidi.data.loading import derived_seed
 from vidi.engine.fit import turns_by_batch
 from vidi.generative.gan.players import WassersteinCriterion
 from vidi.generative.gan.wgan import Wgan, wgan, wgan_gp
@@ -94,3 +102,27 @@ def test_a_critic_with_a_penalty_measures_how_far_points_are() -> None:
     estimate = WassersteinCriterion().opinion(critic(real).detach(), critic(generated).detach())
     # the best slope s of s - 10 (s - 1)^2 is 1.05
     assert estimate["wasserstein_estimate"] == pytest.approx(1.05, rel=0.03)
+
+
+@pytest.mark.system("8.2.2-WGAN")
+def test_two_processes_penalise_as_one_does_with_their_draws(run_python: RunPython, tmp_path: Path) -> None:
+    """The second derivatives of the penalty are averaged too.
+
+    One process goes through the shares of both, one after the other, each with the draws that it has there.
+    """
+    environment = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = run_python(*launch, "-m", "tests.generative.gan.trainings", tmp_path / "two", env=environment)
+    assert done.returncode == 0, done.stderr
+    one = penalised(tmp_path / "one", accumulate=2)
+    one._generator = lambda turn, part: torch.Generator().manual_seed(  # type: ignore[method-assign]
+        derived_seed(one.recipe.seed, one.step, part, turn + 1, 0)
+    )
+    one.fit()
+    two = files.read_state(tmp_path / "two" / "state.pt")
+    assert two["step"] == 3
+    begun = dict(penalised(tmp_path / "begun").model.named_parameters())
+    moved = {name for name, parameter in one.model.named_parameters() if not torch.equal(parameter, begun[name])}
+    assert set(begun) - moved == {"discriminator.last.bias"}  # a critic's level is nobody's concern
+    for name, parameter in one.model.named_parameters():
+        torch.testing.assert_close(two["model"][name], parameter.detach(), rtol=1e-4, atol=1e-6)

@@ -1,5 +1,9 @@
-"""Trainings of a GAN on a few pictures of digits: what tests of resuming need."""
+"""Trainings of a GAN on a few pictures of digits: what tests of resuming and of several processes need.
 
+`torchrun --nproc-per-node=2 -m tests.generative.gan.trainings FOLDER` trains a small WGAN with a gradient penalty.
+"""
+
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +68,13 @@ def assert_same(one: Any, other: Any) -> None:
         assert torch.equal(one, other)
     else:
         assert one == other
+
+
+def penalised(folder: Path, **numbers: Any) -> Training:
+    """Return a training of three updates of a critic and one of its generator."""
+    arguments = {"size": (8, 8), "latent": 4, "width": 4, "critic_turns": 3}
+    return training("wgan_gp", folder, arguments, steps=3, **numbers)
+
+
+if __name__ == "__main__":
+    penalised(Path(sys.argv[1])).fit()
