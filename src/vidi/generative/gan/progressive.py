@@ -36,6 +36,9 @@ from vidi.model import Losses, Step, builder, with_defaults
 from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_norm, with_deviation
 from vidi.preprocess import AnyBatch, Batch, signed
 
+PENALTY, DRIFT = 10.0, 0.001
+"""Weights of the gradient penalty, and of the one on scores of real pictures that are far from 0."""
+
 WHOLE = 1_000_000
 """Of growth: its unit is a millionth of a doubling."""
 
@@ -200,8 +203,8 @@ def progan(
     latent: int = 512,
     width: int = 16,
     most: int = 512,
-    penalty: float = 10.0,
-    drift: float = 0.001,
+    penalty: float = PENALTY,
+    drift: float = DRIFT,
 ) -> GrowingGan:
     """Build ProGAN, fully grown; a training begins with its first block.
 

@@ -10,23 +10,24 @@ A layer's noise is one number a pixel, times a learnt factor of each channel; af
 AdaIN. Two layers for each of 9 sizes are 18: 26.2 M parameters at 1024 pixels, as section 2 of the paper says.
 Mixing: of 90 % of the pictures in a training, layers from a random one on follow another w. Truncation: w is replaced
 by w_mean + psi (w - w_mean) in the first 8 layers, w_mean a running mean over the training.
-The discriminator is ProGAN's, with blurred reductions; non-saturating loss, R1 penalty of weight 10. Adam, 0.001,
-betas 0 and 0.99, and an averaged generator.
+The discriminator is ProGAN's, with blurred reductions; non-saturating loss, R1 penalty of weight 10, or, as for
+CelebA-HQ, ProGAN's Wasserstein loss. Adam, 0.001, betas 0 and 0.99, and an averaged generator.
 
 Differs from the paper: it does not grow, all sizes are trained from the first step on, as in StyleGAN2; noise is drawn
 in training, and fixed where pictures are sampled, so that a picture is a function of its w.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from vidi.generative.gan.players import SMALLEST, AdversarialCriterion, Gan, Player
-from vidi.generative.gan.progressive import Discriminator, channels_of, doubled, halved
+from vidi.generative.gan.players import SMALLEST, AdversarialCriterion, Player, WassersteinCriterion
+from vidi.generative.gan.progressive import DRIFT, PENALTY, Discriminator, channels_of, doubled, halved
+from vidi.generative.gan.wgan import Wgan
 from vidi.model import builder, with_defaults
 from vidi.nn.adain import styled
 from vidi.nn.equalised import EqualisedConv2d, EqualisedLinear, leaky, pixel_norm
@@ -193,8 +194,10 @@ def stylegan(
     width: int = 16,
     most: int = 512,
     mapping_layers: int = MAPPING_LAYERS,
+    loss: Literal["non_saturating", "wasserstein"] = "non_saturating",
     r1: float = 10.0,
-) -> Gan:
+    critic_turns: int = 1,
+) -> Wgan:
     """Build StyleGAN.
 
     Args:
@@ -203,13 +206,25 @@ def stylegan(
         width: channels of the last layers; those of half the side have twice as many.
         most: channels of a layer at most.
         mapping_layers: from z to w.
-        r1: weight of the gradient penalty at real pictures.
+        loss: of the players; the Wasserstein one has ProGAN's penalties.
+        r1: weight of the gradient penalty at real pictures, of the non-saturating loss.
+        critic_turns: of the discriminator for one of the generator.
     """
     channels = channels_of(size, width, most)
     players = (Generator(latent, channels, mapping_layers), BlurringDiscriminator(channels, grows=False))
-    return Gan(*players, AdversarialCriterion(r1=r1), signed(size))
+    wasserstein = WassersteinCriterion(penalty=PENALTY, drift=DRIFT)
+    criterion = AdversarialCriterion(r1=r1) if loss == "non_saturating" else wasserstein
+    return Wgan(*players, criterion, signed(size), turns=critic_turns, clip=None)
 
 
 stylegan_tiny = with_defaults(
-    stylegan, "stylegan_tiny", "32 pixels, 0.3 M parameters in both", size=(32, 32), latent=64, width=8, most=64, r1=1.0
+    stylegan,
+    "stylegan_tiny",
+    "32 pixels, 0.3 M parameters in both; small discriminators overlook lost modes, a critic with three turns does not",
+    size=(32, 32),
+    latent=64,
+    width=8,
+    most=64,
+    loss="wasserstein",
+    critic_turns=3,
 )
