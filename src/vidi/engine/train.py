@@ -19,7 +19,7 @@ from vidi.engine.fit import Training, Validate, fit_at_once, trained_by_gradient
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
+from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process, number_in
 from vidi.engine.task import PictureScorer
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Stage, Trainable
@@ -69,9 +69,9 @@ def train(job: Job) -> Row:
     stages = job.model.stages()
     for stage in stages:
         done = _train_stage(job, stage, stage.prepare(dataset))
-        first = max((int(row["step"]) for row in rows), default=0)
+        first = max((int(number_in(row, "step")) for row in rows), default=0)
         named = {"stage": stage.name} if stage.name else {}
-        rows += [{**row, "step": int(row["step"]) + first, **named} for row in done]
+        rows += [{**row, "step": int(number_in(row, "step")) + first, **named} for row in done]
     if any(stage.name for stage in stages) and is_main_process():
         _write_weights(job)
         job.run.write_metrics(rows)
