@@ -214,6 +214,7 @@ def train(
                 **model.description(),
                 "task": row.task.name,
                 "recipe": plain_recipes(recipes),
+                "given": checked,
                 "data": description_of(source, datasets),
                 **{key: value for key, value in begun.items() if value is not None},
             }

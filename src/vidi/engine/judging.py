@@ -2,13 +2,13 @@
 
 import heapq
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vidi import files
 from vidi.engine import plots
+from vidi.engine.report import image_name
 from vidi.engine.runs import Row
 from vidi.engine.task import Judged, Scorer, Task
 from vidi.results.categories import Categories
@@ -84,15 +84,3 @@ def by_class(scorer: Any) -> list[Row]:
     """Return the scores of each class that a scorer has."""
     rows = getattr(scorer, "by_class", None)
     return [] if rows is None else rows()
-
-
-def image_name(dataset: Any, row: int, split: str) -> str:
-    """Return what a picture of a data set is called: its file as seen from the data set's folder, else its number."""
-    name = getattr(dataset, "name", None)
-    if not callable(name):
-        return f"image {row} of {split}"
-    known, root = str(name(row)), Path(dataset.root)
-    for folder in (root, root.parent):
-        if known.startswith(f"{folder}{os.sep}"):
-            return known[len(str(folder)) + 1 :]
-    return known

@@ -1,5 +1,6 @@
 """A training from its data to its report: its stages in order, each by gradients or at once."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +17,11 @@ from vidi.engine.averaging import Averages
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Training, Validate, fit_at_once, trained_by_gradients
+from vidi.engine.judging import by_class
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
+from vidi.engine.report import Trained
 from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process, number_in
 from vidi.engine.task import PictureScorer
 from vidi.metrics.generation_score import Extractor
@@ -65,6 +68,7 @@ def train(job: Job) -> Row:
     if is_main_process():
         files.remove_temporaries(job.run.folder)
     dataset = job.dataset("train")
+    begun, resumed = time.monotonic(), job.run.has_state()
     rows: list[Row] = []
     stages = job.model.stages()
     for stage in stages:
@@ -75,7 +79,7 @@ def train(job: Job) -> Row:
     if any(stage.name for stage in stages) and is_main_process():
         _write_weights(job)
         job.run.write_metrics(rows)
-    return _finish(job, rows)
+    return _finish(job, rows, Trained(time.monotonic() - begun, resumed))
 
 
 def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
@@ -201,7 +205,7 @@ def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:
     return {"split": split, "images": size_of(dataset), "weights": weights, "data": source.name}
 
 
-def _finish(job: Job, rows: list[Row]) -> Row:
+def _finish(job: Job, rows: list[Row], trained: Trained) -> Row:
     """Score the best weights, and write what a run folder ends with; the main process does it alone."""
     _wait_for_all()
     if not is_main_process():
@@ -214,6 +218,7 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         validation = job.dataset("val")
         numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
         scores = scored_on("val", validation, "best", job.source) | numbers
+        trained = trained._replace(classes=by_class(scorer))
         remarks = report.remarks_of(scorer)
         for remark in remarks:
             job.progress.say(f"warning: {remark}")
@@ -226,7 +231,7 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     if isinstance(model, Samples):
         report.write_samples(job.run, model, job.dataset("train"), seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
-    report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks)
+    report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks, trained)
     return scores
 
 

@@ -85,7 +85,8 @@ class DetectionScorer:
         confused = int(counts[:-1, :-1].sum() - counts.diagonal()[:-1].sum())
         faults = {"missed": missed, "false": false, "confused": confused}
         told = ", ".join(f"{count} {what}" for what, count in faults.items() if count)
-        return Judged(f1, f"F1 {f1:.2f}{': ' if told else ''}{told}")
+        order = f1 - 1e-6 * sum(faults.values())  # of equal ones that with more faults is worse
+        return Judged(order, f"F1 {f1:.2f}{': ' if told else ''}{told}")
 
     def _confused(self, found: Objects, scores: Tensor, truths: Objects, crowd: Tensor) -> Tensor:
         used = self._used_threshold()
