@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-
 from tests.closeness import assert_close
+
 from vidi.metrics.coco import CocoEvaluator
 from vidi.metrics.thresholds import LEVELS, MIN_IOU, Objects, best_threshold, confused_objects, f1_curve, f1_of
 from vidi.results.detections import Detections

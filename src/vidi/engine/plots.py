@@ -214,8 +214,9 @@ def confusion_matrix(
     counts = matrix.detach().cpu().double().numpy()
     K = len(counts)
     columns = names if columns is None else columns
-    if len(names) != K or len(columns) != K:
-        raise ValueError(f"received {len(names)} and {len(columns)} names for a matrix of {K} classes")
+    for side in (names, columns):
+        if len(side) != K:
+            raise ValueError(f"received {len(side)} names for a matrix of {K} classes")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.2, 2.4 + 0.48 * K), 12.0)
     figure, diagrams = _diagrams(1, size=(side + 0.6, side))
