@@ -151,10 +151,10 @@ def test_a_score_of_nothing_is_a_dash_in_text_null_in_json_and_nothing_in_csv(de
     assert rows["ap_large"] == "-"  # a picture of 64 pixels has no room for a large object
     assert vidi("eval", detector, "--json").json()["ap_large"] is None
     assert json.loads((detector / "scores.json").read_text())["ap_large"] is None
-    header, *lines = csv.reader((detector / "metrics.csv").open())
+    header, *lines = csv.reader((detector / "metrics.csv").read_text().splitlines())
     assert lines[-1][header.index("ap_large")] == ""
     assert "| ap_large | - |" in (detector / "report.md").read_text()
-    by_class = list(csv.DictReader(Path("scored/scores.csv").open()))
+    by_class = list(csv.DictReader(Path("scored/scores.csv").read_text().splitlines()))
     none = [row for row in by_class if row["objects"] == "0"]
     assert all(row["ap"] == "" for row in none)
     assert all(float(row["ap"]) >= 0 for row in by_class if row not in none)

@@ -96,7 +96,7 @@ def test_a_folder_holds_what_a_detector_is_judged_by(tmp_path: Path, monkeypatch
     image, target = pictures[11]
     assert truth.tobytes() == DETECTION.truth(target, NAMES).draw(image).tobytes()  # pyright: ignore[reportOptionalCall]
     assert prediction.tobytes() == results[11].draw(image, threshold=0.5).tobytes()
-    rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == list(NAMES)
     assert [row["objects"] for row in rows] == ["72", "72", "0"]
     assert (rows[2]["ap"], rows[2]["ap50"]) == ("", "")
