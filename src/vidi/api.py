@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from vidi.data.loading import seeded_draws
 from vidi.engine.conditions import checked_conditions
 from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
-from vidi.engine.judging import Judging, by_class
+from vidi.engine.judging import Judgement, Judging, by_class
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
@@ -374,19 +374,6 @@ def evaluate(
     return judge(folder, **asked, threshold=threshold, progress=progress, options=options).scores
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What an evaluation says.
-
-    Attributes:
-        scores: split, number of its images, weights and data, then the scores; None where there is none.
-        classes: a row for each class: `class`, how many true ones there are, then its scores; none without classes.
-    """
-
-    scores: Row
-    classes: Sequence[Row] = field(default_factory=tuple)
-
-
 def judge(
     folder: str | Path,
     *,
@@ -437,11 +424,11 @@ def judge(
         datasets = {"train": source.open("train", recipe), split: dataset}
         return Judgement(about | _judged(config, model, source, split, datasets, out))
     categories = known_categories(source, dataset, config)
-    scorer = task.scorer(categories)
+    scorer: Any = task.scorer(categories)
     _check_threshold(task, scorer, threshold)
     used = float(getattr(model, "shown_from", USUAL_THRESHOLD) if threshold is None else threshold)
     if hasattr(scorer, "threshold"):
-        setattr(scorer, "threshold", used)  # noqa: B010 - not every scorer has one
+        scorer.threshold = used
     judging = None if out is None else Judging(scorer, dataset, split)
     scores = evaluate_model(model, dataset, judging or scorer, batch_size=recipe.batch_size)
     for remark in remarks_of(scorer):

@@ -303,4 +303,4 @@ class TestDetectionScorer:
         found = Detections(boxes, torch.tensor([0.9]), torch.tensor([0]), names)
         scorer.update([found], [{"image_id": torch.tensor(0), "boxes": boxes, "labels": torch.tensor([0])}])
         scorer.compute()
-        assert scorer.by_class() == [{"class": "cat", "objects": 1, "ap": 1.0, "ap50": 1.0}]
+        assert [(row["class"], row["objects"]) for row in scorer.by_class()] == [("cat", 1)]

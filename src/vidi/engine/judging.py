@@ -4,7 +4,7 @@ import heapq
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vidi import files
 from vidi.engine import plots
@@ -16,6 +16,13 @@ from vidi.results.detections import Detections
 
 WORST = 20
 """Pictures that are shown."""
+
+
+class Judgement(NamedTuple):
+    """What an evaluation says."""
+
+    scores: Row  # split, number of its images, weights and data, then the scores; None where there is none
+    classes: Sequence[Row] = ()  # for each class: `class`, how many true ones there are, then its scores
 
 
 class Judging:

@@ -51,7 +51,7 @@ class Series(NamedTuple):
 Rows = Sequence[Mapping[str, float | int | str | None]]
 
 
-def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kept: float | None = None) -> None:
+def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kept: float | int | None = None) -> None:
     """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
 
     Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all other numbers but
@@ -132,7 +132,7 @@ def _draw_scores(axes: "Axes", series: Sequence[Series]) -> None:
     _legend(axes)
 
 
-def _mark_kept(axes: "Axes", series: Sequence[Series], step: float) -> None:
+def _mark_kept(axes: "Axes", series: Sequence[Series], step: float | int) -> None:
     """Mark the step whose weights were kept, and ring the first of some scores there."""
     axes.axvline(step, color=_unit(INK), linewidth=1, linestyle=":", zorder=1, label=f"kept: step {step:g}")
     there = np.flatnonzero(series[0].steps == step)

@@ -96,7 +96,7 @@ def confused_objects(
     crowd: Bool[Tensor, " N"],
     *,
     classes: int,
-    threshold: float,
+    threshold: float | int,
 ) -> Int64[Tensor, "S S"]:
     """Count the objects of one image by true (rows) and predicted class; S = K + 1, the last are those of no class.
 
