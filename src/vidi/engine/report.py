@@ -67,7 +67,7 @@ def image_name(dataset: Any, row: int, split: str) -> str:
     if not callable(name):
         return f"image {row} of {split}"
     known, root = str(name(row)), Path(getattr(dataset, "root", ""))
-    for folder in (root, root.parent):
+    for folder in (root, root.parent, root.parent.parent):  # a root may be a file of annotations in a folder of them
         if known.startswith(f"{folder}{os.sep}"):
             return known[len(str(folder)) + 1 :]
     return known
