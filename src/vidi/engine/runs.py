@@ -25,7 +25,8 @@ import pydantic
 
 from vidi import files
 
-Row = dict[str, float | int | str | None]
+Row = dict[str, Any]
+"""Numbers and words by name; None for a score that there is none of."""
 
 SCORED = ("split", "images", "weights", "data")
 """What a row of scores says before its numbers: on which part of what data which weights were scored."""
