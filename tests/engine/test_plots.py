@@ -273,6 +273,8 @@ class TestMosaic:
         green = np.flatnonzero(is_green.any(axis=0))
         assert np.ptp(np.flatnonzero(is_green.any(axis=1))) + 1 == heights[0]  # as large as it can be
         assert abs((green[0] + green[-1]) / 2 - (columns[0] + 1.5 * widths[0] + 6)) <= 1  # in the middle of its tile
+        is_red = (pixels == (255, 0, 0)).all(axis=2)
+        assert np.flatnonzero(is_red.any(axis=1))[0] == np.flatnonzero(is_green.any(axis=1))[0]  # level with it
 
     def test_captions_stand_below_their_groups(self, tmp_path: Path) -> None:
         plots.mosaic(tmp_path / "bare.png", [self.red, self.blue])

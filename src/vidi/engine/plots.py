@@ -314,7 +314,7 @@ def mosaic(
 ) -> None:
     """Lay out pictures, or groups of pictures that belong together, in rows of `columns` groups.
 
-    Each picture stands in the middle of a tinted tile; all tiles are of one size.
+    Each picture stands at the top of a tinted tile, as large as it can be there; all tiles are of one size.
 
     Args:
         path: of the PNG.
@@ -357,13 +357,13 @@ def mosaic(
 
 
 def _tile(picture: PIL.Image.Image | None, size: tuple[int, int]) -> PIL.Image.Image:
-    """Return a tinted tile of `size` (width, height) with a picture in its middle, as large as it can be."""
+    """Return a tinted tile of `size` (width, height) with a picture at its top: what belongs together is level."""
     tile = PIL.Image.new("RGB", size, TINT)
     if picture is not None:
         scale = min(size[0] / picture.width, size[1] / picture.height)
         width, height = (max(1, round(side * scale)) for side in picture.size)
         scaled = picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
-        tile.paste(scaled, ((size[0] - width) // 2, (size[1] - height) // 2))
+        tile.paste(scaled, ((size[0] - width) // 2, 0))
     return tile
 
 
