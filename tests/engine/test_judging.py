@@ -9,11 +9,11 @@ from typing import Any
 import PIL.Image
 import pytest
 import torch
-from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor
 
 from tests.closeness import NUMBERS
+from tests.references.coco_reference import COCO
 from vidi.engine import judging as module
 from vidi.engine.judging import Judging, by_class
 from vidi.engine.task import Judged

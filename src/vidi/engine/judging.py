@@ -47,7 +47,9 @@ class Judging:
         for result, target in zip(results, targets, strict=True):
             row = self.images
             self.images += 1
-            self.records += [json.dumps(record, ensure_ascii=False) for record in self._records(row, result, target)]
+            self.records += [
+                json.dumps(record, ensure_ascii=False, allow_nan=False) for record in self._records(row, result, target)
+            ]
             verdict = None if judged is None else judged(result, target)
             if verdict is not None:
                 push = heapq.heappush if len(self._worst) < WORST else heapq.heappushpop
