@@ -161,6 +161,7 @@ def test_a_gap_between_right_and_wrong_scores_is_halved() -> None:
     assert best_threshold(scores, right, 2) == 0.5  # of 0.21 .. 0.80
     assert best_threshold(scores[:2], right[:2], 2) is None
     assert best_threshold(np.array([0.004]), np.array([True]), 1) == 0.0
+    assert best_threshold(np.array([1.0]), np.array([True]), 1) == 0.5  # of all levels, the last one too
     assert best_threshold(np.zeros(0), np.zeros(0, bool), 0) is None
 
 
