@@ -267,7 +267,7 @@ class TestMosaic:
         widths = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], tinted.any(axis=0), [0]]))))[::2]
         assert len(set(heights.tolist())) == len(set(widths.tolist())) == 1
         assert (len(heights), len(widths)) == (2, 4)
-        assert heights[0] == round(plots.TALLEST * widths[0])
+        assert heights[0] == math.ceil(plots.TALLEST * widths[0])
         assert tinted[np.ix_(rows, columns)].all()  # no holes, also where there is no fourth group
         is_green = (pixels == (0, 255, 0)).all(axis=2)
         green = np.flatnonzero(is_green.any(axis=0))

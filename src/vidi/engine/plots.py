@@ -334,7 +334,7 @@ def mosaic(
     gap, between, heading, below = 6, 22, 34 if titles else 0, 26 if captions else 0
     width = min(480, (MOSAIC_WIDTH - between * (columns + 1)) // (columns * members) - gap)
     shapes = [picture.height / picture.width for group in groups for picture in group]
-    tile = (width, round(width * min(max(shapes, default=1.0), TALLEST)))
+    tile = (width, math.ceil(width * min(max(shapes, default=1.0), TALLEST)))
     group_width, row_height = members * (width + gap) - gap, tile[1] + below + gap
     rows = math.ceil(len(groups) / columns)
     size = (columns * (group_width + between) + between, heading + rows * row_height + gap + 10)
