@@ -101,7 +101,7 @@ class Aps:
                 Training(model, self.budget.recipe, self.train, Run(Path(folder))).fit()
         except NonFiniteLossError:
             return 0.0
-        return max(0.0, float(evaluate(model, self.val, DetectionScorer(World.categories), batch_size=16)["ap50"]))
+        return float(evaluate(model, self.val, DetectionScorer(World.categories), batch_size=16)["ap50"] or 0)
 
 
 def search(budget: Budget, folder: Path) -> dict[str, list[Child]]:

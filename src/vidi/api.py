@@ -23,6 +23,7 @@ from vidi.engine.conditions import checked_conditions
 from vidi.engine.console import progress_for
 from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
+from vidi.engine.judging import Judgement, Judging, by_class
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
@@ -50,6 +51,7 @@ from vidi.recorded import (
     recorded_source,
     recorded_task,
 )
+from vidi.tasks.detection import USUAL_THRESHOLD
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published_weights
@@ -222,6 +224,7 @@ def train(
                 **model.description(),
                 "task": row.task.name,
                 "recipe": plain_recipes(recipes),
+                "given": checked,
                 "data": description_of(source, datasets),
                 **{key: value for key, value in begun.items() if value is not None},
             }
@@ -311,7 +314,7 @@ def _tell(source: Source, datasets: Mapping[str, Any], progress: Progress | None
 
 def scores_of(run: Run) -> Row:
     """Return the scores that a finished training ended with."""
-    return files.read_json(run.scores_path) if run.scores_path.is_file() else {}
+    return run.scores()
 
 
 def _recipes(row: Entry, checked: Mapping[str, Any], *, fine_tuned: bool) -> dict[str, Recipe]:
@@ -385,17 +388,47 @@ def evaluate(
     weights: str = "best",
     faults: OnFault = "raise",
     out: str | Path | None = None,
+    threshold: float | int | None = None,
     progress: Progress | None = None,
+    **options: Any,
 ) -> Row:
-    """Score a run on a split of its own or another data set; plots go to `out` if given.
-
-    `progress` hears what is left out of the data set; silent by default.
+    """Score a run on a split of its own or another data set; see `judge`.
 
     Returns:
-        Split, number of its images, weights and data, then the scores; -1 of COCO's where there is no object to score.
+        Split, number of its images, weights and data, then the scores; None where there is none.
+    """
+    asked: dict[str, Any] = {"data": data, "split": split, "weights": weights, "faults": faults, "out": out}
+    return judge(folder, **asked, threshold=threshold, progress=progress, options=options).scores
+
+
+def judge(
+    folder: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: str = "val",
+    weights: str = "best",
+    faults: OnFault = "raise",
+    out: str | Path | None = None,
+    threshold: float | int | None = None,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Judgement:
+    """Score a run on a split of its own or another data set, in all and by class.
+
+    Args:
+        folder: of the run.
+        data: a data set as for `train`; the run's own by default.
+        split: `train`, `val`, `test` or `all`.
+        weights: `best` or `last`.
+        faults: whether faulty rows of a data set are an error (`raise`) or left out (`drop`).
+        out: a folder for the plots of the task, `scores.csv` by class, `predictions.json` and `worst.png`.
+        threshold: of a detector's scores, from which on its plots and worst pictures believe it; the run's by default.
+        progress: hears what is left out of the data set; silent by default.
+        options: what the model decides by other numbers, as `with_options` takes it.
 
     Raises:
-        ValueError: if the data's categories are not the model's, or the task has no score.
+        ValueError: if the data's categories are not the model's, the task has no score, or none with a threshold.
+        OverrideError: for options that the model does not have.
     """
     config = Run(Path(folder)).config()
     task = recorded_task(config)
@@ -411,16 +444,35 @@ def evaluate(
     dataset = source.open(split, recipe)
     _tell(source, {split: dataset}, progress)
     model = load(folder, weights=weights)
+    model = with_options(model, options) if options else model
+    about = scored_on(split, dataset, weights, source)
     if task.scorer is None:
+        _check_threshold(task, None, threshold)
         datasets = {"train": source.open("train", recipe), split: dataset}
-        return scored_on(split, dataset, weights, source) | _judged(config, model, source, split, datasets, out)
-    scorer = task.scorer(known_categories(source, dataset, config))
-    scores = evaluate_model(model, dataset, scorer, batch_size=recipe.batch_size)
+        return Judgement(about | _judged(config, model, source, split, datasets, out))
+    categories = known_categories(source, dataset, config)
+    scorer: Any = task.scorer(categories)
+    _check_threshold(task, scorer, threshold)
+    used = float(getattr(model, "shown_from", USUAL_THRESHOLD) if threshold is None else threshold)
+    if hasattr(scorer, "threshold"):
+        scorer.threshold = used
+    judging = None if out is None else Judging(scorer, dataset, split)
+    scores = evaluate_model(model, dataset, judging or scorer, batch_size=recipe.batch_size)
     for remark in remarks_of(scorer):
         (progress or Silent()).say(f"warning: {remark}")
-    if out is not None:
-        scorer.write_plots(Path(out))
-    return scored_on(split, dataset, weights, source) | scores
+    if judging is not None:
+        judging.write(Path(out or ""), task, categories, threshold=used)
+    return Judgement(about | scores, by_class(scorer))
+
+
+def _check_threshold(task: Task, scorer: Any, threshold: float | int | None) -> None:
+    """Refuse a threshold out of range, and one for a system whose scores have none."""
+    if threshold is None:
+        return
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"received threshold={threshold}, expected 0 to 1")
+    if not hasattr(scorer, "threshold"):
+        raise UsageError(f"received threshold={threshold} for a system for {task.name}, whose results have no scores")
 
 
 def _judged(

@@ -1,6 +1,8 @@
 """Every command does what its help says, on tiny inputs, for people and for programs."""
 
+import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -77,7 +79,7 @@ def test_the_help_of_vidi_names_the_exit_codes() -> None:
 def test_a_training_leaves_a_complete_run_folder(detector: Path, classifier: Path) -> None:
     names = {path.name for path in detector.iterdir()}
     tables = {"config.json", "metrics.csv", "scores.json", "report.md"}
-    pictures = {"curves.png", "precision_recall.png", "mosaic.png"}
+    pictures = {"curves.png", "precision_recall.png", "mosaic.png", "confusion_matrix.png", "thresholds.png"}
     assert names == tables | pictures | {"weights.safetensors", "last.safetensors", "state.pt"}
     assert not (classifier / "state.pt").exists()  # nobody asked for it
     refused = vidi("train", "--resume", classifier, "epochs=3")
@@ -86,6 +88,13 @@ def test_a_training_leaves_a_complete_run_folder(detector: Path, classifier: Pat
     assert f"vidi predict {detector} PHOTOS" in report
     assert "| batch_size | 8 |" in report
     assert "| channels | 16 |" in report
+    assert (
+        f"vidi train {' '.join((SMALL_DETECTOR[0], '--data', 'world', *SMALL_DETECTOR[1:]))} world_scenes=24" in report
+    )
+    assert "| trained on | train, 24 images |" in report
+    assert re.search(r"\| scored on \| val, 3 images, \d+ true objects \|", report)
+    assert re.search(r"\| time \| (\d+ min )?\d+ s \|\n\| machine \| .*\d threads? of torch", report)
+    assert "| class | objects | ap | ap50 |" in report
 
 
 def test_a_training_prints_plain_lines_where_there_is_no_terminal(classes: Path) -> None:
@@ -118,21 +127,76 @@ def test_eval_gives_what_the_training_ended_with(detector: Path, classifier: Pat
     for run in (detector, classifier):
         found, expected = vidi("eval", run, "--json").json(), json.loads((run / "scores.json").read_text())
         assert {name: found[name] for name in runs.SCORED} == {name: expected[name] for name in runs.SCORED}
-        numbers = pytest.approx(runs.numbers_of(expected), rel=1e-5)  # float32, in another layout
-        assert runs.numbers_of(found) == numbers
+        classes = found.pop("classes")
+        ours, theirs = runs.numbers_of(found), runs.numbers_of(expected)
+        known = {name: value for name, value in theirs.items() if value is not None}
+        assert {name for name, value in ours.items() if value is not None} == known.keys()
+        assert {name: ours[name] for name in known} == pytest.approx(known, rel=1e-5)  # float32, in another layout
+        assert ours.keys() == theirs.keys()
+        names = json.loads((run / "config.json").read_text())["data"]["categories"]
+        assert [row["class"] for row in classes] == names
 
 
 def test_eval_prints_a_table_and_writes_plots_where_asked(classifier: Path) -> None:
     done = vidi("eval", classifier, "--split", "all", "--weights", "last", "--out", "plots")
     assert done.code == 0
     assert done.out.splitlines()[0].startswith("last weights on all of ")
-    assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["score", "top1", "val/cross_entropy"]
-    assert [path.name for path in Path("plots").iterdir()] == ["confusion_matrix.png"]
+    _, *rows, told = done.out.splitlines()
+    words = [row.split()[0] for row in rows]
+    assert words[:4] == ["score", "top1", "val/cross_entropy", "class"]
+    assert sorted(words[4:]) == ["green", "red"]
+    names = ["confusion_matrix.png", "predictions.json", "scores.csv", "worst.png"]
+    assert told == f"plots: {', '.join(names)}"
+    assert sorted(path.name for path in Path("plots").iterdir()) == names
+    assert len(json.loads(Path("plots/predictions.json").read_text())) == 24
 
 
-def test_a_score_of_nothing_is_a_dash(detector: Path) -> None:
-    rows = dict(line.split() for line in vidi("eval", detector).out.splitlines()[1:])  # after what was scored
+def test_a_score_of_nothing_is_a_dash_in_text_null_in_json_and_nothing_in_csv(detector: Path) -> None:
+    done = vidi("eval", detector, "--out", "scored")
+    assert done.code == 0
+    rows = dict(line.split() for line in done.out.splitlines()[1:] if len(line.split()) == 2)  # after what was scored
     assert rows["ap_large"] == "-"  # a picture of 64 pixels has no room for a large object
+    assert vidi("eval", detector, "--json").json()["ap_large"] is None
+    assert json.loads((detector / "scores.json").read_text())["ap_large"] is None
+    header, *lines = csv.reader((detector / "metrics.csv").read_text().splitlines())
+    assert lines[-1][header.index("ap_large")] == ""
+    assert "| ap_large | - |" in (detector / "report.md").read_text()
+    by_class = list(csv.DictReader(Path("scored/scores.csv").read_text().splitlines()))
+    none = [row for row in by_class if row["objects"] == "0"]
+    assert all(row["ap"] == "" for row in none)
+    assert all(float(row["ap"]) >= 0 for row in by_class if row not in none)
+
+
+def test_eval_writes_nothing_without_a_folder_and_takes_the_decoders_keys(detector: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in detector.iterdir()}
+    assert vidi("eval", detector, "score_threshold=0.5").code == 0
+    assert not list(Path().iterdir())
+    assert {path: path.stat().st_mtime_ns for path in detector.iterdir()} == before
+    for value, count in (("0", 3 * 100), ("0.99", 0)):  # 3 steps make nobody so sure
+        assert vidi("eval", detector, f"score_threshold={value}", "--out", "scored").code == 0
+        assert len(json.loads(Path("scored/predictions.json").read_text())) == count
+    wrong = vidi("eval", detector, "score=0.99")
+    assert wrong.code == 2
+    assert "score: no such key" in wrong.err
+
+
+def test_a_threshold_decides_what_is_believed_and_is_for_detectors(detector: Path, classifier: Path) -> None:
+    for threshold in ("0", "1"):
+        assert vidi("eval", detector, "--threshold", threshold, "--out", f"from{threshold}").code == 0
+    pictures = [Path(f"from{threshold}/confusion_matrix.png").read_bytes() for threshold in (0, 1)]
+    assert pictures[0] != pictures[1]
+    tables = [Path(f"from{threshold}/scores.csv").read_text() for threshold in (0, 1)]
+    assert tables[0] == tables[1]
+    wrong = vidi("eval", classifier, "--threshold", "0.5")
+    assert wrong.code == 2
+    assert "received threshold=0.5 for a system for classification, whose results have no scores" in wrong.err
+    with pytest.raises(ValueError, match="received threshold=2, expected 0 to 1"):
+        package.evaluate(detector, threshold=2)
+
+
+def test_all_splits_of_the_world_are_scored_as_one(detector: Path) -> None:
+    found = vidi("eval", detector, "--split", "all", "--json").json()
+    assert (found["split"], found["images"]) == ("all", 24 + 3 + 3)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -433,7 +497,7 @@ def test_scores_say_what_they_are_of(classifier: Path, classes: Path) -> None:
     assert {name: found[name] for name in facts} == facts
     head, *rows = vidi("eval", classifier, "--split", "train", "--data", classes).out.splitlines()
     assert head == f"best weights on train of {classes}, 22 images"
-    assert [row.split()[0] for row in rows] == ["score", "top1", "val/cross_entropy"]
+    assert [row.split()[0] for row in rows][:4] == ["score", "top1", "val/cross_entropy", "class"]
     report = (classifier / "report.md").read_text()
     assert f"Scores of the best weights on val of {classes}, 2 images:" in report
     validated = [row for row in runs.Run(classifier).metrics() if "top1" in row]

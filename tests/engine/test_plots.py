@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot
@@ -26,13 +27,13 @@ def ink(path: Path) -> float:
     return float((read(path) < 250).any(axis=2).mean())
 
 
-def training(steps: int = 200) -> list[dict[str, float | int | str]]:
-    rows: list[dict[str, float | int | str]] = []
+def training(steps: int = 200) -> list[dict[str, float | int | str | None]]:
+    rows: list[dict[str, float | int | str | None]] = []
     for step in range(1, steps + 1):
         terms = {"train/class": 2 / step, "train/box": 1 / step}
         rows.append({"step": step, "epoch": step / 50, "learning_rate": 0.1 / step, **terms})
         if step % 50 == 0:
-            rows.append({"step": step, "ap": 0.5, "ap50": 0.7, "ap_small": -1, "val/class": 3 / step, "val/box": ""})
+            rows.append({"step": step, "ap": 0.5, "ap50": 0.7, "ap_small": None, "val/class": 3 / step, "val/box": ""})
     return rows
 
 
@@ -51,7 +52,7 @@ class TestCurves:
         assert read(tmp_path / "curves.png").shape == (880, 1848, 3)
 
     def test_rows_as_read_from_csv(self, tmp_path: Path) -> None:
-        rows = [{name: str(value) for name, value in row.items()} for row in training()]
+        rows = [{name: "" if value is None else str(value) for name, value in row.items()} for row in training()]
         plots.curves(tmp_path / "text.png", rows)
         plots.curves(tmp_path / "numbers.png", training())
         assert (read(tmp_path / "text.png") == read(tmp_path / "numbers.png")).all()
@@ -63,7 +64,7 @@ class TestCurves:
             [{"step": 1}],
             [{"step": 1, "train/loss": math.nan}],
             [{"step": 1, "note": "resumed"}],
-            [{"step": 1, "ap": -1}],
+            [{"step": 1, "ap": None}],
         ],
     )
     def test_nothing_to_show(self, tmp_path: Path, rows: list[dict[str, float | int | str]]) -> None:
@@ -86,6 +87,24 @@ class TestCurves:
         plots.curves(tmp_path / "a.png", training(20))
         plots.curves(tmp_path / "b.png", training(20))
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+    def test_the_headline_is_bold_the_others_pale_and_the_kept_step_marked(self, monkeypatch: Any) -> None:
+        figures: list[Any] = []
+        monkeypatch.setattr(plots, "_write", lambda path, figure: figures.append(figure))
+        rows = [{"step": s, "ap50": 0.5 + s / 100, "ap": s / 100, "train/loss": 1 / s, "fid": 9.0} for s in (1, 2, 3)]
+        plots.curves("unused.png", rows, headline="ap", kept=2)
+        loss, scores, other = figures[0].axes
+        lines = {line.get_label().split()[0]: line for line in scores.lines}
+        assert lines["ap"].get_linewidth() > 2 * lines["ap50"].get_linewidth()
+        assert (lines["ap"].get_alpha(), lines["ap50"].get_alpha()) == (1, 0.45)
+        for axes in (loss, scores, other):
+            (mark,) = [line for line in axes.lines if line.get_label() == "kept: step 2"]
+            assert list(mark.get_xdata()) == [2, 2]
+        rings = [[line for line in axes.lines if line.get_markersize() == 11] for axes in (loss, scores)]
+        assert not rings[0]
+        assert [(list(ring.get_xdata()), list(ring.get_ydata())) for ring in rings[1]] == [([2], [0.02])]
+        plots.curves("unused.png", rows)
+        assert not any("kept" in str(line.get_label()) for axes in figures[1].axes for line in axes.lines)
 
     def test_leaves_matplotlib_as_it_was(self, tmp_path: Path) -> None:
         before = dict(matplotlib.rcParams)
@@ -148,9 +167,22 @@ class TestConfusionMatrix:
         plots.confusion_matrix(tmp_path / "matrix.png", torch.zeros(3, 3), ["a", "b", "c"])
         assert ink(tmp_path / "matrix.png") > 0.01
 
+    def test_columns_may_have_names_of_their_own_and_a_title(self, monkeypatch: Any) -> None:
+        figures: list[Any] = []
+        monkeypatch.setattr(plots, "_write", lambda path, figure: figures.append(figure))
+        counts = torch.tensor([[3, 1], [2, 0]])
+        plots.confusion_matrix("unused.png", counts, ["cat", "false alarm"], columns=["cat", "missed"], title="IoU")
+        plots.confusion_matrix("unused.png", counts, ["cat", "dog"])
+        plots.confusion_matrix("unused.png", counts * 0, ["cat", "dog"], title="IoU")
+        axes = [figure.axes[0] for figure in figures]
+        assert [text.get_text() for text in axes[0].get_yticklabels()] == ["cat", "false alarm"]
+        assert [text.get_text() for text in axes[0].get_xticklabels()] == ["cat", "missed"]
+        assert [one.get_title() for one in axes] == ["IoU", "50.0% of 6 right", "nothing to show yet"]
+
     def test_refuses_another_number_of_names(self, tmp_path: Path) -> None:
-        with pytest.raises(ValueError, match="1 names for a matrix of 3 classes"):
-            plots.confusion_matrix(tmp_path / "matrix.png", torch.zeros(3, 3), ["a"])
+        for names, columns in ((["a"], ["a", "b", "c"]), (["a", "b", "c"], ["a"])):
+            with pytest.raises(ValueError, match="1 names for a matrix of 3 classes"):
+                plots.confusion_matrix(tmp_path / "matrix.png", torch.zeros(3, 3), names, columns=columns)
 
 
 class TestClassScores:
@@ -177,6 +209,33 @@ class TestClassScores:
         assert (tmp_path / "empty.png").is_file()
 
 
+class TestThresholdCurves:
+    thresholds = np.linspace(0, 1, 101)
+
+    def drawn(self, monkeypatch: Any, **marks: Any) -> Any:
+        figures: list[Any] = []
+        monkeypatch.setattr(plots, "_write", lambda path, figure: figures.append(figure))
+        lines = {"F1": 1 - np.abs(self.thresholds - 0.3), "precision": np.full(101, math.nan)}
+        plots.threshold_curves("unused.png", self.thresholds, lines, **marks)
+        return figures[0].axes[0]
+
+    def test_the_best_is_marked_on_the_first_line(self, monkeypatch: Any) -> None:
+        axes = self.drawn(monkeypatch, used=0.3, best=0.3)
+        first, second, mark = axes.lines
+        assert first.get_linewidth() > second.get_linewidth()
+        assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.3], [1.0])
+        assert mark.get_label() == "best F1 1.00, from 0.30"
+
+    def test_the_used_one_is_marked_where_it_is_another(self, monkeypatch: Any) -> None:
+        labels = [line.get_label() for line in self.drawn(monkeypatch, used=0.5, best=0.3).lines]
+        assert labels == ["F1", "precision", "best F1 1.00, from 0.30", "used: 0.50"]
+        assert [line.get_label() for line in self.drawn(monkeypatch, used=0.5).lines][2:] == ["used: 0.50"]
+
+    def test_is_a_picture(self, tmp_path: Path) -> None:
+        plots.threshold_curves(tmp_path / "f1.png", self.thresholds, {"F1": self.thresholds}, used=1.0, best=1.0)
+        assert 0.02 < ink(tmp_path / "f1.png") < 0.5
+
+
 class TestMosaic:
     red, blue = (PIL.Image.new("RGB", (100, 50), colour) for colour in ("red", "blue"))
 
@@ -197,6 +256,37 @@ class TestMosaic:
         plots.mosaic(tmp_path / "mosaic.png", [self.red, tall, self.blue], columns=5)
         assert 0.2 < ink(tmp_path / "mosaic.png") < 1
         assert tall.mode == "L"
+
+    def test_tiles_are_of_one_size_and_tinted_where_no_picture_is(self, tmp_path: Path) -> None:
+        tall = PIL.Image.new("RGB", (40, 400), "lime")
+        plots.mosaic(tmp_path / "mosaic.png", [(self.red, tall), (self.blue, self.blue), (self.red, self.red)])
+        pixels = read(tmp_path / "mosaic.png")
+        tinted = (pixels == plots.TINT).all(axis=2) | (np.ptp(pixels.astype(int), axis=2) > 20)  # or of a picture
+        rows, columns = np.flatnonzero(tinted.any(axis=1)), np.flatnonzero(tinted.any(axis=0))
+        heights = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], tinted.any(axis=1), [0]]))))[::2]
+        widths = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], tinted.any(axis=0), [0]]))))[::2]
+        assert len(set(heights.tolist())) == len(set(widths.tolist())) == 1
+        assert (len(heights), len(widths)) == (2, 4)
+        assert heights[0] == math.ceil(plots.TALLEST * widths[0])
+        assert tinted[np.ix_(rows, columns)].all()  # no holes, also where there is no fourth group
+        is_green = (pixels == (0, 255, 0)).all(axis=2)
+        green = np.flatnonzero(is_green.any(axis=0))
+        assert np.ptp(np.flatnonzero(is_green.any(axis=1))) + 1 == heights[0]  # as large as it can be
+        assert abs((green[0] + green[-1]) / 2 - (columns[0] + 1.5 * widths[0] + 6)) <= 1  # in the middle of its tile
+        is_red = (pixels == (255, 0, 0)).all(axis=2)
+        assert np.flatnonzero(is_red.any(axis=1))[0] == np.flatnonzero(is_green.any(axis=1))[0]  # level with it
+
+    def test_captions_stand_below_their_groups(self, tmp_path: Path) -> None:
+        plots.mosaic(tmp_path / "bare.png", [self.red, self.blue])
+        plots.mosaic(tmp_path / "mosaic.png", [self.red, self.blue], captions=("a.jpg", ""))
+        bare, pixels = read(tmp_path / "bare.png"), read(tmp_path / "mosaic.png")
+        bottom = np.flatnonzero((pixels == (255, 0, 0)).all(axis=2).any(axis=1))[-1]
+        below = (pixels[bottom + 1 :] < 128).all(axis=2)
+        assert below.any()
+        assert np.flatnonzero(below.any(axis=0)).max() < pixels.shape[1] / 2  # below the first group alone
+        assert pixels.shape[0] == bare.shape[0] + 26
+        with pytest.raises(ValueError, match="1 captions for 2 groups"):
+            plots.mosaic(tmp_path / "mosaic.png", [self.red, self.blue], captions=("a.jpg",))
 
     def test_nothing_to_show(self, tmp_path: Path) -> None:
         plots.mosaic(tmp_path / "mosaic.png", [], titles=("prediction", "ground truth"))

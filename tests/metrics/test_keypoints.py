@@ -117,6 +117,15 @@ def test_the_ten_numbers_are_those_of_pycocotools(seed: int, per_image: int) -> 
     assert_close(ours.recall[..., areas], theirs.eval["recall"][..., 0])
 
 
+def test_the_ap_of_a_class_is_its_part_of_the_mean() -> None:
+    scores = scored(*annotations_and_results(2, 16))
+    for found, whole in ((scores.ap_per_class(), scores.ap), (scores.ap_per_class(5), scores.ap75)):
+        assert found[-1] == -1  # no truth
+        assert_close(found[:-1].mean(), whole)
+        assert len(set(found[:-1].tolist())) == CATEGORIES - 1
+    assert_close(scores.ap_per_class(), np.mean([scores.ap_per_class(t) for t in range(10)], 0))
+
+
 @pytest.mark.system("5.2.1-OKS")
 def test_similarities_are_those_of_pycocotools() -> None:
     annotations, results = annotations_and_results(7, 12)

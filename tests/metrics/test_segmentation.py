@@ -9,7 +9,7 @@ from tests.closeness import EXACT, assert_close
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from vidi.metrics.segmentation import SegmentationEvaluator
+from vidi.metrics.segmentation import SegmentationEvaluator, image_miou
 from vidi.ops.label_maps import VOID
 
 K = 5
@@ -198,3 +198,13 @@ def test_a_class_that_is_only_predicted_or_has_one_pixel_counts() -> None:
     assert scores.iou.tolist() == [35 / 54, 0.0, 0.0]
     assert scores.boundary_f.tolist() == [0.0, 0.0, 0.0]
     assert scores.numbers()["class_accuracy"] == pytest.approx((35 / 53 + 0) / 2, rel=EXACT)
+
+
+def test_one_image_has_the_mean_of_its_own_classes() -> None:
+    for predicted, truth in maps(4):
+        found = image_miou(predicted, truth, K)
+        assert found == evaluated([(predicted, truth)]).compute().numbers()["miou_present"]
+    void = torch.full((4, 4), VOID, dtype=torch.uint8)
+    assert image_miou(void * 0, void, K) is None
+    with pytest.raises(ValueError, match="expected one size"):
+        image_miou(void, void[:3], K)

@@ -16,7 +16,7 @@ from vidi import files
 from vidi.cli import data as looking_at_data
 from vidi.cli import gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
-from vidi.cli.output import AsJson, err, out, print_json, print_scores
+from vidi.cli.output import AsJson, err, out, print_classes, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
 from vidi.engine.console import progress_for
 from vidi.engine.runs import Run, is_main_process
@@ -216,29 +216,61 @@ def show_training(run: Run, scores: Mapping[str, Any], *, as_json: bool) -> None
 @tells
 def evaluate(
     run: RunFolder,
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="How the model decides, as of `vidi predict`: score_threshold=0.01."),
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Another data set than the run's own.")] = None,
     split: Annotated[Split, typer.Option(help="The part of the data set.")] = Split.val,
     weights: WhichWeights = Weights.best,
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Where plots go; none without.")] = None,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Where plots, scores.csv by class, predictions.json and the worst pictures go; none without."
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a detector: the score from which on plots and worst pictures believe it; the run's own by "
+            "default. AP and AR look at all scores.",
+            min=0,
+            max=1,
+            show_default=False,
+        ),
+    ] = None,
     drop_faults: DropFaults = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run on a split of its own or another data set.
+    """Score a run on a split of its own or another data set, in all and by class.
 
     [dim]vidi eval runs/cells --split test --out scored[/dim]
+
+    [dim]vidi eval runs/cells score_threshold=0.01 --threshold 0.4[/dim]
     """
     Run(run).config()  # a wrong folder is told before torch is loaded
     from vidi import api
+    from vidi.engine.overrides import split_overrides
 
-    faults = "drop" if drop_faults else "raise"
-    progress = progress_for(err, quiet=False)
-    scores = api.evaluate(
-        run, data=data, split=split.value, weights=weights.value, faults=faults, out=out_folder, progress=progress
+    judgement = api.judge(
+        run,
+        data=data,
+        split=split.value,
+        weights=weights.value,
+        faults="drop" if drop_faults else "raise",
+        out=out_folder,
+        threshold=threshold,
+        progress=progress_for(err, quiet=False),
+        options=split_overrides(options or []),
     )
     if as_json:
-        print_json(scores)
-    else:
-        print_scores(scores)
+        print_json({**judgement.scores, **({"classes": judgement.classes} if judgement.classes else {})})
+        return
+    print_scores(judgement.scores)
+    print_classes(judgement.classes)
+    if out_folder is not None:
+        names = ", ".join(sorted(path.name for path in out_folder.iterdir() if path.is_file()))
+        out.print(f"{out_folder}: {names}", markup=False, highlight=False)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

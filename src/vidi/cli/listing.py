@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from vidi import files
 from vidi.catalog.listed import Listed, listed
 from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, out, print_json
@@ -166,7 +165,7 @@ def describe_run(run: Run) -> dict[str, Any]:
     """
     config, rows, finished = run.config(), run.metrics(), run.scores_path.is_file()
     validated = [row for row in rows if not any(name.startswith("train/") for name in row)]
-    latest = files.read_json(run.scores_path) if finished else validated[-1] if validated else {}
+    latest = run.scores() if finished else validated[-1] if validated else {}
     return {
         "run": str(run.folder),
         "model": config["model"],

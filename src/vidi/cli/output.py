@@ -1,12 +1,13 @@
 """What commands print, and how."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vidi import files
@@ -38,6 +39,33 @@ def print_scores(scores: Mapping[str, Any]) -> None:
     for name, value in numbers_of(scores).items():
         table.add_row(name, shown(value))
     out.print(table)
+
+
+WORST_SHOWN, BEST_SHOWN = 10, 5
+"""Classes of a table that is folded."""
+
+
+def print_classes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the scores of each class, the worst by the first score on top; of many only the ends."""
+    if not rows:
+        return
+    names = list(rows[0])
+    first = names[2]
+    ordered = sorted((row for row in rows if row[first] is not None), key=lambda row: row[first])
+    without = [row for row in rows if row[first] is None]
+    table = Table(*names, box=None)
+    hidden = len(ordered) - WORST_SHOWN - BEST_SHOWN
+    for place, row in enumerate(ordered):
+        if hidden <= 1 or place < WORST_SHOWN or place >= WORST_SHOWN + hidden:
+            table.add_row(*(escape(shown(row[name])) for name in names))
+        elif place == WORST_SHOWN:
+            table.add_row(f"... {hidden} more")
+    if len(without) <= WORST_SHOWN or not ordered:
+        for row in without[: WORST_SHOWN + BEST_SHOWN]:
+            table.add_row(*(escape(shown(row[name])) for name in names))
+    out.print(table)
+    if len(without) > WORST_SHOWN:
+        out.print(f"{len(without)} classes of {len(rows)} have no score: there is nothing of them", highlight=False)
 
 
 def picture_path(path: Path, name: str) -> Path:

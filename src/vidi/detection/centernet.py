@@ -20,7 +20,7 @@ a crowd are no negatives. `centernet_pose` and `centernet_3d` put further heads 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -299,6 +299,8 @@ class CenterDecode:
 
     Nothing is suppressed but cells beside a higher one. Boxes are clipped to the image; what has no area there is none.
     """
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold",)
 
     categories: Categories  # of all heatmaps; those without a name are dropped
     score_threshold: float = 0.0

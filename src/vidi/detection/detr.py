@@ -21,7 +21,7 @@ Differs from the paper's code: sums of class weights are taken over all processe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -306,6 +306,8 @@ def class_losses(
 @dataclass(frozen=True)
 class DetrDecode:
     """The best class of every query; as no two stand for one object, nothing is suppressed."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold",)
 
     categories: Categories  # of all logits but the last; those without a name are dropped
     score_threshold: float = 0.0

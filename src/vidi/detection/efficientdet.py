@@ -18,7 +18,7 @@ that is exactly right in the anchor trains as well, and no box becomes more than
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -210,6 +210,8 @@ class EfficientDetCriterion:
 @dataclass(frozen=True)
 class EfficientDetDecode:
     """RetinaNet's decoder on the best (anchor, class) pairs of all levels together, without a threshold."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold",)
 
     categories: Categories  # of all logits; those without a name are dropped
     score_threshold: float = 0.0

@@ -18,7 +18,7 @@ E[sigmoid(b + w.x)] is near sigmoid(b) = p only as this is small.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -227,6 +227,8 @@ class RetinaCriterion:
 @dataclass(frozen=True)
 class RetinaDecode:
     """The best (anchor, class) pairs of each level, their boxes, suppression within each class (section 4.1)."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "nms_threshold", "detections_per_image")
 
     categories: Categories  # of all logits; those without a name are dropped
     score_threshold: float = 0.05

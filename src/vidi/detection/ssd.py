@@ -20,7 +20,7 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -258,6 +258,8 @@ class MultiBoxCriterion:
 @dataclass(frozen=True)
 class SsdDecode:
     """The best default boxes of each class, suppression within each class, the best of what is left (section 2.2)."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "nms_threshold", "detections_per_image")
 
     categories: Categories  # of all outputs but the background; those without a name are dropped after the softmax
     score_threshold: float = 0.01

@@ -20,7 +20,7 @@ at the bottom and the right, only to multiples of 32.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -292,6 +292,8 @@ class YoloDecode:
 
     The thresholds are those that the authors' code scores COCO with.
     """
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "nms_threshold", "detections_per_image")
 
     categories: Categories  # of all logits; those without a name are dropped
     score_threshold: float | int = 0.005

@@ -25,11 +25,12 @@ def describe(losses: Mapping[str, float], images_per_second: float) -> str:
 
 
 def spoken_time(seconds: float | int) -> str:
-    """Return a length of time in the units that people would say it in."""
-    minutes = round(seconds / 60)
-    if minutes == 0:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+    """Return a time as one says it, in its two largest units."""
+    whole = round(seconds)
+    minutes, hours = whole // 60, whole // 3600
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 from vidi.data.digits import Digits
 from vidi.data.faults import DataFaults, OnFault
 from vidi.data.inspecting import inspected
+from vidi.data.joining import Joined
 from vidi.data.readers.view_set import ViewSet
 from vidi.data.recognise import open_dataset, recognise
 from vidi.data.world.dataset import World
@@ -55,6 +56,8 @@ class Source:
     def open(self, split: str, recipe: Recipe, *, to_train: bool = False) -> Any:
         """Return one split as a data set that gives the task's targets; every image of it has been decoded once.
 
+        `all` is every image; of a data set that comes in splits, all of them one after the other.
+
         One to train on is without what only scores are taken of.
 
         Raises:
@@ -64,6 +67,8 @@ class Source:
             OverrideError: if the world does not come in the recipe's size.
         """
         task = self.task
+        if split == "all" and (splits := self._splits()):
+            return self._joined(splits, recipe)
         keys = task.keys if to_train else (*task.keys, *task.judges)
         if self.is_built_in:
             count = recipe.world_scenes if split == "train" else max(1, recipe.world_scenes // 8)
@@ -84,6 +89,18 @@ class Source:
             raise ValueError(f"{self.name}: no object in {len(dataset)} images of {split!r}: there is nothing to learn")
         return dataset
 
+    def _splits(self) -> Sequence[str]:
+        """Return the splits that `all` is put together of; none where the data set has it itself."""
+        if self.is_built_in:
+            return ("train", "val", "test")
+        splits = recognise(Path(self.name), needs=self.task.needs, apart=self.task.apart).splits
+        return () if "all" in splits else tuple(splits)
+
+    def _joined(self, splits: Sequence[str], recipe: Recipe) -> Joined:
+        if self.task.apart:
+            raise ValueError(f"{self.name}: each split has classes of its own; choose from {', '.join(splits)}")
+        return Joined(self._opened(splits, recipe, to_train=()))
+
     def open_for_training(self, recipe: Recipe) -> dict[str, Any]:
         """Return the splits that a training needs, by name.
 
@@ -91,10 +108,14 @@ class Source:
             DataFaults: with the faults of all of them.
             FileNotFoundError, ValueError: as `open` does.
         """
+        return self._opened(("train", "val") if self.task.validates else ("train",), recipe, to_train=("train",))
+
+    def _opened(self, splits: Sequence[str], recipe: Recipe, *, to_train: Sequence[str]) -> dict[str, Any]:
+        """Return some splits by name, or the faults of all of them as an error."""
         opened, faults = {}, []
-        for split in ("train", "val") if self.task.validates else ("train",):
+        for split in splits:
             try:
-                opened[split] = self.open(split, recipe, to_train=split == "train")
+                opened[split] = self.open(split, recipe, to_train=split in to_train)
             except DataFaults as error:
                 faults += error.faults
         if faults:

@@ -10,7 +10,7 @@ import torch.distributed
 from vidi.data.loading import derived_seed, evaluation_loader, size_of
 from vidi.engine.loss_window import NonFiniteLossError
 from vidi.engine.processes import Processes
-from vidi.engine.runs import Row
+from vidi.engine.runs import Row, with_gaps
 from vidi.engine.task import Scorer
 from vidi.model import Losses, Predicts, Step, evaluating
 from vidi.preprocess import AnyBatch
@@ -36,7 +36,8 @@ def evaluate(
     kept: memory grows by what the scorer keeps of an image.
 
     Returns:
-        The scorer's numbers, and for supervised models the losses, means over images, as `val/NAME`.
+        The scorer's numbers, None where there is none, and for supervised models the losses, means over images, as
+        `val/NAME`.
     """
     processes = processes or Processes()
     keys = getattr(scorer, "keys", None)  # a scorer of one's own that names none gets whole targets
@@ -64,7 +65,7 @@ def evaluate(
     first_share = math.ceil(size_of(dataset) / processes.count)
     for _ in range(len(loader), math.ceil(first_share / batch_size)):  # batches that the first process has more
         _update(scorer, [], processes)
-    return {**scorer.compute(), **losses.means(processes)}
+    return {**with_gaps(scorer.compute()), **losses.means(processes)}
 
 
 def _update(scorer: Scorer, scored: Sequence[Scored], processes: Processes) -> None:

@@ -30,7 +30,7 @@ from vidi.engine.optimizers import kept_still, learning_rate, make_optimizer
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
+from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown, with_gaps
 from vidi.model import Fitted, Losses, Saved, Step, Trainable
 from vidi.preprocess import AnyBatch
 
@@ -423,8 +423,8 @@ class Training:
             scores = validate(self.model, self.processes)
             value = scores.get(self.headline or "")
             number = float(value) if isinstance(value, int | float) else None
-            is_best = (
-                number is None or self.best is None or (number < self.best if self.falling else number > self.best)
+            is_best = self.best is None or (
+                number is not None and (number < self.best if self.falling else number > self.best)
             )
             if number is not None and is_best:
                 self.best = number
@@ -504,7 +504,7 @@ class Training:
         self.averages.load_state_dict(state["averages"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.step, self.best, self.rows = state["step"], state["best"], list(state["rows"])
+        self.step, self.best, self.rows = state["step"], state["best"], [with_gaps(row) for row in state["rows"]]
         self.validation_due = state["validation_due"]
         self.window = LossWindow(*state["window"])
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Run
+from vidi.engine.runs import Run, number_in
 
 DURATIONS = {"epochs": int, "steps": int | None}
 """The keys of a recipe that say how long a training is."""
@@ -65,7 +65,7 @@ def _faults(run: Run, stages: Sequence[str], stage: str, recipe: Recipe) -> list
         return [f"{stage}: {begun[0]} has begun with what it learnt; only the last stage that has begun can be longer"]
     rows = Run(run.folder / stage).metrics() if stage else run.metrics()
     name, column = ("epochs", "epoch") if recipe.steps is None else ("steps", "step")
-    done, wanted = float(rows[-1][column]) if rows else 0.0, getattr(recipe, name)
+    done, wanted = number_in(rows[-1], column) if rows else 0.0, getattr(recipe, name)
     if done >= wanted:
         return [f"{_key(stage, name)}: received {wanted}, expected more than {done:g}, which the run has come to"]
     return []

@@ -31,6 +31,8 @@ NAMED_CURVES = 10  # more curves than these are drawn without names
 NAMED_CLASSES = 40  # more classes than these have no room for names on an axis
 NUMBERED_CLASSES = 20  # more classes than these have no room for numbers in the cells
 MOSAIC_WIDTH = 1600  # pixels at most
+TALLEST = 1.25  # height of a tile of a mosaic over its width
+TINT = blended(INK, PAPER, 0.07)
 GRID_WIDTH = 512  # pixels at least
 
 
@@ -46,15 +48,25 @@ class Series(NamedTuple):
     values: np.ndarray
 
 
-def curves(path: files.PathLike, rows: Sequence[Mapping[str, float | int | str]]) -> None:
+Rows = Sequence[Mapping[str, float | int | str | None]]
+
+
+def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kept: float | int | None = None) -> None:
     """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
 
     Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all other numbers but
     `step`, `epoch` and `images` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are
-    missing, empty and non-finite values, and the -1 that COCO gives where there is no object to score.
+    missing, empty and non-finite values.
+
+    Args:
+        path: of the PNG.
+        rows: of metrics.csv.
+        headline: the score that stands out, among its own the first; the others are pale.
+        kept: the step whose weights were kept, which is marked.
     """
     names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "images"))
-    series = [column for column in (_series(rows, name) for name in names) if len(column.values)]
+    ordered = sorted(names, key=lambda name: name != headline)
+    series = [column for column in (_series(rows, name) for name in ordered) if len(column.values)]
     losses = [s for s in series if s.name.startswith(("train/", "val/"))]
     rates = [s for s in series if s.name == "learning_rate"]
     scores = [s for s in series if not s.name.startswith(("train/", "val/", "learning_rate"))]
@@ -65,17 +77,17 @@ def curves(path: files.PathLike, rows: Sequence[Mapping[str, float | int | str]]
     figure, diagrams = _diagrams(len(panels))
     for axes, (title, drawn) in zip(diagrams, panels, strict=True):
         _draw_losses(axes, drawn) if title == "loss" else _draw_scores(axes, drawn)
+        if kept is not None and title != "learning rate":
+            _mark_kept(axes, drawn, kept)
         first, last = min(s.steps.min() for s in series), max(s.steps.max() for s in series)
         margin = 0.02 * (last - first) or 1.0
         axes.set(title=title, xlabel="step", xlim=(first - margin, last + margin))
     _write(path, figure)
 
 
-def _series(rows: Sequence[Mapping[str, float | int | str]], name: str) -> Series:
+def _series(rows: Rows, name: str) -> Series:
     points = [(_number(row.get("step", place)), _number(row.get(name, math.nan))) for place, row in enumerate(rows)]
     scored = [(step, value) for step, value in points if math.isfinite(step) and math.isfinite(value)]
-    if any(value == -1 for _, value in scored) and all(value == -1 or 0 <= value <= 1 for _, value in scored):
-        scored = [(step, value) for step, value in scored if value != -1]
     steps, values = np.array(scored, dtype=np.float64).reshape(-1, 2).T
     return Series(name, steps, values)
 
@@ -108,13 +120,25 @@ def _draw_losses(axes: "Axes", series: Sequence[Series]) -> None:
 
 
 def _draw_scores(axes: "Axes", series: Sequence[Series]) -> None:
-    """Draw lines over zero, the first one bold, with their last values in the legend."""
+    """Draw lines over zero, the first one bold, the others pale, with their last values in the legend."""
     for place, s in enumerate(series):
-        marker, size, width = "o" if len(s.values) < 50 else "", *((4.5, 2.2) if place == 0 else (3, 1.1))
+        size, width, strength = (4.5, 2.4, 1.0) if place == 0 else (2.5, 1.0, 0.45)
+        line = {"marker": "o" if len(s.values) < 50 else "", "markersize": size, "linewidth": width}
+        order = 3 if place == 0 else 2
         label = f"{s.name} {s.values[-1]:.3g}"
-        axes.plot(s.steps, s.values, color=_shade(place), marker=marker, markersize=size, linewidth=width, label=label)
+        axes.plot(s.steps, s.values, color=_shade(place), alpha=strength, zorder=order, label=label, **line)
     if all(s.values.min() >= 0 for s in series):
         axes.set_ylim(0, 1.08 * max(s.values.max() for s in series) or 1.0)
+    _legend(axes)
+
+
+def _mark_kept(axes: "Axes", series: Sequence[Series], step: float | int) -> None:
+    """Mark the step whose weights were kept, and ring the first of some scores there."""
+    axes.axvline(step, color=_unit(INK), linewidth=1, linestyle=":", zorder=1, label=f"kept: step {step:g}")
+    there = np.flatnonzero(series[0].steps == step)
+    if len(there) and not series[0].name.startswith(("train/", "val/")):
+        value = series[0].values[there[-1]]
+        axes.plot([step], [value], "o", markersize=11, fillstyle="none", color=_unit(INK), zorder=4)
     _legend(axes)
 
 
@@ -170,12 +194,29 @@ def accept_rates(path: files.PathLike, false: Float[Tensor, " T"], true: Float[T
     _write(path, figure)
 
 
-def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names: Sequence[str]) -> None:
-    """Draw counts of true (rows) against predicted classes (columns), coloured by the share of the row."""
+def confusion_matrix(
+    path: files.PathLike,
+    matrix: Shaped[Tensor, "K K"],
+    names: Sequence[str],
+    *,
+    columns: Sequence[str] | None = None,
+    title: str | None = None,
+) -> None:
+    """Draw counts of true (rows) against predicted classes (columns), coloured by the share of the row.
+
+    Args:
+        path: of the PNG.
+        matrix: the counts.
+        names: of the rows.
+        columns: their names, if they have others.
+        title: by default the share of the counts that are on the diagonal.
+    """
     counts = matrix.detach().cpu().double().numpy()
     K = len(counts)
-    if len(names) != K:
-        raise ValueError(f"received {len(names)} names for a matrix of {K} classes")
+    columns = names if columns is None else columns
+    for side in (names, columns):
+        if len(side) != K:
+            raise ValueError(f"received {len(side)} names for a matrix of {K} classes")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(max(4.2, 2.4 + 0.48 * K), 12.0)
     figure, diagrams = _diagrams(1, size=(side + 0.6, side))
@@ -184,9 +225,9 @@ def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names:
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class", fraction=0.046, pad=0.03)
     if K <= NAMED_CLASSES:
-        labels = [name if len(name) <= 18 else name[:17] + "…" for name in names]
-        axes.set_xticks(range(K), labels, rotation=0 if max(map(len, labels), default=0) <= 3 else 45, ha="center")
-        axes.set_yticks(range(K), labels)
+        across, down = ([n if len(n) <= 18 else n[:17] + "…" for n in side] for side in (columns, names))
+        axes.set_xticks(range(K), across, rotation=0 if max(map(len, across), default=0) <= 3 else 45, ha="center")
+        axes.set_yticks(range(K), down)
         for tick in axes.get_xticklabels():
             tick.set(ha="right" if tick.get_rotation() else "center", rotation_mode="anchor")
     if K <= NUMBERED_CLASSES:
@@ -194,8 +235,33 @@ def confusion_matrix(path: files.PathLike, matrix: Shaped[Tensor, "K K"], names:
             colour = _unit(PAPER if shares[row, column] > 0.55 else INK)
             axes.text(column, row, f"{counts[row, column]:g}", ha="center", va="center", color=colour, fontsize=8)
     total = counts.sum()
-    title = f"{np.trace(counts) / total:.1%} of {total:g} right" if total else "nothing to show yet"
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    usual = f"{np.trace(counts) / total:.1%} of {total:g} right" if total else "nothing to show yet"
+    axes.set(xlabel="predicted", ylabel="true", title=title if title and total else usual)
+    _write(path, figure)
+
+
+def threshold_curves(
+    path: files.PathLike, thresholds: Any, lines: Mapping[str, Any], *, used: float, best: float | None = None
+) -> None:
+    """Draw named shares, the first one bold, over the threshold of a score, both in [0, 1]; NaN is left out.
+
+    `best` is marked on the first line, and the one that is `used` where it is another.
+    """
+    figure, diagrams = _diagrams(1, size=(6.4, 4.6))
+    axes = diagrams[0]
+    x = np.asarray(thresholds, dtype=np.float64)
+    for place, (name, values) in enumerate(lines.items()):
+        width, strength = (2.4, 1.0) if place == 0 else (1.4, 0.6)
+        axes.plot(x, np.asarray(values), color=_shade(place), linewidth=width, alpha=strength, label=name)
+    if best is not None:
+        name, values = next(iter(lines.items()))
+        top = float(np.asarray(values)[np.abs(x - best).argmin()])
+        label = f"best {name} {top:.2f}, from {best:.2f}"
+        axes.plot([best], [top], "o", markersize=8, color=_unit(INK), zorder=4, label=label)
+    if used != best:
+        axes.axvline(used, color=_unit(INK), linewidth=1, linestyle=":", label=f"used: {used:.2f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="threshold of the score", title="What is found from which score on")
+    _legend(axes)
     _write(path, figure)
 
 
@@ -239,48 +305,66 @@ def camera_paths(path: files.PathLike, paths: Sequence[tuple[Any, Any]]) -> None
 # Sheets of pictures
 
 
-def mosaic(path: files.PathLike, tiles: Sequence[Tile], columns: int = 2, titles: Sequence[str] = ()) -> None:
+def mosaic(
+    path: files.PathLike,
+    tiles: Sequence[Tile],
+    columns: int = 2,
+    titles: Sequence[str] = (),
+    captions: Sequence[str] = (),
+) -> None:
     """Lay out pictures, or groups of pictures that belong together, in rows of `columns` groups.
+
+    Each picture stands at the top of a tinted tile, as large as it can be there; all tiles are of one size.
 
     Args:
         path: of the PNG.
-        tiles: pictures, or groups of equally many pictures, such as (prediction, ground truth).
+        tiles: pictures, or groups of equally many pictures, such as (ground truth, prediction).
         columns: groups in a row.
         titles: headings of the pictures of a group; none by default.
+        captions: a line below each group, such as the name of a file; none by default.
     """
     groups = [[tile] if isinstance(tile, PIL.Image.Image) else list(tile) for tile in tiles]
     members = len(groups[0]) if groups else max(len(titles), 1)
     if columns < 1 or any(len(group) != members for group in groups) or len(titles) not in (0, members):
         received = f"groups of {sorted({len(group) for group in groups})} pictures, {len(titles)} titles"
         raise ValueError(f"received {received} in {columns} columns, expected groups of one size, a title each")
+    if len(captions) not in (0, len(groups)):
+        raise ValueError(f"received {len(captions)} captions for {len(groups)} groups, expected one for each")
     columns = min(columns, max(len(groups), 1))
-    gap, between, heading = 6, 22, 34 if titles else 0
+    gap, between, heading, below = 6, 22, 34 if titles else 0, 26 if captions else 0
     width = min(480, (MOSAIC_WIDTH - between * (columns + 1)) // (columns * members) - gap)
-    groups = [[_scaled(picture, width) for picture in group] for group in groups]
-    rows = [groups[start : start + columns] for start in range(0, len(groups), columns)]
-    heights = [max(picture.height for group in row for picture in group) for row in rows]
-    group_width = members * (width + gap) - gap
-    size = (columns * (group_width + between) + between, heading + sum(heights) + gap * (len(rows) + 1) + 10)
+    shapes = [picture.height / picture.width for group in groups for picture in group]
+    tile = (width, math.ceil(width * min(max(shapes, default=1.0), TALLEST)))
+    group_width, row_height = members * (width + gap) - gap, tile[1] + below + gap
+    rows = math.ceil(len(groups) / columns)
+    size = (columns * (group_width + between) + between, heading + rows * row_height + gap + 10)
     sheet = PIL.Image.new("RGB", (size[0], max(size[1], heading + 60)), PAPER)
-    lefts = [
-        [between + c * (group_width + between) + m * (width + gap) for m in range(members)] for c in range(columns)
-    ]
-    _write_headings(sheet, [left for group in lefts for left in group], list(titles) * columns, width)
-    top = heading + gap
-    for row, height in zip(rows, heights, strict=True):
-        for group, places in zip(row, lefts, strict=False):
-            for picture, left in zip(group, places, strict=True):
-                sheet.paste(picture, (left, top))
-        top += height + gap
+    lefts = [between + column * (group_width + between) for column in range(columns)]
+    places = [left + member * (width + gap) for left in lefts for member in range(members)]
+    _write_headings(sheet, places, list(titles) * columns, width)
+    pen, font = PIL.ImageDraw.Draw(sheet), font_of(14)
+    for number in range(rows * columns if groups else 0):
+        left, top = lefts[number % columns], heading + gap + number // columns * row_height
+        for member in range(members):
+            picture = groups[number][member] if number < len(groups) else None
+            sheet.paste(_tile(picture, tile), (left + member * (width + gap), top))
+        if number < len(captions):
+            text = shortened(captions[number], font, group_width)
+            pen.text((left, top + tile[1] + 3), text, fill=INK, font=font)
     if not groups:
-        PIL.ImageDraw.Draw(sheet).text((between, heading + 18), "nothing to show yet", fill=INK, font=font_of(16))
+        pen.text((between, heading + 18), "nothing to show yet", fill=INK, font=font_of(16))
     files.write_image(path, sheet)
 
 
-def _scaled(picture: PIL.Image.Image, width: int) -> PIL.Image.Image:
-    """Return a picture of another width and the same proportions, in RGB."""
-    height = max(1, round(picture.height * width / picture.width))
-    return picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
+def _tile(picture: PIL.Image.Image | None, size: tuple[int, int]) -> PIL.Image.Image:
+    """Return a tinted tile of `size` (width, height) with a picture at its top: what belongs together is level."""
+    tile = PIL.Image.new("RGB", size, TINT)
+    if picture is not None:
+        scale = min(size[0] / picture.width, size[1] / picture.height)
+        width, height = (max(1, round(side * scale)) for side in picture.size)
+        scaled = picture.convert("RGB").resize((width, height), PIL.Image.Resampling.LANCZOS)
+        tile.paste(scaled, ((size[0] - width) // 2, 0))
+    return tile
 
 
 def _write_headings(sheet: PIL.Image.Image, lefts: Sequence[int], titles: Sequence[str], width: int) -> None:

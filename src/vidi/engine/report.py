@@ -1,9 +1,12 @@
 """The pictures and the page that a run folder ends with."""
 
 import inspect
+import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,33 +16,61 @@ from torch import Tensor
 from vidi import files
 from vidi.engine import plots
 from vidi.engine.conditions import told_conditions
+from vidi.engine.console import spoken_time
 from vidi.engine.datasets import spoken
-from vidi.engine.runs import Row, Run, describe_scores, numbers_of, shown
+from vidi.engine.lengthening import DURATIONS
+from vidi.engine.machine import machine
+from vidi.engine.overrides import spelled
+from vidi.engine.runs import Row, Run, describe_scores, number_in, numbers_of, shown
 from vidi.engine.task import Scorer, Task
 from vidi.model import Predicts, Samples
 from vidi.preprocess import unit_range
 from vidi.results.categories import Categories
 
 ASKED = {"pictures": "PHOTOS", "pairs": "LEFT RIGHT"}
-SHOWN_FROM = 0.4  # score of the detections in a mosaic; the focal loss keeps even good ones well below 1
+TRUE_ONES = ("objects", "segments")  # what a scorer counts by class, where a reader would count it too
 
 
 def write_mosaic(
-    run: Run, model: Predicts, dataset: Any, task: Task, categories: Categories, *, split: str, count: int = 8
+    run: Run,
+    model: Predicts,
+    dataset: Any,
+    task: Task,
+    categories: Categories,
+    *,
+    split: str,
+    weights: str = "best",
+    count: int = 8,
 ) -> None:
-    """Write `mosaic.png`: the best weights' predictions beside the ground truth, on samples spread over a split."""
+    """Write `mosaic.png`: ground truths and a model's predictions, on samples spread over a split.
+
+    What was found with a score below the model's own threshold is not drawn; `weights` says which it has.
+    """
     if task.truth is None:
         return
     count = min(count, len(dataset))
-    samples = [dataset[row * len(dataset) // count] for row in range(count)]
+    places = [row * len(dataset) // count for row in range(count)]
+    samples = [dataset[place] for place in places]
     results = model.predict_samples(samples)
     tiles = [
-        (result.draw(image, threshold=SHOWN_FROM), task.truth(target, categories).draw(image))
+        (task.truth(target, categories).draw(image), result.draw(image))
         for (image, target), result in zip(samples, results, strict=True)
     ]
-    plots.mosaic(
-        run.folder / "mosaic.png", tiles, columns=2, titles=(f"prediction on {split}, best weights", "ground truth")
-    )
+    titles = ("ground truth", f"prediction on {split}, {weights} weights")
+    captions = [image_name(dataset, place, split) for place in places]
+    plots.mosaic(run.folder / "mosaic.png", tiles, columns=2, titles=titles, captions=captions)
+
+
+def image_name(dataset: Any, row: int, split: str) -> str:
+    """Return what a picture of a data set is called: its file as seen from the data set's folder, else its number."""
+    name = getattr(dataset, "name", None)
+    if not callable(name):
+        return f"image {row} of {split}"
+    known, root = str(name(row)), Path(getattr(dataset, "root", ""))
+    for folder in (root, root.parent, root.parent.parent):  # a root may be a file of annotations in a folder of them
+        if known.startswith(f"{folder}{os.sep}"):
+            return known[len(str(folder)) + 1 :]
+    return known
 
 
 def write_samples(
@@ -95,6 +126,14 @@ def remarks_of(scorer: Scorer) -> list[str]:
     return [] if remarks is None else remarks()
 
 
+class Trained(NamedTuple):
+    """What a report says of a training besides its configuration and its numbers."""
+
+    seconds: float | int
+    resumed: bool = False  # the seconds are those since then
+    classes: Sequence[Mapping[str, Any]] = ()  # a row for each, as a scorer's `by_class`
+
+
 def write_report(
     run: Run,
     task: Task,
@@ -102,23 +141,86 @@ def write_report(
     rows: Sequence[Row],
     scores: Mapping[str, Any],
     remarks: Sequence[str] = (),
+    trained: Trained | None = None,
 ) -> None:
     """Write `curves.png` and `report.md`: what came out, how to use it, and all numbers that it came from."""
+    headline = getattr(task.scorer, "headline", None)
     if rows:
-        plots.curves(run.folder / "curves.png", rows)
+        kept = None if task.scorer is None else kept_step(rows, headline)
+        plots.curves(run.folder / "curves.png", rows, headline=headline, kept=kept)
     source = config["data"]["source"]
     lines = [f"# {config['model']}", "", f"Trained on `{source}`{_beginning(config)}.", ""]
     if config["data"].get("left_out"):
         lines += [f"{spoken(config['data']['left_out'])}.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {fact} | {told} |" for fact, told in _facts(config, scores, trained)), ""]
+    lines += ["The same training again:", "", "```", *_repeating(run, task, config), "```", ""]
     if scores:
         lines += [f"Scores of the {describe_scores(scores)}:", "", "| score | value |", "|---|---|"]
         lines += [f"| {name} | {shown(value)} |" for name, value in numbers_of(scores).items()] + [""]
+    if trained is not None and trained.classes:
+        lines += [*_table(trained.classes), ""]
     lines += [line for remark in remarks for line in (f"**Warning:** {remark}.", "")]
     pictures = sorted(path.name for path in run.folder.glob("*.png"))
     lines += [f"![{name.removesuffix('.png')}]({name})\n" for name in pictures]
     lines += ["```", *_commands(run, task), "```", ""]
     lines += ["| key | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in _keys(config)), ""]
     files.write_text(run.folder / "report.md", "\n".join(lines))
+
+
+def kept_step(rows: Sequence[Row], headline: str | None) -> float | int | None:
+    """Return the step whose weights a training kept: the first with the best headline, which is larger than others.
+
+    None where no row has a headline. Of several stages it is that of the last one.
+    """
+    stage = rows[-1].get("stage") if rows else None
+    scored = [row for row in rows if row.get("stage") == stage and isinstance(row.get(headline or ""), float | int)]
+    if not scored:
+        return None
+    return number_in(max(scored, key=lambda row: number_in(row, str(headline))), "step")
+
+
+def _facts(config: Mapping[str, Any], scores: Mapping[str, Any], trained: Trained | None) -> Iterator[tuple[str, str]]:
+    """Yield what one asks of a training, fact by fact."""
+    if "samples" in config["data"]:
+        yield "trained on", f"train, {config['data']['samples']} images"
+    if "split" in scores:
+        counts: dict[str, int] = {}
+        for row in trained.classes if trained is not None else ():
+            what = list(row)[1]
+            counts[what] = counts.get(what, 0) + int(row[what])
+        true = [f"{count} true {what}" for what, count in counts.items() if what in TRUE_ONES]
+        yield "scored on", ", ".join([scores["split"], f"{scores.get('images', '?')} images", *true])
+    if trained is not None:
+        yield "time", spoken_time(trained.seconds) + (" since it was resumed" if trained.resumed else "")
+        yield "machine", machine()
+
+
+def _repeating(run: Run, task: Task, config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the commands that make the run again: the first, and one for each time that it was made longer."""
+    words = ["vidi", "train", config["model"], "--data", config["data"]["source"]]
+    for name in ("weights", "backbone_weights"):
+        words += [f"--{name.replace('_', '-')}", str(config[name])] if name in config else []
+    words += ["--drop-faults"] if config["data"].get("faults") == "drop" else []
+    given = config.get("given", {key: value for key, value in _keys(config) if key not in task.says})
+    words += [f"{key}={spelled(_as_tuple(value))}" for key, value in given.items()]
+    yield shlex.join([*words, "--out", str(run.folder)])
+    now = {stage: {name: recipe[name] for name in DURATIONS} for stage, recipe in config["recipe"].items()}
+    for durations in [*config.get("lengthened", ()), now][1:]:
+        told = {f"{stage}.{name}".lstrip("."): own[name] for stage, own in durations.items() for name in own}
+        longer = [f"{key}={value}" for key, value in told.items() if value is not None]
+        yield shlex.join(["vidi", "train", "--resume", str(run.folder), *longer])
+
+
+def _as_tuple(value: Any) -> Any:
+    """Return what JSON made a list of as it was."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list | tuple) else value
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the scores by class as lines of Markdown."""
+    names = list(rows[0])
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    return lines + [f"| {' | '.join(shown(row[name]) for name in names)} |" for row in rows]
 
 
 def _beginning(config: Mapping[str, Any]) -> str:

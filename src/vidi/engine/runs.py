@@ -5,12 +5,16 @@ weights.safetensors  the best weights by the validation metric (the averaged one
 last.safetensors     the weights at the last validation
 state.pt             what an exact resume needs; an ended training has it only with keep_state=true
 metrics.csv          one row a log point, one a validation
-scores.json          the scores of the best weights, and what they are of; -1 where there was no object to score
+scores.json          the scores of the best weights, and what they are of
 report.md, *.png     what people of the task look at
 
 A folder that `model.save` wrote has the first two, without recipe, data and task.
+
+A score that there is none of, such as the AP of large objects where no object is large, is None here: nothing in csv,
+null in json, a dash in text. Older runs have COCO's -1 for it, which is read as None.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +25,8 @@ import pydantic
 
 from vidi import files
 
-Row = dict[str, float | int | str]
+Row = dict[str, Any]
+"""Numbers and words by name; None for a score that there is none of."""
 
 SCORED = ("split", "images", "weights", "data")
 """What a row of scores says before its numbers: on which part of what data which weights were scored."""
@@ -92,11 +97,16 @@ class Run:
         if not self.metrics_path.is_file():
             return []
         rows = files.read_csv(self.metrics_path)
-        return [{name: _number(value) for name, value in row.items() if name and value} for row in rows]
+        plain = ({name: _number(value) for name, value in row.items() if name and value} for row in rows)
+        return [{name: value for name, value in with_gaps(row).items() if value is not None} for row in plain]
 
     def write_metrics(self, rows: Sequence[Row]) -> None:
         """Rewrite metrics.csv from all rows so far, so that a resumed run leaves no row of a lost step behind."""
         files.write_csv(self.metrics_path, rows)
+
+    def scores(self) -> Row:
+        """Read scores.json; empty before the training has ended."""
+        return with_gaps(files.read_json(self.scores_path)) if self.scores_path.is_file() else {}
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the run's configuration, making the folder."""
@@ -144,9 +154,35 @@ def numbers_of(row: Mapping[str, Any]) -> Row:
     return {name: value for name, value in row.items() if name not in (*SCORED, "step", "epoch", "stage")}
 
 
-def shown(value: float | int | str, digits: str = ".4f") -> str:
-    """Return a score as text for people; -1, which COCO gives where there was no object to score, is a dash."""
-    if value == -1:
+def number_in(row: Mapping[str, Any], name: str) -> float | int:
+    """Return a number that a row has.
+
+    Raises:
+        TypeError: if it has none of that name.
+    """
+    value = row.get(name)
+    if not isinstance(value, float | int):
+        raise TypeError(f"received {value!r} as {name}, expected a number")
+    return value
+
+
+def with_gaps(row: Mapping[str, Any]) -> Row:
+    """Return a row in which a score that there is none of is None: -1, as COCO has it, and NaN.
+
+    Losses, learning rates and steps stay what they are.
+    """
+    return {name: None if _is_gap(name, value) else value for name, value in row.items()}
+
+
+def _is_gap(name: str, value: Any) -> bool:
+    if "/" in name or name in ("learning_rate", "step", "epoch") or not isinstance(value, float | int):
+        return False
+    return value == -1 or math.isnan(value)
+
+
+def shown(value: float | int | str | None, digits: str = ".4f") -> str:
+    """Return a score as text for people; where there is none a dash."""
+    if value is None:
         return "-"
     return f"{value:{digits}}" if isinstance(value, float) else str(value)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 from vidi.engine.recipe import AugmentChoice, Recipe
 from vidi.metrics.generation_score import Extractor
@@ -11,11 +11,26 @@ from vidi.model import Samples
 from vidi.results.categories import Categories
 
 
+class Judged(NamedTuple):
+    """How right the result on one picture is."""
+
+    order: float  # the worst first
+    told: str  # its score, as one says it
+
+
 class Scorer(Protocol):
     """Collects one evaluation. `headline` names the number by which weights are best; larger is better.
 
     `keys` of a target are all that an evaluation decodes: what the scorer reads, and the losses of systems of its task.
-    One with a method `remarks() -> list[str]` says by it what a reader of the scores should know.
+    Methods that a scorer may have besides, of what `compute` scored last unless they say otherwise:
+
+        remarks() -> list[str]                          what a reader of the scores should know
+        by_class() -> list[dict]                        a row for each class: `class`, how many true ones there are of
+                                                        it under their name, then its scores, the most telling first
+        best_threshold() -> float | None                the score from which on results had better be believed
+        judged(result, target) -> Judged | None         of one picture; None where there is nothing to be right about
+
+    One with an attribute `threshold` takes there the score from which on `judged` and `write_plots` believe results.
     """
 
     headline: str

@@ -1,5 +1,6 @@
 """A training from its data to its report: its stages in order, each by gradients or at once."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +16,12 @@ from vidi.engine import plots, report
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Training, Validate, Validated, fit_at_once, trained_by_gradients
+from vidi.engine.judging import by_class
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process
+from vidi.engine.report import Trained
+from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process, number_in
 from vidi.engine.task import PictureScorer, Scorer
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Stage, Trainable
@@ -66,17 +69,18 @@ def train(job: Job) -> Row:
     if is_main_process():
         files.remove_temporaries(job.run.folder)
     dataset = job.dataset("train")
+    begun, resumed = time.monotonic(), job.run.has_state()
     rows: list[Row] = []
     stages = job.model.stages()
     for stage in stages:
         done = _train_stage(job, stage, stage.prepare(dataset))
-        first = max((int(row["step"]) for row in rows), default=0)
+        first = max((int(number_in(row, "step")) for row in rows), default=0)
         named = {"stage": stage.name} if stage.name else {}
-        rows += [{**row, "step": int(row["step"]) + first, **named} for row in done]
+        rows += [{**row, "step": int(number_in(row, "step")) + first, **named} for row in done]
     if any(stage.name for stage in stages) and is_main_process():
         _write_weights(job)
         job.run.write_metrics(rows)
-    return _finish(job, rows)
+    return _finish(job, rows, Trained(time.monotonic() - begun, resumed))
 
 
 def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
@@ -212,7 +216,9 @@ def _show(job: Job, run: Run, recipe: Recipe, model: Trainable, validated: Valid
     if validated.is_last:  # `_finish` writes the rest
         return
     if isinstance(model, Predicts) and job.source.task.scorer is not None:
-        report.write_mosaic(run, model, job.dataset("val"), job.source.task, job.categories, split="val")
+        report.write_mosaic(
+            run, model, job.dataset("val"), job.source.task, job.categories, split="val", weights="last"
+        )
     if run == job.run:
         scores = {**row, "weights": "last", "data": job.source.name}
         report.write_report(run, job.source.task, run.config(), run.metrics(), scores)
@@ -232,7 +238,7 @@ def scored_on(split: str, dataset: Any, weights: str, source: Source) -> Row:
     return {"split": split, "images": size_of(dataset), "weights": weights, "data": source.name}
 
 
-def _finish(job: Job, rows: list[Row]) -> Row:
+def _finish(job: Job, rows: list[Row], trained: Trained) -> Row:
     """Score the best weights, and write what a run folder ends with; the main process does it alone."""
     _wait_for_all()
     if not is_main_process():
@@ -246,6 +252,7 @@ def _finish(job: Job, rows: list[Row]) -> Row:
         numbers = evaluate(model, validation, scorer, batch_size=recipe.batch_size, workers=recipe.workers)
         scores = scored_on("val", validation, "best", job.source) | numbers | _threshold(scorer)
         _note_threshold(job, model, scores)
+        trained = trained._replace(classes=by_class(scorer))
         remarks = report.remarks_of(scorer)
         for remark in remarks:
             job.progress.say(f"warning: {remark}")
@@ -258,7 +265,7 @@ def _finish(job: Job, rows: list[Row]) -> Row:
     if isinstance(model, Samples):
         report.write_samples(job.run, model, job.dataset("train"), seed=recipe.seed)
     files.write_json(job.run.scores_path, scores)
-    report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks)
+    report.write_report(job.run, job.source.task, job.run.config(), rows, scores, remarks, trained)
     if not recipe.keep_state:
         job.run.forget_states()
     return scores

@@ -12,14 +12,14 @@ Crowds and truths outside the area range are ignored: what matches them counts n
 unmatched predictions outside the range. A crowd may be matched often, by the share of the prediction that it covers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from vidi.metrics.coco_rows import Kind, Predictions, Truths, check_mask_sizes, checked, reordered, sizes_of
@@ -61,6 +61,7 @@ class CocoScores:
     scores: Float64[np.ndarray, "T R K A M"]  # of the prediction at which the recall is reached
     kind: Kind
     max_detections: tuple[int, int, int]
+    found: "Found"
 
     def numbers(self) -> dict[str, float]:
         """Give the twelve numbers by name, in COCO's order."""
@@ -92,6 +93,15 @@ class CocoScores:
             )
             for (name, (threshold, area, limit)), value in zip(_NUMBERS.items(), self.numbers().values(), strict=True)
         )
+
+
+class Found(NamedTuple):
+    """What became of the predictions that count at an IoU of 0.50, by class and falling score; and truths by class."""
+
+    labels: Int64[np.ndarray, " P"]
+    scores: Float64[np.ndarray, " P"]
+    right: Bool[np.ndarray, " P"]  # it found a truth
+    truths: Int64[np.ndarray, " K"]  # that count
 
 
 class Overlaps(NamedTuple):
@@ -196,6 +206,7 @@ def coco_scores(
         scores=scores,
         kind=kind,
         max_detections=max_detections,
+        found=_found(walk, max_detections[-1]),
     )
 
 
@@ -292,6 +303,14 @@ def _accumulated(walk: _Walk, max_detections: tuple[int, int, int]) -> tuple[np.
     return precision.transpose(3, 4, 0, 1, 2), recall.transpose(3, 0, 1, 2), scores.transpose(3, 4, 0, 1, 2)
 
 
+def _found(walk: _Walk, limit: int) -> Found:
+    """Read the lowest overlap and the range of all areas, bit 0, off what became of the predictions."""
+    matched, to_ignored = ((bits & 1).astype(bool) for bits in (walk.outcome.matched, walk.outcome.to_ignored))
+    counted = (walk.outcome.rank < limit) & ~to_ignored
+    labels = np.repeat(np.arange(len(walk.positives)), np.diff(walk.starts))
+    return Found(labels[counted], walk.scores[counted], matched[counted], walk.positives[:, 0].copy())
+
+
 def _twelve_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
     numbers = {}
     for name, (threshold, area, limit) in _NUMBERS.items():
@@ -380,6 +399,10 @@ class CocoEvaluator:
             if self.kind == "masks"
             else None,
         )
+
+    def objects(self) -> Iterator[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]]:
+        """Yield, image by image, truths (category, boxes, areas, crowd) and predictions (category, boxes, scores)."""
+        yield from ((self._images[image].truths, self._images[image].predictions) for image in sorted(self._images))
 
     def _scored(self, prediction: Detections, target: Mapping[str, Any]) -> _Scored:
         wanted = self.kind == "masks" or ("masks" in target and "areas" not in target)

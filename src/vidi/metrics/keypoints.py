@@ -94,6 +94,11 @@ class KeypointScores(NamedTuple):
         """Give the ten numbers by name, in COCO's order."""
         return {name: getattr(self, name) for name in _NUMBERS}
 
+    def ap_per_class(self, threshold: int | None = None) -> Float64[np.ndarray, " K"]:
+        """Give the AP of each class, -1 without truths: at one of the ten similarities, or the mean over all."""
+        curves = self.precision[slice(None) if threshold is None else [threshold], ..., 0]
+        return np.where(curves[0, 0] > -1, curves.mean((0, 1)), -1.0)
+
 
 _AREAS = list(AREA_RANGES)
 _NUMBERS: dict[str, tuple[int | None, str]] = {  # name -> (number of a threshold or None for all, area range)

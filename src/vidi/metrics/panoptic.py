@@ -45,6 +45,7 @@ class PanopticScores:
     rq: Float64[np.ndarray, " K"]
     occurs: Bool[np.ndarray, " K"]
     things: Bool[np.ndarray, " K"]
+    segments: Int64[np.ndarray, " K"]  # true ones, without crowds
 
     def numbers(self) -> dict[str, float]:
         """Return the means over the classes that occur: all, things, stuff; -1 where none does."""
@@ -124,7 +125,8 @@ class PanopticEvaluator:
         occurs = tp + fp + fn > 0
         sq = iou / np.where(tp > 0, tp, 1)
         rq = tp / np.where(occurs, tp + fp / 2 + fn / 2, 1)
-        return PanopticScores(iou / np.where(occurs, tp + fp / 2 + fn / 2, 1), sq, rq, occurs, self.things.copy())
+        pq = iou / np.where(occurs, tp + fp / 2 + fn / 2, 1)
+        return PanopticScores(pq, sq, rq, occurs, self.things.copy(), self.counts[:, 0] + self.counts[:, 2])
 
 
 def _after_void(labels: Int64[np.ndarray, " S"]) -> Int64[np.ndarray, " R"]:

@@ -59,6 +59,33 @@ class SegmentationScores:
         }
 
 
+def image_miou(predicted: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "h w"], classes: int) -> float | None:
+    """Return the mean IoU of the classes that occur in one image; None where all of its truth is void.
+
+    Raises:
+        ValueError: if the maps differ in size, or hold a label that is no class.
+    """
+    counts = np.zeros((classes, classes + 1), np.int64)
+    _count(predicted, truth, counts)
+    if not counts.any():
+        return None
+    scores = SegmentationScores(torch.from_numpy(counts), torch.zeros(classes, 4, dtype=torch.int64))
+    return float(scores.iou.nanmean())
+
+
+def _count(predicted: Tensor, truth: Tensor, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add the pairs of classes of one image's pixels to `counts`; return predicted and true map as arrays."""
+    from vidi.metrics.segmentation_kernels import count_pairs
+
+    if predicted.shape != truth.shape:
+        raise ValueError(f"received maps of {tuple(predicted.shape)} and {tuple(truth.shape)}, expected one size")
+    guess, real = (np.ascontiguousarray(labels.as_subclass(Tensor).numpy()) for labels in (predicted, truth))
+    wrong = count_pairs(real.reshape(-1), guess.reshape(-1), counts)
+    if wrong >= 0:
+        raise ValueError(f"received a pixel with the label {wrong}, expected 0..{len(counts) - 1} or 255")
+    return guess, real
+
+
 class SegmentationEvaluator:
     """Counts pixels of label maps; its only state are whole numbers.
 
@@ -80,14 +107,9 @@ class SegmentationEvaluator:
         Raises:
             ValueError: if the maps differ in size, or hold a label that is no class.
         """
-        from vidi.metrics.segmentation_kernels import count_near_boundaries, count_pairs
+        from vidi.metrics.segmentation_kernels import count_near_boundaries
 
-        if predicted.shape != truth.shape:
-            raise ValueError(f"received maps of {tuple(predicted.shape)} and {tuple(truth.shape)}, expected one size")
-        guess, real = (np.ascontiguousarray(labels.as_subclass(Tensor).numpy()) for labels in (predicted, truth))
-        wrong = count_pairs(real.reshape(-1), guess.reshape(-1), self.counts)
-        if wrong >= 0:
-            raise ValueError(f"received a pixel with the label {wrong}, expected 0..{len(self.counts) - 1} or 255")
+        guess, real = _count(predicted, truth, self.counts)
         radius = max(1.5, self.tolerance * float(np.hypot(*real.shape)))
         count_near_boundaries(guess, real, real, radius, self.boundaries[:, :2])
         count_near_boundaries(real, guess, real, radius, self.boundaries[:, 2:])

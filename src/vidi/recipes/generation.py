@@ -48,9 +48,7 @@ WGAN_GP_TINY = replace(WGAN_GP, epochs=80, learning_rate=3e-4, ema=0.999, world_
 PROGAN_TINY = replace(PROGAN, epochs=150, batch_size=32, world_size=(32, 32))
 """`vidi train progan_tiny`: 4, 8, 16 and 32 pixels of the world, less than an hour."""
 
-STYLEGAN_TINY = replace(
-    STYLEGAN, epochs=36, batch_size=32, learning_rate=3e-3, world_size=(32, 32), validate_every=3
-)
+STYLEGAN_TINY = replace(STYLEGAN, epochs=36, batch_size=32, learning_rate=3e-3, world_size=(32, 32), validate_every=3)
 """`vidi train stylegan_tiny --data mnist/`: less than an hour. Its layers learn slowly: three times the paper's rate."""
 
 COLOURS = replace(GAN, epochs=15, batch_size=16, ema=None, world_size=(64, 64), validate_every=1)

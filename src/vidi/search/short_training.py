@@ -24,7 +24,7 @@ from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Training
 from vidi.engine.loss_window import NonFiniteLossError
 from vidi.engine.recipe import Recipe
-from vidi.engine.runs import Run
+from vidi.engine.runs import Run, number_in
 from vidi.model import Supervised
 from vidi.tasks.classification import ClassificationScorer
 
@@ -86,7 +86,7 @@ class ShortTraining:
         """Return the top-1 accuracy of a trained candidate on the validation samples, or on others."""
         scorer = ClassificationScorer(self.training.categories)
         scores = evaluate(model, samples or self.validation, scorer, batch_size=self.recipe.batch_size)
-        return float(scores["top1"])
+        return float(number_in(scores, "top1"))
 
     def score(self, build: Build) -> float:
         """Train a candidate and return its accuracy on the validation samples; 0 if the training diverges."""

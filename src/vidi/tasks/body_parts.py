@@ -13,6 +13,7 @@ from vidi.engine import plots
 from vidi.engine.datasets import categories_of
 from vidi.engine.overrides import OverrideError
 from vidi.engine.recipe import Recipe
+from vidi.engine.runs import Row
 from vidi.engine.task import BuiltIn, Task
 from vidi.metrics.body_joints import JointEvaluator
 from vidi.recipes.body_parts import BODIES
@@ -65,6 +66,14 @@ class BodyPartsScorer:
                 "joint_error": joints.error if joints.found else -1.0,
             }
         return scores
+
+    def by_class(self) -> list[Row]:
+        """Return the true pixels of each part, and the share of them that are found."""
+        total, right = self.pixels.sum(1).tolist(), self.pixels.diagonal().tolist()
+        return [
+            {"class": name, "pixels": pixels, "accuracy": found / pixels if pixels else None}
+            for name, pixels, found in zip(self.categories, total, right, strict=True)
+        ]
 
     def write_plots(self, folder: Path) -> None:
         names = [name or "" for name in self.categories]

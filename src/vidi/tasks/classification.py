@@ -12,7 +12,8 @@ from vidi.data.truths import class_truth
 from vidi.engine import plots
 from vidi.engine.datasets import DIGITS, WORLD, categories_of
 from vidi.engine.recipe import Recipe
-from vidi.engine.task import BuiltIn, Task
+from vidi.engine.runs import Row
+from vidi.engine.task import BuiltIn, Judged, Task
 from vidi.metrics.classification import confusion_matrix, top_k_accuracy
 from vidi.recipes.classification import FINE_TUNED, PHOTOS
 from vidi.results.categories import Categories
@@ -41,9 +42,33 @@ class ClassificationScorer:
             scores["top5"] = top_k_accuracy(probabilities, labels, k=5)
         return scores
 
-    def write_plots(self, folder: Path) -> None:
+    def by_class(self) -> list[Row]:
+        """Return the pictures of each class, and how many of them, and of those taken for one, are right."""
+        matrix = self._confusion()
+        right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        return [
+            {
+                "class": name,
+                "pictures": int(true[k]),
+                "recall": int(right[k]) / int(true[k]) if true[k] else None,
+                "precision": int(right[k]) / int(predicted[k]) if predicted[k] else None,
+            }
+            for k, name in enumerate(self.categories)
+            if name is not None
+        ]
+
+    def judged(self, result: Classification, target: Mapping[str, Any]) -> Judged:
+        """Return how sure a wrong answer is: the surest is the worst, and the least sure right one the next."""
+        is_right = result.label == int(target["label"])
+        told = f"{'right' if is_right else 'wrong'}: {result.name} {result.score:.2f}"
+        return Judged(result.score if is_right else -result.score, told)
+
+    def _confusion(self) -> Tensor:
         predicted = torch.stack(self.probabilities).argmax(dim=1)
-        matrix = confusion_matrix(predicted, torch.stack(self.labels), classes=len(self.categories))
+        return confusion_matrix(predicted, torch.stack(self.labels), classes=len(self.categories))
+
+    def write_plots(self, folder: Path) -> None:
+        matrix = self._confusion()
         names = [name or "" for name in self.categories]
         plots.confusion_matrix(folder / "confusion_matrix.png", matrix, names)
 

@@ -6,7 +6,7 @@ from typing import Any
 from vidi.data.truths import object_truth
 from vidi.engine.datasets import WORLD, categories_of
 from vidi.engine.task import Task
-from vidi.metrics.coco import CocoEvaluator
+from vidi.metrics.coco import CocoEvaluator, CocoScores
 from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
@@ -22,14 +22,21 @@ class InstanceScorer(DetectionScorer):
     def __init__(self, categories: Categories):
         super().__init__(categories)
         self.masks = CocoEvaluator(len(categories), kind="masks")
+        self.mask_scores: CocoScores | None = None
 
     def update(self, results: Sequence[Detections], targets: Sequence[Mapping[str, Any]]) -> None:
         super().update(results, targets)
         self.masks.update(results, targets)
 
     def compute(self) -> dict[str, float]:
-        masks = self.masks.compute().numbers()
-        return {**super().compute(), **{f"mask_{name}": value for name, value in masks.items()}}
+        self.mask_scores = self.masks.compute()
+        return {**super().compute(), **{f"mask_{name}": value for name, value in self.mask_scores.numbers().items()}}
+
+    def class_aps(self, scores: CocoScores) -> dict[str, list[float | None]]:
+        of_boxes = super().class_aps(scores)
+        if self.mask_scores is None:
+            return of_boxes
+        return {f"mask_{name}": values for name, values in super().class_aps(self.mask_scores).items()} | of_boxes
 
 
 INSTANCE = Task(

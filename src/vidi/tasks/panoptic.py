@@ -8,7 +8,8 @@ from typing import Any
 from vidi import files
 from vidi.data.truths import panoptic_truth
 from vidi.engine.datasets import WORLD, categories_of, semantic_categories_of
-from vidi.engine.task import Task
+from vidi.engine.runs import Row
+from vidi.engine.task import Judged, Task
 from vidi.metrics.panoptic import PanopticEvaluator, PanopticScores
 from vidi.recipes.segmentation import PANOPTIC as RECIPE
 from vidi.recipes.segmentation import PANOPTIC_FINE_TUNED
@@ -42,6 +43,29 @@ class PanopticScorer:
         self.scores = self.evaluator.compute()
         fallen = {f"queries_{why.replace(' ', '_')}": count / self.images for why, count in self.fallen.items()}
         return self.scores.numbers() | fallen
+
+    def by_class(self) -> list[Row]:
+        """Return the true segments of each class, and its qualities."""
+        scores = self.scores
+        if scores is None:
+            return []
+        qualities = {"pq": scores.pq, "sq": scores.sq, "rq": scores.rq}
+        return [
+            {"class": name, "segments": int(scores.segments[k])}
+            | {key: float(values[k]) if scores.occurs[k] else None for key, values in qualities.items()}
+            for k, name in enumerate(self.categories)
+            if name is not None
+        ]
+
+    def judged(self, result: PanopticMap, target: Mapping[str, Any]) -> Judged | None:
+        """Return the panoptic quality of one picture."""
+        alone = PanopticEvaluator(len(self.categories))
+        alone.update([result], [target])
+        scores = alone.compute()
+        if not scores.occurs.any():
+            return None
+        pq = float(scores.pq[scores.occurs].mean())
+        return Judged(pq, f"PQ {pq:.2f}")
 
     def write_plots(self, folder: Path) -> None:
         """Write `panoptic_quality.csv`: the qualities of each class that occurs, the best first."""

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vidi.data.truths import semantic_truth
 from vidi.engine import plots
 from vidi.engine.datasets import WORLD, semantic_categories_of
-from vidi.engine.task import Task
-from vidi.metrics.segmentation import SegmentationEvaluator
+from vidi.engine.runs import Row, with_gaps
+from vidi.engine.task import Judged, Task
+from vidi.metrics.segmentation import SegmentationEvaluator, image_miou
 from vidi.recipes.segmentation import SEMANTIC_FINE_TUNED, SEMANTIC_FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.semantic_map import SemanticMap
@@ -40,6 +42,23 @@ class SemanticScorer:
             return []
         names = ", ".join(str(self.categories[k]) for k in absent.nonzero()[:, 0].tolist())
         return [f"{int(absent.sum())} of {len(absent)} classes do not occur, and miou_present leaves them out: {names}"]
+
+    def by_class(self) -> list[Row]:
+        """Return the true pixels of each class, its IoU, the share of its pixels that are found, and its boundary F."""
+        scores = self.evaluator.compute()
+        pixels = scores.counts.sum(1)
+        found = torch.where(pixels > 0, scores.counts.diagonal() / pixels, torch.nan)
+        columns = {"iou": scores.iou, "accuracy": found, "boundary_f": scores.boundary_f}
+        return [
+            {"class": name, "pixels": int(pixels[k])} | with_gaps({key: float(v[k]) for key, v in columns.items()})
+            for k, name in enumerate(self.categories)
+            if name is not None
+        ]
+
+    def judged(self, result: SemanticMap, target: Mapping[str, Any]) -> Judged | None:
+        """Return the mean IoU of one picture."""
+        miou = image_miou(result.classes, target["semantic"].as_subclass(Tensor), len(self.categories))
+        return None if miou is None else Judged(miou, f"mIoU {miou:.2f}")
 
     def write_plots(self, folder: Path) -> None:
         scores, names = self.evaluator.compute(), [name or "" for name in self.categories]

@@ -61,6 +61,7 @@ class CocoJson(ImageSet):
         content = _read(annotations)
         loose = LooseRows(annotations, log)
         labels, self.categories = _categories(content, loose)
+        self.category_ids = tuple(labels) if all(isinstance(identity, int) for identity in labels) else ()
         images, known = _images(content, folders, loose)
         things = _Things(labels, images, known, loose, (annotations.parent, annotations.parent.parent, *folders))
         for annotation in content["annotations"]:

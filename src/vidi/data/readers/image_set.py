@@ -35,8 +35,9 @@ class StoredValue(NamedTuple):
 class ImageSet(Dataset, ABC):
     """A data set on disk by the sample contract: `dataset[i] -> (image, target)`.
 
-    `kinds` names the keys that targets have. `faults` are the rows that were left out, `remarks` what was repaired;
-    `left_out` counts the images of this set that are not given for a fault of theirs. Masks are pixels, or run lengths
+    `kinds` names the keys that targets have, `category_ids` are the set's own numbers of its classes, if it has some.
+    `faults` are the rows that were left out, `remarks` what was repaired; `left_out` counts the images of this set that
+    are not given for a fault of theirs. Masks are pixels, or run lengths
     (`vidi.ops.masks.CodedMasks`) where they are to be moved with their picture first: `coded`.
     """
 
@@ -45,6 +46,7 @@ class ImageSet(Dataset, ABC):
     keypoint_names: tuple[str, ...] = ()
     baseline: float | None = None  # metres between the cameras of its stereo pairs, where it is one and known
     kinds: frozenset[str] = frozenset({"image_id"})
+    category_ids: tuple[int, ...] = ()
     left_out: int = 0
     coded: bool = False
 

@@ -31,6 +31,7 @@ class Selection(ImageSet):
         self.remarks = (*dataset.remarks, *remarks)
         self.left_out = dataset.left_out + len(dataset) - len(rows)
         self.categories = dataset.categories if categories is None else categories
+        self.category_ids = _renumbered(dataset.category_ids, len(self.categories), labels)
         self.semantic_categories = dataset.semantic_categories
         self.keypoint_names = dataset.keypoint_names
         self.baseline = dataset.baseline
@@ -61,6 +62,14 @@ class Selection(ImageSet):
         narrowed.kinds = self.kinds & {"image_id", *kinds}
         narrowed.coded, narrowed._dataset = True, self._dataset.giving(kinds)
         return narrowed
+
+
+def _renumbered(ids: tuple[int, ...], classes: int, labels: np.ndarray | None) -> tuple[int, ...]:
+    """Return a data set's own numbers of the new classes; none where one of them has no number in it."""
+    if labels is None or not ids:
+        return ids
+    own = {int(label): identity for label, identity in reversed(list(zip(labels, ids, strict=True)))}
+    return tuple(own[label] for label in range(classes)) if set(range(classes)) <= own.keys() else ()
 
 
 def with_classes_apart(dataset: ImageSet, part: Part) -> ImageSet:

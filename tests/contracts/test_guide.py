@@ -1,0 +1,98 @@
+"""What docs/guide.md and README.md tell a newcomer to type: the guide is run, on small sets and with small numbers."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+import typer
+
+import vidi as package
+from tests.cli.command import vidi
+from tests.cli.tiny_sets import COLOURS, coco, write_classes, write_coco, write_picture
+from tests.conftest import ROOT
+from vidi.catalog.names import entry
+from vidi.cli.app import app
+from vidi.engine.overrides import check_overrides, split_overrides
+
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+SMALLER = {
+    "retinanet_tiny": "size=64,64 channels=16 width=16 epochs=1 batch_size=8",
+    "resnet18": "width=16 stem=small epochs=1 batch_size=8",
+    "unet_tiny": "size=64,64 epochs=1 batch_size=4",
+    "monodepth_tiny": "size=64,64 epochs=1 batch_size=4 world_scenes=8 world_size=64,64",
+    "embedder_tiny": "size=32,32 width=16 epochs=1 per_identity=4 batch_size=8",
+    "dcgan_tiny": "width=8 steps=2 judged_pictures=8",
+}
+"""What the test adds to the trainings of the guide, so that each takes seconds."""
+
+SECTIONS = GUIDE.split("\n## ")[1:]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each `vidi` command of a page, without its remark."""
+    for block in blocks(text, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["vidi"]:
+                yield words[1:]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the data sets that the guide speaks of, small."""
+    monkeypatch.chdir(tmp_path)
+    write_coco(Path("cells"), coco(20))
+    write_classes(Path("flowers"))
+    for split in ("train", "val"):
+        for row in range(8):
+            write_picture(Path(f"streets/{split}/{row}.png"), (64, 64), seed=row)
+            maps = np.tile(np.arange(64, dtype=np.uint8) // 32, (64, 1))
+            Path(f"streets/{split}annot").mkdir(exist_ok=True)
+            PIL.Image.fromarray(maps).save(f"streets/{split}annot/{row}.png")
+    Path("streets/classes.txt").write_text("0 road\n1 sky\n")
+    for person in range(12):
+        for row in range(4):
+            write_picture(Path(f"people/{person:02d}/{row}.png"), (32, 32), colour=person % 3, seed=4 * person + row)
+    for name, colour in COLOURS.items():
+        write_picture(Path(f"friends/{name}/0.png"), (32, 32), colour=colour)
+    for row in range(2):
+        write_picture(Path(f"photos/{row}.jpg"), (64, 64), seed=100 + row)
+    return tmp_path
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda part: part.splitlines()[0])
+def test_every_step_of_the_guide_does_what_it_says(section: str, newcomer: Path) -> None:
+    torch.manual_seed(0)
+    for words in commands(section):
+        small = SMALLER[words[1]].split() if words[0] == "train" else []
+        done = vidi(*words, *small)
+        assert done.code == 0, f"vidi {shlex.join(words)}: {done.err or done.out}"
+        if "--out" in words:
+            assert Path(words[words.index("--out") + 1]).exists(), words
+    for block in blocks(section, "python"):
+        exec(block, {"vidi": package})
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    """Its words are parsed, names of systems found, and their keys and values taken; nothing is run."""
+    seen = list(commands(README))
+    assert len(seen) > 40
+    for words in seen:
+        command: Any = typer.main.get_command(app)
+        while hasattr(command, "commands"):  # a group
+            command, words = command.commands[words[0]], words[1:]
+        parsed = command.make_context(command.name, list(words)).params
+        if command.name in ("train", "recipe", "cost") and "=" not in (parsed["name"] or "="):
+            check_overrides(split_overrides(parsed.get("overrides") or []), entry(parsed["name"]).keys)
