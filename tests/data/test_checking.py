@@ -126,6 +126,15 @@ def test_a_picture_of_two_splits_is_a_fault(tmp_path):
     assert faults == [f"{tmp_path / 'images' / '2.jpg'} (val): stands in train too: scores are too good"]
 
 
+def test_several_captions_of_a_picture_are_no_twins(tmp_path):
+    for number in (1, 2):
+        noise(number).save(tmp_path / f"{number}.png")
+    rows = [{"image": f"{number}.png", "caption": text} for number in (1, 2) for text in ("a dog", "one dog")]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = check_dataset(tmp_path)
+    assert (report.faults, report.remarks) == ((), ())
+
+
 def test_long_lists_of_classes_are_folded(tmp_path):
     write_coco(tmp_path, "train", [1], [(1, 2, [0, 0, 10, 10])])
     content = json.loads((tmp_path / "instances_train.json").read_text())

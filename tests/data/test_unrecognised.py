@@ -81,6 +81,10 @@ def test_good_json_and_other_files_are_left_to_others(tmp_path):
         refuse_broken_json(path)
         refuse_known(path)
     (tmp_path / "empty.json").write_bytes(b"")
+    (tmp_path / ".editor").mkdir()
+    for name in (".editor/settings.json", ".notes.json"):
+        (tmp_path / name).write_text('{"a": 1, // settings of an editor')
+    refuse_known(tmp_path)
     refuse_broken_json(tmp_path)
 
 

@@ -25,7 +25,7 @@ from vidi.data.checking_views import camera_remarks, motion_line, motion_of, mot
 from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, counted, folded, listing
 from vidi.data.inspecting import threads
-from vidi.data.readers.image_set import ImageSet, StoredValue, Target
+from vidi.data.readers.image_set import ImageSet, StoredValue, Target, is_image_name
 from vidi.data.recognise import Recognition, recognise
 from vidi.keys import resizing
 
@@ -288,15 +288,16 @@ def _digest(image: torch.Tensor) -> bytes:
 def _compare(findings: _Findings, digest: bytes, shown: _Shown) -> None:
     """Note where an image is, or that it was somewhere before: a fault where that is another split."""
     first = findings.pixels.setdefault(digest, shown)
-    if first is shown:
+    apart = first.split != shown.split
+    if first.name == shown.name and not apart:  # itself, or another caption of it
         return
     place, before = f"{shown.name} ({shown.split})", f"{first.name} ({first.split})"
-    apart = first.split != shown.split
     listed, so = (findings.faults, ": scores are too good") if apart else (findings.remarks, "")
     if shown.name == first.name:
         listed.append(Fault(place, "", f"stands in {first.split} too{so}"))
     else:
-        is_copy = shown.path != first.path and files.read_bytes(shown.path) == files.read_bytes(first.path)
+        are_files = shown.path != first.path and is_image_name(shown.path.name)  # not rows of an archive
+        is_copy = are_files and files.read_bytes(shown.path) == files.read_bytes(first.path)
         same = "is the same file as" if is_copy else "has the same pixels as"
         listed.append(Fault(place, "", f"{same} {before}{so}"))
 

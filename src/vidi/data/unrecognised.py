@@ -53,7 +53,10 @@ def refuse_known(root: Path) -> None:
 def _json_files(root: Path) -> Iterator[Path]:
     """Yield the json files of a folder and of the folders in it, or the path itself where it is one; no empty ones."""
     found = [root] if root.is_file() else [*sorted(root.glob("*.json")), *sorted(root.glob("*/*.json"))]
-    yield from (path for path in found if path.suffix.lower() == ".json" and path.stat().st_size)
+    for path in found:
+        parts = () if path == root else path.relative_to(root).parts
+        if path.suffix.lower() == ".json" and path.stat().st_size and not any(map(is_hidden, parts)):
+            yield path
 
 
 def _ends_as_json(path: Path) -> bool:
