@@ -175,7 +175,7 @@ def test_tiles_that_cannot_be_are_wrong_usage(detector: Path, classifier: Path) 
 
 
 def test_predict_saves_objects_as_a_data_set(detector: Path) -> None:
-    photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60)) for name in ("a", "b/a")]
+    photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60), seed=k) for k, name in enumerate(("a", "b/a"))]
     done = vidi("predict", detector, "deep", "--threshold", "0.01", "--save", "coco", "--out", "found")
     assert done.code == 0
     assert done.out.splitlines()[-1] == f"saved: {Path('found', 'coco', 'predictions.json')}"
