@@ -168,7 +168,7 @@ def _picture_of(image: "torch.Tensor") -> PIL.Image.Image:
     return PIL.Image.fromarray(array.numpy())
 
 
-def _open_image(path: PathLike, source: bytes | io.BufferedIOBase, max_pixels: int) -> PIL.Image.Image:
+def _open_image(path: PathLike, source: bytes | io.BufferedReader, max_pixels: int) -> PIL.Image.Image:
     handle = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         image = PIL.Image.open(handle, formats=formats.open_formats(handle))
