@@ -21,29 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
-import PIL.ExifTags
 import PIL.Image
 import PIL.PngImagePlugin
+
+from vidi import formats
+from vidi.formats import IMAGE_FORMATS, ORIENTATIONS, WRITTEN_SUFFIXES
 
 if TYPE_CHECKING:
     import torch
 
 PathLike = str | os.PathLike[str]
 
-IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gigabyte of RGB
-
-# EXIF orientation (TIFF 6.0, tag 274) -> swap the axes first?, then flip along these axes of C H W.
-ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
-    2: (False, (-1,)),
-    3: (False, (-2, -1)),
-    4: (False, (-2,)),
-    5: (True, ()),
-    6: (True, (-1,)),
-    7: (True, (-2, -1)),
-    8: (True, (-2,)),
-}
 
 # ---------------------------------------------------------------------------------------------------------- images
 
@@ -77,10 +66,10 @@ def _upright_rgb(path: PathLike, image: PIL.Image.Image, data: bytes | None = No
     """Decode an open image; `data`, the whole file, opens a faster way."""
     import torch
 
-    pixels = None if data is None else _decode_jpeg(image, data)
+    pixels = None if data is None else formats.decode_jpeg(image, data)
     if pixels is None:
         pixels = torch.from_numpy(_rgb_array(path, image)).permute(2, 0, 1)  # H W 3 -> 3 H W
-    swapped, flipped = ORIENTATIONS.get(_exif_orientation(image), (False, ()))
+    swapped, flipped = ORIENTATIONS.get(formats.exif_orientation(image), (False, ()))
     if swapped:
         pixels = pixels.transpose(-2, -1)
     return pixels.flip(flipped) if flipped else pixels
@@ -132,9 +121,9 @@ def image_size(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[int, in
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image") from None
     with handle, _open_image(path, handle, max_pixels) as image:
-        if image.format == "PNG" and _has_late_chunks(handle):
+        if image.format == "PNG" and formats.has_late_chunks(handle):
             _load_pixels(path, image)  # Pillow reads what stands behind the pixels with them
-        swapped, _ = ORIENTATIONS.get(_exif_orientation(image), (False, ()))
+        swapped, _ = ORIENTATIONS.get(formats.exif_orientation(image), (False, ()))
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
@@ -144,28 +133,7 @@ def read_exif(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[dict[int
     Raises FileNotFoundError, or ValueError for a file that is no image.
     """
     with _open_image(path, read_bytes(path), max_pixels) as image:
-        return exif_of(image), (image.height, image.width)
-
-
-def exif_of(image: PIL.Image.Image) -> dict[int, Any]:
-    """Return the EXIF tags of a Pillow image, those about the photograph among them; none that cannot be read."""
-    try:
-        tags = PIL.Image.Image.getexif(image)
-        return {**tags, **tags.get_ifd(PIL.ExifTags.IFD.Exif)}
-    except Exception:  # as in _exif_orientation: an unreadable block says nothing
-        return {}
-
-
-def _has_late_chunks(png: BinaryIO) -> bool:
-    """Tell whether a PNG file has chunks behind its pixels that may say how it is turned; the position is kept."""
-    position, kinds = png.tell(), []
-    png.seek(len(b"\x89PNG\r\n\x1a\n"))
-    while len(head := png.read(8)) == 8:  # length and kind; the data and their CRC are stepped over
-        kinds.append(head[4:])
-        png.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-    png.seek(position)
-    late = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else []
-    return b"eXIf" in late or b"iTXt" in late
+        return formats.exif_of(image), (image.height, image.width)
 
 
 def write_image(
@@ -182,8 +150,8 @@ def write_image(
     picture = image if isinstance(image, PIL.Image.Image) else _picture_of(image)
     PIL.Image.init()
     name = PIL.Image.registered_extensions().get(Path(path).suffix.lower())
-    if name not in IMAGE_FORMATS:
-        raise ValueError(f"{path}: cannot write this suffix; choose from {', '.join(IMAGE_SUFFIXES)}")
+    if name not in IMAGE_FORMATS or name == "HEIF":
+        raise ValueError(f"{path}: cannot write this suffix; choose from {', '.join(WRITTEN_SUFFIXES)}")
     chunks = PIL.PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_text(key, value)
@@ -200,44 +168,20 @@ def _picture_of(image: "torch.Tensor") -> PIL.Image.Image:
     return PIL.Image.fromarray(array.numpy())
 
 
-def _open_image(path: PathLike, source: bytes | BinaryIO, max_pixels: int) -> PIL.Image.Image:
+def _open_image(path: PathLike, source: bytes | io.BufferedReader, max_pixels: int) -> PIL.Image.Image:
+    handle = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        image = PIL.Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=IMAGE_FORMATS)
+        image = PIL.Image.open(handle, formats=formats.open_formats(handle))
+    except ImportError:
+        raise ValueError(f"{path}: a HEIC picture: pip install 'vidi[heic]' reads them") from None
     except PIL.UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image of a known format ({', '.join(IMAGE_FORMATS)})") from None
+        known = f"not an image of a known format ({', '.join(IMAGE_FORMATS)})"
+        raise ValueError(f"{path}: {formats.advice(Path(path).name) or known}") from None
     except Exception as error:  # a decoder fed with hostile bytes may raise anything
         raise ValueError(f"{path}: cannot be read as an image: {error}") from error
     if image.width * image.height > max_pixels:
         raise ValueError(f"{path}: {image.width} x {image.height} pixels are more than the limit of {max_pixels}")
     return image
-
-
-def _exif_orientation(image: PIL.Image.Image) -> int:
-    # Pillow turns TIFF itself; and it decodes a PNG to look for a block that its header does not have
-    if image.format == "TIFF":
-        return 1
-    try:
-        tags = PIL.Image.Image.getexif(image)
-        return int(tags.get(PIL.Image.ExifTags.Base.Orientation, 1))
-    except Exception:  # an unreadable EXIF block says nothing about orientation: upright, as every viewer takes it
-        return 1
-
-
-def _decode_jpeg(image: PIL.Image.Image, data: bytes) -> "torch.Tensor | None":
-    """Decode a common JPEG with torchcodec, if that is installed; None where Pillow has to decide."""
-    # torchcodec turns a picture by its EXIF block itself, and reads damaged ones in its own way
-    if image.format not in ("JPEG", "MPO") or image.mode not in ("RGB", "L") or "exif" in image.info:
-        return None
-    import torch
-
-    try:
-        from torchcodec.decoders import decode_jpeg  # type: ignore[import-not-found]  # from 0.16 on
-    except (ImportError, OSError, RuntimeError):  # not installed, an older one, or one without its libraries
-        return None
-    try:
-        return cast("torch.Tensor", decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode="RGB"))
-    except RuntimeError:
-        return None
 
 
 def _load_pixels(path: PathLike, image: PIL.Image.Image) -> None:
@@ -423,11 +367,18 @@ def read_json(path: PathLike) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise ValueError(f"{path}, line {error.lineno}, column {error.colno}: {error.msg}{_cut(text, error)}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply") from None
     except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"{path}: {error}") from None
+
+
+def _cut(text: str, error: json.JSONDecodeError) -> str:
+    """Say at which byte a json breaks, and that it was cut short where nothing but an end is missing."""
+    byte, size = len(text[: error.pos].encode()), len(text.encode())
+    is_cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string")
+    return f" (byte {byte} of {size}{': the file is cut short, get it again' if is_cut and size else ''})"
 
 
 def _position_of_constant(text: str, constant: str) -> int:

@@ -211,7 +211,7 @@ def test_predict_prints_a_line_a_picture_and_draws_it(detector: Path) -> None:
     assert [line.split(":")[0] for line in results] == [str(photo) for photo in photos]
     assert where == f"drawn in {detector / 'predictions'}"
     for photo in photos:
-        with PIL.Image.open(detector / "predictions" / f"{photo.stem}.png") as drawn:
+        with PIL.Image.open(detector / "predictions" / photo.name) as drawn:
             assert drawn.width / drawn.height == pytest.approx(1.5, rel=0.02)
 
 
@@ -227,7 +227,7 @@ def test_predict_in_tiles_writes_what_it_writes_of_pictures(detector: Path, monk
     assert record["objects"] == [{"name": "thing", "label": 0, "score": 0.75, "box": [0.0, 0.0, 64.0, 1.0]}]
     saved = json.loads(Path("found/coco/predictions.json").read_text())
     assert [row["bbox"] for row in saved["annotations"]] == [[0.0, 0.0, 64.0, 1.0]]
-    assert Path("found/a.png").is_file()
+    assert Path("found/a.jpg").is_file()
 
 
 def test_tiles_that_cannot_be_are_wrong_usage(detector: Path, classifier: Path) -> None:
@@ -243,7 +243,7 @@ def test_tiles_that_cannot_be_are_wrong_usage(detector: Path, classifier: Path) 
 
 
 def test_predict_saves_objects_as_a_data_set(detector: Path) -> None:
-    photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60)) for name in ("a", "b/a")]
+    photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60), seed=k) for k, name in enumerate(("a", "b/a"))]
     done = vidi("predict", detector, "deep", "--threshold", "0.01", "--save", "coco", "--out", "found")
     assert done.code == 0
     assert done.out.splitlines()[-1] == f"saved: {Path('found', 'coco', 'predictions.json')}"
@@ -267,7 +267,7 @@ def test_predict_gives_records_to_a_program(classifier: Path) -> None:
     photos = [write_picture(Path("x/1.jpg")), write_picture(Path("y/1.png"))]
     records = vidi("predict", classifier, *photos, "--json", "--out", "drawn").json()
     assert [record["image"] for record in records] == ["x/1.jpg", "y/1.png"]
-    assert [record["drawn"] for record in records] == ["drawn/1.png", "drawn/1-2.png"]  # neither is overwritten
+    assert [record["drawn"] for record in records] == ["drawn/1.jpg", "drawn/1-2.png"]  # neither is overwritten
     assert all(Path(record["drawn"]).is_file() for record in records)
     assert all(record["name"] in ("green", "red") and 0.5 <= record["score"] <= 1 for record in records)
 
@@ -278,10 +278,10 @@ def test_predict_finds_pictures_in_sub_folders_and_draws_into_the_same(classifie
     records = vidi("predict", classifier, "photos", "--json", "--out", "drawn").json()
     assert [(record["image"], record["drawn"]) for record in records] == [
         ("photos/a-2.png", "drawn/a-2.png"),
-        ("photos/a.jpg", "drawn/a.png"),
-        ("photos/a.png", "drawn/a-3.png"),  # nothing is overwritten
-        ("photos/day/a.jpg", "drawn/day/a.png"),
-        ("photos/night/late/a.jpg", "drawn/night/late/a.png"),
+        ("photos/a.jpg", "drawn/a.jpg"),
+        ("photos/a.png", "drawn/a-3.png"),  # files beside a drawn one have its name: a.depth.npy
+        ("photos/day/a.jpg", "drawn/day/a.jpg"),
+        ("photos/night/late/a.jpg", "drawn/night/late/a.jpg"),
     ]
     assert all(Path(record["drawn"]).is_file() for record in records)
 
@@ -291,9 +291,12 @@ def test_what_was_drawn_before_is_not_predicted_on(classifier: Path) -> None:
     for _ in range(2):
         done = vidi("predict", classifier, "photos", "--json", "--out", "photos/drawn")
         assert [record["image"] for record in done.json()] == ["photos/day/a.jpg"]
-    assert done.err == "vidi: 1 pictures in photos/drawn were drawn before and are left out\n"
-    named = vidi("predict", classifier, "photos/drawn/day/a.png", "--json", "--out", "photos/drawn").json()
-    assert [record["image"] for record in named] == ["photos/drawn/day/a.png"]  # unless it is asked for
+    assert done.err.splitlines()[0] == "vidi: 1 picture was drawn before in photos/drawn: left out"
+    named = vidi("predict", classifier, "photos/drawn/day/a.jpg", "--json", "--out", "photos/drawn").json()
+    assert [record["image"] for record in named] == ["photos/drawn/day/a.jpg"]  # unless it is asked for
+    refused = vidi("predict", classifier, "photos", "--out", "photos")
+    assert (refused.code, refused.out) == (2, "")
+    assert "photos holds the photos: what is drawn would lie among them; expected another folder" in refused.err
 
 
 def test_a_yaml_names_the_data_set() -> None:

@@ -120,9 +120,10 @@ def test_a_truncated_photo_does_not_keep_the_others_from_being_predicted(classif
     done = vidi("predict", classifier, "photos", "--out", "drawn")
     assert done.code == 3
     assert [line.split(":")[0] for line in done.out.splitlines()[:2]] == ["photos/a.jpg", "photos/c.jpg"]
-    assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.png", "c.png"]
-    fault, count = done.err.splitlines()
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["a.jpg", "c.jpg"]
+    fault, pace, count = done.err.splitlines()
     assert fault.startswith("vidi: photos/b.jpg: ")
+    assert pace.startswith("3 pictures in ")
     assert count == "vidi: 1 of 3 pictures could not be read"
 
 

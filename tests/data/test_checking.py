@@ -10,6 +10,8 @@ import pytest
 from vidi import files
 from vidi.data.checking import check_dataset
 from vidi.data.contact_sheet import contact_sheet
+from vidi.data.faults import DataFaults, counted, folded
+from vidi.data.readers.elsewhere import found_elsewhere
 from vidi.data.recognise import open_dataset
 from vidi.data.truths import object_truth
 from vidi.data.world.dataset import World
@@ -59,7 +61,7 @@ def test_counts_of_a_clean_set(clean):
     assert {name: train.boxes[name] for name in expected} == expected
     assert train.boxes["root_area_50_percent"] == pytest.approx(1200**0.5)
     text = str(report)
-    for words in ("recognised as coco_json", "train: 3 images", "classes: dog 1, cat 2", "0 faults", "val: 1 images"):
+    for words in ("recognised as coco_json", "train: 3 images", "classes: dog 1, cat 2", "0 faults", "val: 1 image\n"):
         assert words in text
     files.write_json(clean / "report.json", report.to_dict())
     assert files.read_json(clean / "report.json")["splits"]["val"]["classes"] == {"dog": 1, "cat": 0}
@@ -98,13 +100,78 @@ def test_a_set_with_nothing_left_is_reported(clean):
     assert list(report.splits) == ["val"]
 
 
-def test_equal_images_are_remarked(clean):
-    (clean / "images" / "4.jpg").write_bytes((clean / "images" / "1.jpg").read_bytes())
+def test_twins_are_remarked_in_a_split_and_faults_across_splits(clean):
+    images = clean / "images"
+    (images / "4.jpg").write_bytes((images / "1.jpg").read_bytes())
+    with PIL.Image.open(images / "1.jpg") as picture:
+        picture.save(images / "3.jpg", format="PNG")  # other bytes, equal pixels
     report = check_dataset(clean)
-    assert report.is_clean
-    assert [str(remark).replace(str(clean), "") for remark in report.remarks] == [
-        "/images/4.jpg (val): has the same pixels as /images/1.jpg (train)"
+    assert [str(fault).replace(str(images), "") for fault in report.faults] == [
+        "/4.jpg (val): is the same file as /1.jpg (train): scores are too good"
     ]
+    assert [str(remark).replace(str(images), "") for remark in report.remarks] == [
+        "/3.jpg (train): has the same pixels as /1.jpg (train)"
+    ]
+    (images / "4.jpg").write_bytes((images / "3.jpg").read_bytes() + b" ")
+    (fault,) = check_dataset(clean).faults
+    assert str(fault).endswith(
+        "4.jpg (val): has the same pixels as " + str(images / "1.jpg (train): scores are too good")
+    )
+
+
+def test_a_picture_of_two_splits_is_a_fault(tmp_path):
+    write_coco(tmp_path, "train", [1, 2], [(1, 1, [0, 0, 10, 10]), (2, 2, [5, 5, 40, 30])])
+    write_coco(tmp_path, "val", [2], [(2, 1, [0, 0, 20, 20])])
+    faults = [str(fault) for fault in check_dataset(tmp_path).faults]
+    assert faults == [f"{tmp_path / 'images' / '2.jpg'} (val): stands in train too: scores are too good"]
+
+
+def test_several_captions_of_a_picture_are_no_twins(tmp_path):
+    for number in (1, 2):
+        noise(number).save(tmp_path / f"{number}.png")
+    rows = [{"image": f"{number}.png", "caption": text} for number in (1, 2) for text in ("a dog", "one dog")]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report = check_dataset(tmp_path)
+    assert (report.faults, report.remarks) == ((), ())
+
+
+def test_long_lists_of_classes_are_folded(tmp_path):
+    write_coco(tmp_path, "train", [1], [(1, 2, [0, 0, 10, 10])])
+    content = json.loads((tmp_path / "instances_train.json").read_text())
+    content["categories"] = [{"id": number, "name": f"c{number}"} for number in range(80)]
+    (tmp_path / "instances_train.json").write_text(json.dumps(content))
+    report = check_dataset(tmp_path / "instances_train.json")
+    assert "classes: c0 0, c1 0, c2 1, c3 0, c4 0, c5 0, c6 0, c7 0, and 72 more\n" in str(report)
+    assert {len(split.classes) for split in report.splits.values()} == {80}
+    assert folded(["a"] * 8) == "a, a, a, a, a, a, a, a"
+    assert folded(["a"] * 9) == "a, a, a, a, a, a, a, a, and 1 more"
+    assert [counted(number, "folder") for number in (0, 1, 2)] == ["0 folders", "1 folder", "2 folders"]
+
+
+def test_pictures_in_another_folder_are_proposed(clean):
+    (clean / "images").rename(clean / "photos")
+    report = check_dataset(clean)
+    assert len(report.faults) == 4
+    assert "gives" not in str(report)
+    train, val = (str(remark) for remark in report.remarks)
+    assert train == (
+        f"{clean / 'instances_train.json'}: 3 of 3 missing pictures are found by name: 3 in photos/ "
+        f"(1.jpg is {clean / 'photos' / '1.jpg'}, ...); move them, or name them so in the annotations"
+    )
+    assert "1 of 1 missing pictures are found by name: 1 in photos/" in val
+    with pytest.raises(DataFaults, match=r"3 of 3 missing pictures are found by name: 3 in photos/.*\nRepair them"):
+        open_dataset(clean, "train")
+
+
+def test_pictures_of_another_suffix_are_proposed_and_unclear_ones_not(tmp_path):
+    for folder, name in (("a", "1.png"), ("a", "2.jpg"), ("b", "2.jpg"), (".", "3.jpg")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        noise(1).save(tmp_path / folder / name)
+    (hint,) = found_elsewhere(tmp_path / "x.json", tmp_path, ["c\\1.jpg", "2.jpg", "c/3.jpg", "4.jpg"])
+    assert "2 of 4 missing pictures are found by name: 1 in the folder itself, 1 in a/ (c\\1.jpg is " in str(hint)
+    assert found_elsewhere(tmp_path / "x.json", tmp_path, []) == []
+    assert found_elsewhere(tmp_path / "x.json", tmp_path, ["2.jpg"]) == []
+    assert found_elsewhere(tmp_path / "x.json", tmp_path, ["3", "1.b"])[0].message.startswith("1 of 2")
 
 
 def test_splits_that_share_images_are_read_once(tmp_path):

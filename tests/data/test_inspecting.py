@@ -61,7 +61,7 @@ def test_nothing_depends_on_the_number_of_threads(tmp_path: Path, monkeypatch: p
     cut(tmp_path / "images/3.jpg")
     found = []
     for threads in (1, 7):
-        monkeypatch.setattr(inspecting, "_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(inspecting, "threads", lambda threads=threads: threads)
         dataset, _ = inspected(open_dataset(tmp_path, "all"))
         found.append(([dataset.name(index) for index in range(len(dataset))], dataset.faults))
     assert found[0] == found[1]
@@ -69,11 +69,11 @@ def test_nothing_depends_on_the_number_of_threads(tmp_path: Path, monkeypatch: p
 
 def test_processes_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inspecting.os, "cpu_count", lambda: 64)
-    assert inspecting._threads() == 16
+    assert inspecting.threads() == 16
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert inspecting._threads() == 8
+    assert inspecting.threads() == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "100")
-    assert inspecting._threads() == 1
+    assert inspecting.threads() == 1
 
 
 def test_nothing_left_is_an_error(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_an_unknown_folder_is_told_what_was_seen_and_what_is_needed(tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "a.txt").write_text("x")
     PIL.Image.new("RGB", (4, 4)).save(tmp_path / "b.jpg")
-    with pytest.raises(ValueError, match=r"1 folders \(notes\), 1 file \.txt, 1 file \.jpg") as caught:
+    with pytest.raises(ValueError, match=r"1 folder \(notes\), 1 file \.txt, 1 file \.jpg") as caught:
         recognise(tmp_path)
     for name, reader in READERS.items():
         assert f"{name}: {reader.needs}" in str(caught.value)

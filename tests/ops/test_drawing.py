@@ -6,7 +6,8 @@ import PIL.ImageDraw
 import pytest
 import torch
 
-from vidi.ops.drawing import as_picture, draw_tag, font_of, legible, mask_picture, shortened, tint, with_legend
+from vidi.ops.drawing import as_picture, draw_tag, legible, mask_picture, shortened, tint, with_legend
+from vidi.ops.fonts import font_of
 
 RED = (255, 0, 0)
 

@@ -17,8 +17,8 @@ from vidi.cli import data as looking_at_data
 from vidi.cli import gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, print_classes, print_json, print_scores
-from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
-from vidi.engine.console import progress_for
+from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed, without_drawn
+from vidi.engine.console import paced, progress_for
 from vidi.engine.runs import Run, is_main_process
 
 ASKED = "vidi.words"  # of the command line
@@ -367,7 +367,6 @@ def predict(
     [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
     """
     from vidi import api
-    from vidi.data.readers.image_set import image_paths
     from vidi.data.readers.stereo_folders import pair_paths
     from vidi.data.saving import Saver
     from vidi.engine.overrides import split_overrides
@@ -388,7 +387,7 @@ def predict(
         fail(USAGE, "which pictures? Name files or folders besides the options")
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     rights = pair_paths(photos) if task.asks == "pairs" else {}
-    paths = without_drawn([*rights] if rights else image_paths(photos), photos, folder)
+    paths = without_drawn([*rights], photos, folder) if rights else pictures_of(photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
     if words:
         model = api.with_options(model, split_overrides(words))
@@ -400,7 +399,8 @@ def predict(
     options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
     known = {key: value for key, value in options.items() if value is not None}
     found = api.predict_files(model, sources, known=known, tile=tile, overlap=overlap)
-    for path, target, (_, image, result) in zip(paths, targets, found, strict=True):
+    told = paced(zip(paths, targets, found, strict=True), len(paths), err if as_json or not out.is_terminal else out)
+    for path, target, (_, image, result) in told:
         if isinstance(result, Exception):
             broken.append(path)
             print(f"vidi: {message_of(result)}", file=sys.stderr)
@@ -410,7 +410,7 @@ def predict(
         record = {"image": str(path), **({"drawn": str(target)} if draw else {})}
         records.append({**record, **({"files": list(map(str, written))} if written else {}), **shown.to_dict()})
         if not as_json:
-            out.print(f"{path}: {result}", markup=False, highlight=False)
+            out.print(f"{path}{renamed(path, target) if draw else ''}: {result}", markup=False, highlight=False)
         if draw:
             files.write_image(target, result.draw(image))
         if saver:

@@ -9,7 +9,7 @@ import typer
 from vidi import files
 from vidi.cli.failures import DATA, FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, picture_path, print_json
-from vidi.cli.pictures import drawn_paths, without_drawn
+from vidi.cli.pictures import drawn_paths, pictures_of
 from vidi.cli.vectors import upright_faces
 from vidi.engine.console import counting
 
@@ -66,12 +66,11 @@ def upright(
     """
     sides = _sides(size)
     from vidi import api
-    from vidi.data.readers.image_set import image_paths
 
     if not photos.is_dir():
         fail(DATA, f"{photos}: no such folder")
-    paths = without_drawn(image_paths([photos]), [photos], out_folder)
-    targets = dict(zip(paths, drawn_paths(out_folder, paths, [photos]), strict=True))
+    paths = pictures_of([photos], out_folder)
+    targets = dict(zip(paths, drawn_paths(out_folder, paths, [photos], suffix=".png"), strict=True))
     left: list[str] = []
     with counting(err) as progress:
         for number, (path, face) in enumerate(upright_faces(api.load(landmarks), paths, sides), start=1):

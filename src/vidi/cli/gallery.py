@@ -10,7 +10,7 @@ import typer
 from vidi import files
 from vidi.cli.failures import DATA, USAGE, fail, tells
 from vidi.cli.output import AsJson, out, print_json
-from vidi.cli.pictures import drawn_paths, without_drawn
+from vidi.cli.pictures import drawn_paths, pictures_of
 from vidi.cli.vectors import Landmarks, Name, Photos, WhichWeights, embedder, tell_broken
 
 GalleryFolder = Annotated[Path, typer.Argument(metavar="GALLERY", help="The folder of a gallery.")]
@@ -45,9 +45,7 @@ def embed(
         fail(USAGE, f"--out {out_file}: expected a file that ends in .npz or .csv")
     import numpy as np
 
-    from vidi.data.readers.image_set import image_paths
-
-    paths = image_paths(photos)
+    paths = pictures_of(photos)
     found = [
         (path, result) for path, _, result in embedder(name, weights, landmarks).results(paths) if result is not None
     ]
@@ -134,10 +132,9 @@ def add(
 
     [dim]vidi gallery add people runs/faces ann.jpg --name "Ann Lee"[/dim]
     """
-    from vidi.data.readers.image_set import image_paths
     from vidi.embedding.gallery import Gallery, checked_name
 
-    paths = image_paths(photos)
+    paths = pictures_of(photos)
     names = {path: checked_name(person if person is not None else path.resolve().parent.name) for path in paths}
     known = embedder(name, weights, landmarks)
     gallery = Gallery.open(folder, model=known.fingerprint) if folder.exists() and any(folder.iterdir()) else None
@@ -240,12 +237,10 @@ def query(
 
     [dim]vidi gallery query people runs/faces new/ --k 5 --votes distance --threshold 0.9[/dim]
     """
-    from vidi.data.readers.image_set import image_paths
     from vidi.embedding.gallery import Gallery
 
     Gallery.open(folder)  # a wrong folder is told before models are read
-    paths = image_paths(photos)
-    paths = without_drawn(paths, photos, out_folder) if out_folder is not None else paths
+    paths = pictures_of(photos, out_folder)
     targets = drawn_paths(out_folder or Path(), paths, photos)
     known = embedder(name, weights, landmarks)
     gallery = Gallery.open(folder, model=known.fingerprint)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from vidi import files
+from vidi import formats
 from vidi.engine.runs import describe_scores, numbers_of, shown
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -70,4 +70,4 @@ def print_classes(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def picture_path(path: Path, name: str) -> Path:
     """Return `path` if it names a picture file, else the picture `name` in the folder `path`."""
-    return path if path.suffix.lower() in files.IMAGE_SUFFIXES else path / name
+    return path if path.suffix.lower() in formats.IMAGE_SUFFIXES else path / name

@@ -8,7 +8,7 @@ import typer
 from vidi import files
 from vidi.cli.failures import DATA, USAGE, fail, tells
 from vidi.cli.output import AsJson, out, picture_path, print_json
-from vidi.cli.pictures import drawn_paths, lines_of, without_drawn
+from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed
 from vidi.cli.vectors import Name, Photos, WhichWeights, embedder, tell_broken
 from vidi.engine.runs import Run
 
@@ -43,7 +43,6 @@ def classify(
         fail(USAGE, 'among which names? give them as --prompts "red sphere" --prompts "blue box", or a text file')
     if len(names) == 1:
         fail(USAGE, f"{names[0]!r} is one name, which every picture would get: --prompts takes one, give it again")
-    from vidi.data.readers.image_set import image_paths
     from vidi.embedding.prompts import PHOTO
 
     folder = out_folder or (Path(name) if Run(Path(name)).config_path.is_file() else Path()) / "classified"
@@ -51,7 +50,7 @@ def classify(
     model = found.model
     sentences = [line for argument in templates or PHOTO for line in lines_of(argument)]
     classes = model.embed_classes(names, sentences)
-    paths = without_drawn(image_paths(photos), photos, folder)
+    paths = pictures_of(photos, folder)
     records = []
     for target, (path, image, seen) in zip(drawn_paths(folder, paths, photos), found.results(paths), strict=True):
         if seen is None:
@@ -61,7 +60,7 @@ def classify(
         if draw:
             files.write_image(target, result.draw(image))
         if not as_json:
-            out.print(f"{path}: {result}", markup=False, highlight=False)
+            out.print(f"{path}{renamed(path, target) if draw else ''}: {result}", markup=False, highlight=False)
     if as_json:
         print_json(records)
     elif records and draw:
@@ -93,12 +92,11 @@ def search(
         fail(USAGE, 'what is searched for? say it as --text "two red spheres on grass", or name a text file')
     import torch
 
-    from vidi.data.readers.image_set import image_paths
     from vidi.engine import plots
     from vidi.ops.neighbours import nearest
     from vidi.results.caption import with_text
 
-    known, paths = embedder(name, weights, knows_texts=True), image_paths(photos)
+    known, paths = embedder(name, weights, knows_texts=True), pictures_of(photos)
     wanted = known.model.embed_text(asked)
     found = [(path, result.vector) for path, _, result in known.results(paths) if result is not None]
     if not found:

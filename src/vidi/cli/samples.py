@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vidi import files
+from vidi import formats
 from vidi.cli.failures import USAGE, fail, tells
 from vidi.cli.output import err, out, picture_path
 from vidi.engine.console import counting
@@ -38,7 +38,7 @@ def sample(
 
     [dim]vidi sample runs/digits --each --out drawn/ class=3 guidance=2 steps=25[/dim]
     """
-    if each and out_path is not None and out_path.suffix.lower() in files.IMAGE_SUFFIXES:
+    if each and out_path is not None and out_path.suffix.lower() in formats.IMAGE_SUFFIXES:
         fail(USAGE, f"--each writes a folder of pictures, and {out_path} is one picture")
     from vidi import api
     from vidi.engine import plots

@@ -1,27 +1,31 @@
 """What `vidi data check PATH` says: what was recognised, counts, sizes, boxes, every fault, and a contact sheet.
 
 A reader finds the faults of annotations when it opens them; here every image is decoded besides, so that a truncated
-file is found before an epoch is lost. Images with equal pixels are remarked: in two splits they make scores too good.
+file is found before an epoch is lost. Images with equal pixels are remarked; in two splits they are faults, as scores
+would be too good.
 """
 
 import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
 
+from vidi import files
 from vidi.data.box_rules import BoxCounts
 from vidi.data.checking_views import camera_remarks, motion_line, motion_of, motion_remarks
 from vidi.data.contact_sheet import contact_sheet
-from vidi.data.faults import DataFaults, Fault, listing
-from vidi.data.readers.image_set import ImageSet, StoredValue, Target
+from vidi.data.faults import DataFaults, Fault, counted, folded, listing
+from vidi.data.inspecting import threads
+from vidi.data.readers.image_set import ImageSet, StoredValue, Target, is_image_name
 from vidi.data.recognise import Recognition, recognise
 from vidi.keys import resizing
 
@@ -84,12 +88,15 @@ class Report:
             yield split, contact_sheet(recognition.open(split, on_fault="drop"), count)
 
     def __str__(self) -> str:
-        lines = [self.path, f"  recognised as {self.format}: {self.reason}", f"  gives {', '.join(self.kinds)}"]
+        lines = [
+            self.path,
+            f"  recognised as {self.format}: {self.reason}",
+            *([f"  gives {', '.join(self.kinds)}"] if self.kinds else []),
+        ]
         for name, split in self.splits.items():
-            lines += ["", f"{name}: {split.images} images", *_split_lines(split)]
+            lines += ["", f"{name}: {counted(split.images, 'image')}", *_split_lines(split)]
         for title, rows in (("fault", self.faults), ("remark", self.remarks)):
-            counted = f"{len(rows)} {title}{'' if len(rows) == 1 else 's'}"
-            lines += ["", counted, *([listing(rows, shown=50)] if rows else [])]
+            lines += ["", counted(len(rows), title), *([listing(rows, shown=50)] if rows else [])]
         return "\n".join(lines)
 
 
@@ -115,6 +122,7 @@ def check_dataset(
             dataset = recognition.open(name, on_fault="drop")
         except DataFaults as error:
             findings.faults += error.faults
+            findings.remarks += error.hints
             continue
         except ValueError as error:  # the annotations as a whole cannot be read
             findings.faults.append(Fault("", "", str(error)))
@@ -139,7 +147,15 @@ def check_dataset(
 class _Findings:
     faults: list[Fault] = field(default_factory=list)
     remarks: list[Fault] = field(default_factory=list)
-    pixels: dict[bytes, str] = field(default_factory=dict)  # digest of an image -> where it was first
+    pixels: dict[bytes, "_Shown"] = field(default_factory=dict)  # digest of an image -> where it was first
+
+
+class _Shown(NamedTuple):
+    """Where an image is."""
+
+    name: str
+    path: Path
+    split: str
 
 
 @dataclass
@@ -154,6 +170,19 @@ class _Counts:
     crowd: int = 0
     masks: int = 0
     empty: int = 0  # masks without a pixel
+
+    def __iadd__(self, other: "_Counts") -> "_Counts":
+        self.sizes += other.sizes
+        self.classes.update(other.classes)
+        self.pixels += other.pixels
+        self.values.update(other.values)
+        self.pictures.update(other.pictures)
+        self.areas += other.areas
+        self.boxes += other.boxes
+        self.crowd += other.crowd
+        self.masks += other.masks
+        self.empty += other.empty
+        return self
 
 
 def _distinct_splits(recognition: Recognition) -> list[str]:
@@ -179,19 +208,16 @@ def _check_split(
     name: str, dataset: ImageSet, findings: _Findings, progress: Progress | None, size: tuple[int, int] | None
 ) -> SplitReport:
     counts = _Counts()
-    for index in range(len(dataset)):
-        try:
-            stored = dataset.stored_values(index)
-            counts.values.update(stored)
-            counts.pictures.update(stored.keys())
-            image, target = dataset[index]
-        except (ValueError, OSError) as error:
-            findings.faults.append(Fault.of(dataset.name(index), error))
-        else:
-            _count(counts, image, target, size)
-            _compare(findings, f"{dataset.name(index)} ({name})", image)
-        if progress is not None:
-            progress(name, index + 1, len(dataset))
+    with ThreadPoolExecutor(threads()) as pool:
+        looked = pool.map(lambda index: _look(dataset, index, size), range(len(dataset)))
+        for index, seen in enumerate(looked):
+            counts += seen.counts
+            if seen.error is not None:
+                findings.faults.append(Fault.of(dataset.name(index), seen.error))
+            else:
+                _compare(findings, seen.digest, _Shown(dataset.name(index), dataset.path(index), name))
+            if progress is not None:
+                progress(name, index + 1, len(dataset))
     findings.faults += counts.boxes.faults(str(dataset.root))
     findings.remarks += counts.boxes.remarks(f"{dataset.root} ({name})")
     if counts.empty:
@@ -201,6 +227,27 @@ def _check_split(
     motion = motion_of(dataset)
     findings.remarks += [*camera_remarks(dataset), *motion_remarks(f"{dataset.root} ({name})", motion)]
     return replace(_summary(len(dataset), dataset, counts), motion=motion)
+
+
+class _Seen(NamedTuple):
+    """What was found when an image was opened."""
+
+    counts: _Counts
+    digest: bytes  # of its size and pixels
+    error: ValueError | OSError | None = None
+
+
+def _look(dataset: ImageSet, index: int, size: tuple[int, int] | None) -> _Seen:
+    counts = _Counts()
+    try:
+        stored = dataset.stored_values(index)
+        counts.values.update(stored)
+        counts.pictures.update(stored.keys())
+        image, target = dataset[index]
+    except (ValueError, OSError) as error:
+        return _Seen(counts, b"", error)
+    _count(counts, image, target, size)
+    return _Seen(counts, _digest(image))
 
 
 def _count(counts: _Counts, image: torch.Tensor, target: Target, size: tuple[int, int] | None) -> None:
@@ -219,19 +266,40 @@ def _count(counts: _Counts, image: torch.Tensor, target: Target, size: tuple[int
         counts.empty += int((moved.areas() == 0).sum())
     elif "panoptic" in target:
         segments = target["panoptic"].as_subclass(torch.Tensor)[None, None].float()
-        small = segments if size is None else F.interpolate(segments, size, mode="nearest-exact")
-        there, left = (int((ids.unique() > 0).sum()) for ids in (segments, small))
+        there = left = _segments(segments)
+        if size is not None:
+            left = _segments(F.interpolate(segments, size, mode="nearest-exact"))
         counts.masks += there
         counts.empty += there - left
     if "semantic" in target:
         counts.pixels += np.bincount(target["semantic"].numpy().reshape(-1), minlength=256)
 
 
-def _compare(findings: _Findings, name: str, image: torch.Tensor) -> None:
-    digest = hashlib.blake2b(image.numpy().tobytes(), digest_size=16, key=str(tuple(image.shape)).encode()).digest()
-    first = findings.pixels.setdefault(digest, name)
-    if first != name:
-        findings.remarks.append(Fault(name, "", f"has the same pixels as {first}"))
+def _segments(numbers: torch.Tensor) -> int:
+    """Return how many segments a map has: those of numbers above 0, of which there are no more than objects."""
+    return int((np.bincount(numbers.numpy().reshape(-1).astype(np.int64))[1:] > 0).sum())
+
+
+def _digest(image: torch.Tensor) -> bytes:
+    pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())  # as decoders give them: no copy
+    return hashlib.blake2b(pixels.reshape(-1).data, digest_size=16, key=str(tuple(image.shape)).encode()).digest()
+
+
+def _compare(findings: _Findings, digest: bytes, shown: _Shown) -> None:
+    """Note where an image is, or that it was somewhere before: a fault where that is another split."""
+    first = findings.pixels.setdefault(digest, shown)
+    apart = first.split != shown.split
+    if first.name == shown.name and not apart:  # itself, or another caption of it
+        return
+    place, before = f"{shown.name} ({shown.split})", f"{first.name} ({first.split})"
+    listed, so = (findings.faults, ": scores are too good") if apart else (findings.remarks, "")
+    if shown.name == first.name:
+        listed.append(Fault(place, "", f"stands in {first.split} too{so}"))
+    else:
+        are_files = shown.path != first.path and is_image_name(shown.path.name)  # not rows of an archive
+        is_copy = are_files and files.read_bytes(shown.path) == files.read_bytes(first.path)
+        same = "is the same file as" if is_copy else "has the same pixels as"
+        listed.append(Fault(place, "", f"{same} {before}{so}"))
 
 
 def _summary(images: int, dataset: ImageSet, counts: _Counts) -> SplitReport:
@@ -296,7 +364,7 @@ def _split_lines(split: SplitReport) -> list[str]:
     if split.motion:
         lines.append(f"  motion: {motion_line(split.motion)}")
     if split.classes:
-        lines.append("  classes: " + ", ".join(f"{name} {count}" for name, count in split.classes.items()))
+        lines.append(f"  classes: {folded([f'{name} {count}' for name, count in split.classes.items()])}")
     if split.values:
         lines.append("  values of the label maps: value, name, share of all pixels, pictures")
         wide, long = (max(len(getattr(row, key)) for row in split.values) for key in ("value", "name"))
@@ -305,5 +373,5 @@ def _split_lines(split: SplitReport) -> list[str]:
             for row in split.values
         ]
     if split.pixel_shares:
-        lines.append("  pixels: " + ", ".join(f"{name} {share:.3f}" for name, share in split.pixel_shares.items()))
+        lines.append(f"  pixels: {folded([f'{name} {share:.3f}' for name, share in split.pixel_shares.items()])}")
     return lines

@@ -4,10 +4,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from vidi.data.truths import truths
 from vidi.ops.drawing import as_picture, legible
+from vidi.ops.fonts import font_of
 
 
 class Samples(Protocol):
@@ -50,5 +51,5 @@ def _drawn(dataset: Samples, index: int, side: int) -> list[Image.Image]:
 def _failed(reason: str, side: int) -> Image.Image:
     picture = Image.new("RGB", (side, side), "grey")
     lines = [reason[start : start + 34] for start in range(0, min(len(reason), 340), 34)]
-    ImageDraw.Draw(picture).multiline_text((6, 6), "\n".join(lines), fill="white", font=ImageFont.load_default(size=11))
+    ImageDraw.Draw(picture).multiline_text((6, 6), "\n".join(lines), fill="white", font=font_of(11))
     return picture

@@ -35,6 +35,22 @@ class Fault:
         return ": ".join(part for part in (self.file, self.where, self.message) if part)
 
 
+@dataclass(frozen=True)
+class Hint(Fault):
+    """What may mend the faults of a data set: a remark that is told wherever they are."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: `1 folder`, `2 folders`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def folded(texts: Sequence[str], shown: int = 8) -> str:
+    """Return the first texts of a list, and how many more there are."""
+    more = len(texts) - shown
+    return ", ".join(texts if more <= 0 else texts[:shown]) + (f", and {more} more" if more > 0 else "")
+
+
 def tallied(file: str | Path, what: str, places: Sequence[str]) -> Fault:
     """Tell in one line what holds of several places of a file, with their number and the first."""
     return Fault(str(file), "", f"{what}: {len(places)} (first: {places[0]})")
@@ -48,19 +64,20 @@ def listing(faults: Iterable[Fault], shown: int = SHOWN) -> str:
 
 
 class DataFaults(ValueError):  # noqa: N818, plural: it holds many
-    """A data set with bad rows; `faults` holds all of them, the message the first twenty."""
+    """A data set with bad rows; `faults` holds all of them, the message the first twenty, and what may mend them."""
 
-    def __init__(self, root: str | Path, faults: Iterable[Fault]) -> None:
+    def __init__(self, root: str | Path, faults: Iterable[Fault], hints: Iterable[Fault] = ()) -> None:
         self.root = str(root)
         self.faults = tuple(faults)
-        number = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        self.hints = tuple(hint for hint in hints if isinstance(hint, Hint))
+        told = "".join(f"{hint}\n" for hint in self.hints)
         super().__init__(
-            f"{self.root}: {number} in the data set\n{listing(self.faults)}\n"
+            f"{self.root}: {counted(len(self.faults), 'fault')} in the data set\n{listing(self.faults)}\n{told}"
             "Repair them, or leave the faulty rows and their pictures out with --drop-faults (faults='drop' in Python)."
         )
 
-    def __reduce__(self) -> tuple[type["DataFaults"], tuple[str, tuple[Fault, ...]]]:
-        return DataFaults, (self.root, self.faults)  # a loader worker sends it to its parent
+    def __reduce__(self) -> tuple[type["DataFaults"], tuple[str, tuple[Fault, ...], tuple[Fault, ...]]]:
+        return DataFaults, (self.root, self.faults, self.hints)  # a loader worker sends it to its parent
 
 
 def check_choice(on_fault: str) -> None:
@@ -111,7 +128,7 @@ class FaultLog:
         self.tallies.clear()
         kept = images - len(self.spoiled)
         if self.faults and (self.on_fault == "raise" or kept == 0):
-            raise DataFaults(self.root, self.faults)
+            raise DataFaults(self.root, self.faults, self.remarks)
         if kept == 0:
             raise ValueError(f"{self.root}: the data set holds no images")
 

@@ -23,7 +23,7 @@ def inspected(dataset: ImageSet) -> tuple[ImageSet, BoxCounts]:
 
     Besides, the boxes of the images that can be used are counted. Raises DataFaults where no image is left.
     """
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         found = list(pool.map(lambda index: _look(dataset, index), range(len(dataset))))
     counts = sum((each for each in found if isinstance(each, BoxCounts)), BoxCounts())
     faults = [each for each in found if isinstance(each, Fault)]
@@ -44,7 +44,7 @@ def _look(dataset: ImageSet, index: int) -> BoxCounts | Fault:
     return BoxCounts.of(target)
 
 
-def _threads() -> int:
+def threads() -> int:
     """Return this process's share of the machine's processors, at most 16."""
     share = (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return max(1, min(16, share))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from vidi.data.faults import DataFaults, OnFault, check_choice
+from vidi.data.faults import DataFaults, OnFault, check_choice, counted, folded
 from vidi.data.readers import (
     captions_jsonl,
     class_folders,
@@ -29,6 +29,7 @@ from vidi.data.readers.image_set import ImageSet
 from vidi.data.readers.selection import with_classes_apart
 from vidi.data.readers.splits import Layout, Part, Split, assign_splits
 from vidi.data.readers.vocabulary import by_name
+from vidi.data.unrecognised import refuse_broken_json, refuse_known
 
 
 class Reader(NamedTuple):
@@ -89,7 +90,7 @@ class Recognition:
         else:
             dataset = by_name(dataset, dataset.categories if training is None else training())
         if dataset.faults and (on_fault == "raise" or len(dataset) == 0):
-            raise DataFaults(self.root, dataset.faults)
+            raise DataFaults(self.root, dataset.faults, dataset.remarks)
         return dataset
 
     def _with_classes_apart(self, dataset: ImageSet, part: Part) -> ImageSet:
@@ -125,8 +126,11 @@ def recognise(
     asked = READERS if format is None else {format: READERS[format]}
     found: tuple[str, Layout] | None = None
     for name, reader in asked.items():
-        if found is not None and name == "class_folders":  # any folder of folders may be that
-            break
+        if name == "class_folders":  # any folder of folders may be that
+            if found is not None:
+                break
+            if format is None:
+                refuse_broken_json(root)
         layout = reader.find_layout(root)
         if layout is not None and reader.gives.issuperset(needs):
             found = name, layout
@@ -139,6 +143,8 @@ def recognise(
         notes = [f"splits of its own: {own}"] if own else []
         notes += [split.note for split in splits.values() if split.note]
         return Recognition(name, root, "; ".join([layout.reason, *notes]), splits, layout, apart)
+    if format is None:
+        refuse_known(root)
     wanted = "\n".join(f"  {name}: {reader.needs}" for name, reader in asked.items())
     raise ValueError(
         f"{root}: not a data set that vidi knows. It holds {seen(root)}. A data set needs one of\n{wanted}"
@@ -161,12 +167,11 @@ def open_dataset(
 def seen(root: Path) -> str:
     """Describe a folder in a line: its sub-folders and its files by suffix."""
     if root.is_file():
-        return f"one file of {root.stat().st_size} bytes"
+        return f"one file of {counted(root.stat().st_size, 'byte')}"
     entries = sorted(root.iterdir())
     folders = [entry.name for entry in entries if entry.is_dir()]
     suffixes = Counter(entry.suffix.lower() or "without suffix" for entry in entries if not entry.is_dir())
-    parts = [f"{count} {'file' if count == 1 else 'files'} {suffix}" for suffix, count in suffixes.most_common(8)]
+    parts = [f"{counted(count, 'file')} {suffix}" for suffix, count in suffixes.most_common(8)]
     if folders:
-        more = ", ..." if len(folders) > 8 else ""
-        parts.insert(0, f"{len(folders)} folders ({', '.join(folders[:8])}{more})")
+        parts.insert(0, f"{counted(len(folders), 'folder')} ({folded(folders)})")
     return ", ".join(parts) or "nothing: the folder is empty"

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from vidi import files
+from vidi import files, formats
 from vidi.data.readers.calibration import Calibration, find_calibration
 from vidi.model import Criterion, Predicts, Supervised
 from vidi.ops.camera import focal_of_exif, focal_of_view, straight_camera
@@ -260,5 +260,5 @@ def _focal_of_file(image: Any) -> float | None:
     if isinstance(image, str | Path):
         return focal_of_exif(*files.read_exif(image))
     if isinstance(image, PIL.Image.Image):
-        return focal_of_exif(files.exif_of(image), (image.height, image.width))
+        return focal_of_exif(formats.exif_of(image), (image.height, image.width))
     return None

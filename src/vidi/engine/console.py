@@ -1,8 +1,9 @@
 """A training's progress: a bar on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -39,7 +40,8 @@ def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         yield lambda what, done, total: None
         return
-    with Progress(console=console, transient=True) as bar:
+    # what is printed meanwhile goes above a bar on the same console; another stream is left as it is
+    with Progress(console=console, transient=True, redirect_stdout=not console.stderr) as bar:
         tasks: dict[str, TaskID] = {}
 
         def count(what: str, done: int, total: int) -> None:
@@ -47,6 +49,22 @@ def counting(console: Console) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, completed=done)
 
         yield count
+
+
+Item = TypeVar("Item")
+
+
+def paced(items: Iterable[Item], total: int, console: Console) -> Iterator[Item]:
+    """Yield the items of which there are `total`, with a bar on a terminal, and say at the end how fast they came."""
+    began, done = time.perf_counter(), 0
+    with counting(console) as count:
+        count("pictures", 0, total)
+        for done, item in enumerate(items, start=1):
+            yield item
+            count("pictures", done, total)
+    seconds = time.perf_counter() - began
+    many = "1 picture" if done == 1 else f"{done} pictures"
+    console.print(f"{many} in {seconds:.1f} s, {done / seconds:.3g} images/s", highlight=False, markup=False)
 
 
 class Bar:

@@ -16,7 +16,8 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from vidi import files
-from vidi.ops.drawing import font_of, shortened
+from vidi.ops.drawing import shortened
+from vidi.ops.fonts import font_of, letter
 from vidi.ops.palette import CLASS_COLOURS, INK, PAPER, Colour, blended, contrast_ratio
 
 if TYPE_CHECKING:
@@ -459,5 +460,6 @@ def _write(path: files.PathLike, figure: "Figure") -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)
+    letter(figure)
     canvas.draw()
     files.write_image(path, PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))

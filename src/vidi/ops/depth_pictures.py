@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from vidi.ops.drawing import NARROWEST, font_of, sheet_below, shortened
+from vidi.ops.drawing import NARROWEST, sheet_below, shortened
+from vidi.ops.fonts import font_of
 from vidi.ops.palette import INK
 
 FARTHEST_GREY, NEAREST_GREY, NOTHING = 0.35, 0.95, 0.12

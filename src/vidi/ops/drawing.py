@@ -3,7 +3,6 @@
 What draws on a picture changes it; `as_picture` gives a copy to draw on.
 """
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,17 @@ import numpy as np
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFilter
-import PIL.ImageFont
 import torch
 from jaxtyping import Bool, UInt8
 from torch import Tensor
 
 from vidi import files
+from vidi.ops.fonts import Font, font_of, readable
 from vidi.ops.palette import INK, PAPER, Colour, blended, class_colour, text_colour
 
 Picture = PIL.Image.Image | Tensor | np.ndarray | str | Path
 """An image to draw on: PIL, tensor C H W (uint8, or float in [0, 1]), uint8 array H W 3, or a path."""
 
-Font = PIL.ImageFont.FreeTypeFont
 Box = Sequence[float | int]  # x0 y0 x1 y1
 Area = tuple[int, int, int, int]  # x0 y0 x1 y1, whole pixels, ends exclusive
 
@@ -67,16 +65,9 @@ def line_width(picture: PIL.Image.Image) -> int:
     return max(2, round(max(picture.size) / 320))
 
 
-@functools.lru_cache(maxsize=16)
-def font_of(size: int) -> Font:
-    """Return DejaVu Sans, which comes with matplotlib and, unlike Pillow's own font, knows accents and Greek."""
-    import matplotlib
-
-    return PIL.ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-
-
 def shortened(text: str, font: Font, width: float | int) -> str:
-    """Return the text, cut with an ellipsis where it is wider than `width` pixels."""
+    """Return the text on one line, cut with an ellipsis where it is wider than `width` pixels."""
+    text = readable(text)
     if font.getlength(text) <= width:
         return text
     kept = next((n for n in range(len(text) - 1, 0, -1) if font.getlength(text[:n] + "…") <= width), 0)

@@ -49,7 +49,7 @@ PROGAN_TINY = replace(PROGAN, epochs=150, batch_size=32, world_size=(32, 32))
 """`vidi train progan_tiny`: 4, 8, 16 and 32 pixels of the world, less than an hour."""
 
 STYLEGAN_TINY = replace(STYLEGAN, epochs=36, batch_size=32, learning_rate=3e-3, world_size=(32, 32), validate_every=3)
-"""`vidi train stylegan_tiny --data mnist/`: less than an hour. Its layers learn slowly: three times the paper's rate."""
+"""`vidi train stylegan_tiny --data mnist/`: half an hour. Its layers learn slowly: three times the paper's rate."""
 
 COLOURS = replace(GAN, epochs=15, batch_size=16, ema=None, world_size=(64, 64), validate_every=1)
 """Isola et al. 2017, section 3.3: Adam, 0.0002, beta1 = 0.5; batches of 1 there, which two cores take too long for."""

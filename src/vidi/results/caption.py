@@ -7,7 +7,8 @@ from typing import Any
 import PIL.Image
 import PIL.ImageDraw
 
-from vidi.ops.drawing import NARROWEST, Picture, as_picture, font_of, legible, sheet_below
+from vidi.ops.drawing import NARROWEST, Picture, as_picture, legible, sheet_below
+from vidi.ops.fonts import font_of
 from vidi.ops.palette import INK
 from vidi.results.result import Result
 

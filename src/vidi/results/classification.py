@@ -7,7 +7,8 @@ import PIL.Image
 from jaxtyping import Float
 from torch import Tensor
 
-from vidi.ops.drawing import NARROWEST, Picture, as_picture, draw_bar, font_of, legible, sheet_below
+from vidi.ops.drawing import NARROWEST, Picture, as_picture, draw_bar, legible, sheet_below
+from vidi.ops.fonts import font_of
 from vidi.results.categories import Categories, category_names
 from vidi.results.result import Result, check_finite, settle
 

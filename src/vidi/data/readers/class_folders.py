@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vidi.data.faults import Fault, FaultLog, OnFault
+from vidi.data.faults import Fault, FaultLog, OnFault, counted, folded
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_set import ImageSet, Target, files_below, is_hidden, is_image_name, stem_of
 from vidi.data.readers.splits import (
@@ -57,7 +57,7 @@ class ClassFolders(ImageSet):
         for folder in folders:
             for name in _folders(folder):
                 if name not in categories:
-                    log.fault(folder / name, "", f"unknown class; the training classes are {', '.join(categories)}")
+                    log.fault(folder / name, "", f"unknown class; the training classes are {folded(categories)}")
                     continue
                 inside = _image_names(folder / name, log)
                 names += [(folder.relative_to(root) / name / file).as_posix() for file in inside]
@@ -113,14 +113,15 @@ def find_layout(root: Path) -> Layout | None:
     names = [name for name in _folders(root) if _content(root / name) != "nothing"]
     strange = _no_classes(names)
     if strange and all(_content(root / name) == "images" for name in names):
+        several = counted(len(files_below(root)), "picture")
         raise ValueError(
-            f"{root}: {len(files_below(root))} pictures without annotations that vidi knows; {', '.join(strange)} are "
+            f"{root}: {several} without annotations that vidi knows; {', '.join(strange)} are "
             f"names of splits or of parts of a data set, not of classes. A data set of classes has {NEEDS}"
         )
     if strange or not _holds_classes(root):
         return None
     categories = tuple(_folders(root))
-    reason = f"a folder of images for each of {len(categories)} classes ({', '.join(categories[:3])}, ...)"
+    reason = f"a folder of images for each of {len(categories)} classes ({folded(categories, 3)})"
     source = functools.partial(ClassFolders, root, (root,), categories, is_training=True)
     vehicles = (name for name in names if split_called(name))
     remarks = tuple(Fault(str(root / name), "", "is taken for a class, not for a split") for name in vehicles)
@@ -140,7 +141,8 @@ def _split_layout(root: Path, splits: dict[str, tuple[Path, ...]]) -> Layout:
         for split, folders in splits.items()
     }
     where = ", ".join(folder.name for folders in splits.values() for folder in folders)
-    reason = f"{where} hold a folder of images for each of {len(categories)} classes"
+    hold = "hold" if len(splits) > 1 else "holds"
+    reason = f"{where} {hold} a folder of images for each of {len(categories)} classes"
     used = [folder / name for folders in splits.values() for folder in folders for name in _folders(folder)]
     remarks = remark_doubled(root, splits) + remark_outside(root, used, "they lie outside the classes of the splits")
     return Layout(root, reason, sources, remarks=remarks, apart=apart)

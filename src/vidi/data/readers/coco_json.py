@@ -24,6 +24,7 @@ from torchvision import tv_tensors
 from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
+from vidi.data.readers.elsewhere import MissingPictureError, found_elsewhere
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_files import MOVED, ImageFiles
 from vidi.data.readers.image_set import ImageSet, Target
@@ -61,7 +62,8 @@ class CocoJson(ImageSet):
         content = _read(annotations)
         loose = LooseRows(annotations, log)
         labels, self.categories = _categories(content, loose)
-        self.category_ids = tuple(labels) if all(isinstance(identity, int) for identity in labels) else ()
+        numbers = tuple(identity for identity in labels if isinstance(identity, int))
+        self.category_ids = numbers if len(numbers) == len(labels) else ()
         images, known = _images(content, folders, loose)
         things = _Things(labels, images, known, loose, (annotations.parent, annotations.parent.parent, *folders))
         for annotation in content["annotations"]:
@@ -156,6 +158,7 @@ def _images(
     places = ImageFiles(folders, names)
     images: list[_Image] = []
     known: set[Id] = set()
+    missing: list[str] = []
     moved: dict[Path, Id] = {}
     for row, image in enumerate(content["images"]):
         where = f"image {image['id']}" if image.get("id") is not None else f"image row {row + 1}"
@@ -175,6 +178,8 @@ def _images(
             images.append(_Image(identity, folder, name, _size(image, folder / name, where, loose)))
         except (ValueError, FileNotFoundError) as error:
             loose.log.fault(loose.file, where, str(error))
+            missing += [error.name] if isinstance(error, MissingPictureError) else []
+    loose.log.remarks += found_elsewhere(loose.file, folders[-1], missing)
     return images, frozenset(known)
 
 
@@ -369,7 +374,8 @@ def find_layout(root: Path) -> Layout | None:
         f"{path.name}" + (f" with {skeletal[source].name}" if source in skeletal else "")
         for source, path in plain.items()
     ]
-    reason = f"{', '.join(described + [path.name for path in alone.values()])} hold images, annotations and categories"
+    described += [path.name for path in alone.values()]
+    reason = f"{', '.join(described)} {'hold' if len(described) > 1 else 'holds'} images, annotations and categories"
     training = plain.get("train") or skeletal.get("train")
     return Layout(
         root, reason, sources, training_classes=functools.partial(_class_names, training) if training else None

@@ -291,9 +291,11 @@ def _coloured_ids(path: Path) -> np.ndarray:
 
 def _numbered(path: str, ids: np.ndarray, segments: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the maps of segments, numbered by their rows, and of classes; ValueError where PNG and json disagree."""
-    known, rows, areas = np.unique(ids, return_inverse=True, return_counts=True)
-    unknown = np.setdiff1d(known, [0, *segments[:, 0]])
-    missing = np.setdiff1d(segments[:, 0], known)
+    known = np.unique(np.array([0, *segments[:, 0]], dtype=np.int64))
+    rows = np.searchsorted(known, ids).clip(max=len(known) - 1)  # H W
+    areas = np.bincount(rows[known[rows] == ids], minlength=len(known))
+    unknown = np.unique(ids[known[rows] != ids])
+    missing = np.setdiff1d(segments[:, 0], known[areas > 0])
     for what, numbers in (("holds ids that the json does not know", unknown), ("lacks ids of the json", missing)):
         if len(numbers):
             raise ValueError(f"{path}: the PNG {what}: {', '.join(map(str, numbers[:SHOWN].tolist()))}")
@@ -306,7 +308,6 @@ def _numbered(path: str, ids: np.ndarray, segments: np.ndarray) -> tuple[torch.T
     numbers, labels = np.zeros(len(known), np.int32), np.full(len(known), VOID, np.uint8)
     numbers[place] = np.arange(1, len(segments) + 1)
     labels[place] = segments[:, 1]
-    rows = rows.reshape(ids.shape)
     return torch.from_numpy(numbers[rows]), torch.from_numpy(labels[rows])
 
 

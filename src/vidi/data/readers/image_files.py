@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vidi.data.readers.elsewhere import MissingPictureError
 from vidi.data.readers.places import find_moved, is_foreign
 
 MOVED = "image files named by a path of another machine, found by its last parts"
@@ -32,12 +33,13 @@ class ImageFiles:
         if not is_foreign(name):
             if (self.folder / name).is_file():
                 return self.folder, name, False
-            raise ValueError(f"the image file {self.folder / name} is missing; {self._looked()}")
+            raise MissingPictureError(name, f"the image file {self.folder / name} is missing; {self._looked()}")
         if "\\" in name and "/" not in name and (self.folder / name).is_file():  # Unix allows it in a name
             return self.folder, name, False
         found = find_moved(name, self.folders, self._holds)
         if found is None:
-            raise ValueError(f"the image file {name} is missing, also by its last parts; {self._looked()}")
+            told = f"the image file {name} is missing, also by its last parts; {self._looked()}"
+            raise MissingPictureError(name, told)
         return *found, True
 
     def _looked(self) -> str:

@@ -4,7 +4,8 @@ import copy
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from vidi import files
+from vidi import files, formats
 from vidi.data.faults import Fault, FaultLog
 
 Target = dict[str, Any]
@@ -131,7 +132,7 @@ def is_hidden(name: str) -> bool:
 
 def is_image_name(name: str) -> bool:
     """Tell by its suffix whether a file is an image; hidden files are not."""
-    return not is_hidden(name) and name.lower().endswith(files.IMAGE_SUFFIXES)
+    return not is_hidden(name) and name.lower().endswith(formats.IMAGE_SUFFIXES)
 
 
 def files_below(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[str]:
@@ -199,22 +200,64 @@ def listed_classes(folder: Path, name: str = "classes.txt") -> dict[int, str] | 
     return classes
 
 
+class Given(NamedTuple):
+    """The pictures that a user named, by themselves or by their folders, and what else those folders hold."""
+
+    paths: list[Path]
+    skipped: dict[str, int]  # how many files of each suffix, in alphabetical order
+
+
 def image_paths(paths: Sequence[str | Path]) -> list[Path]:
-    """Return image files from files and folders with their sub-folders, in order.
+    """Return image files from files and folders with their sub-folders, in order, as `given_pictures` finds them."""
+    return given_pictures(paths).paths
+
+
+def given_pictures(paths: Sequence[str | Path], *, drawn: Path | None = None) -> Given:
+    """Return image files from files and folders with all their sub-folders, in order, and count the other files.
+
+    What a folder gave that was named before is not taken again. Files in the folder `drawn` are not counted.
 
     Raises:
         FileNotFoundError: if a path does not exist.
-        ValueError: if a folder holds no image.
+        ValueError: if a folder holds no image, or a path is a video, a camera, an address or an archive.
     """
-    found: list[Path] = []
+    found: dict[Path, None] = {}  # in order
+    skipped: Counter[str] = Counter()
     for path in map(Path, paths):
         if path.is_dir():
-            inside = [path / name for name in files_below(path)]
+            names = files_below(path, lambda name: not is_hidden(name))
+            inside = [path / name for name in names if is_image_name(name)]
+            others = [path / name for name in names if not is_image_name(name)]
             if not inside:
-                raise ValueError(f"{path} holds no images ({', '.join(files.IMAGE_SUFFIXES)})")
-            found += inside
+                listed = ", ".join(formats.IMAGE_SUFFIXES)
+                holds = f"; it holds {counted_suffixes(_suffixes(others))}" if others else ""
+                raise ValueError(f"{path} holds no images ({listed}){holds}")
+            found |= dict.fromkeys(inside)
+            skipped += _suffixes(_outside(others, path, drawn))
         elif path.is_file():
-            found.append(path)
+            if told := formats.advice(path.name):
+                raise ValueError(f"{path}: {told}")
+            found[path] = None
+        elif told := formats.advice_on_source(path.as_posix()):
+            raise ValueError(f"{path}: {told}")
         else:
             raise FileNotFoundError(f"{path}: no such file or folder")
-    return found
+    return Given(list(found), dict(sorted(skipped.items())))
+
+
+def _outside(paths: Sequence[Path], root: Path, folder: Path | None) -> Iterable[Path]:
+    """Return the paths below `root` that do not lie in a folder, links followed."""
+    if folder is None or not folder.resolve().is_relative_to(root.resolve()):
+        return paths
+    left = folder.resolve()
+    return [path for path in paths if not path.resolve().is_relative_to(left)]
+
+
+def _suffixes(paths: Iterable[Path]) -> "Counter[str]":
+    return Counter(path.suffix.lower() or "without suffix" for path in paths)
+
+
+def counted_suffixes(counts: Mapping[str, int]) -> str:
+    """Say how many files of each suffix there are, with what helps with them: `3 .txt, 1 .heic (...)`."""
+    told = ((f"{count} {suffix}", formats.advice(f"NAME{suffix}")) for suffix, count in sorted(counts.items()))
+    return ", ".join(f"{number} ({way})" if way else number for number, way in told)

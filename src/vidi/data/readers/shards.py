@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torchvision import tv_tensors
 
-from vidi import files
+from vidi import files, formats
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.captions_jsonl import CAPTION, first_of, texts_in
 from vidi.data.readers.flat import Names
@@ -25,7 +25,7 @@ from vidi.data.readers.image_set import ImageSet, Target, is_hidden
 from vidi.data.readers.splits import UNSPLIT, Layout, Part, part_members, split_named
 
 NEEDS = "shards NAME.tar with files KEY.jpg and KEY.txt (or KEY.json with a caption), as WebDataset has them"
-IMAGES = tuple(suffix.removeprefix(".") for suffix in files.IMAGE_SUFFIXES)
+IMAGES = tuple(suffix.removeprefix(".") for suffix in formats.IMAGE_SUFFIXES)
 Parts = Mapping[str, tuple[int, int]]
 """What a key has by the end of its name: the place of the first byte, and how many there are."""
 

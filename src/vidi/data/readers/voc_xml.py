@@ -24,6 +24,7 @@ import torch
 from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
+from vidi.data.readers.elsewhere import found_elsewhere
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_set import (
     ImageSet,
@@ -101,6 +102,7 @@ class VocXml(ImageSet):
         names: list[str] = []
         sizes: list[tuple[int, int]] = []
         rows: list[BoxRow] = []
+        missing: list[str] = []
         for place in folders:
             stored = images_by_stem(place.images)
             stems = place.stems if listing is None else listed_stems(listing, {*place.stems, *stored}, log)
@@ -109,6 +111,7 @@ class VocXml(ImageSet):
                 path = place.annotations / f"{stem}.xml"
                 if stem not in stored:
                     log.fault(path, "", f"the image {place.images / stem} (.jpg, .png, ...) is missing")
+                    missing.append(stem)
                     continue
                 try:
                     tree = parse_xml(path)
@@ -124,6 +127,7 @@ class VocXml(ImageSet):
                 alone = (name for stem in stored.keys() - set(stems) for name in stored[stem])
                 others = (name for stem, one in chosen.items() for name in stored[stem] if name != one)
                 log.remarks += remark_unused(place.images, [*alone, *others], "they have no xml")
+        log.remarks += found_elsewhere(root, root, missing)
         log.settle(len(names))
         super().__init__(root, log)
         member = part_members([Path(n).relative_to(root).as_posix() for n in names], part, classes_of(rows, len(names)))

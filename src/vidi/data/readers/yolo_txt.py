@@ -18,6 +18,7 @@ import torch
 from vidi import files
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
+from vidi.data.readers.elsewhere import found_elsewhere
 from vidi.data.readers.flat import Names
 from vidi.data.readers.image_set import ImageSet, Target, files_below, several_of_a_stem, stem_of
 from vidi.data.readers.places import Pictures
@@ -123,12 +124,15 @@ def labels_in(file: Path) -> set[int]:
 
 
 def _log_orphans(folders: Sequence[Path], used: set[Path], log: FaultLog) -> None:
-    """Log the label files below the folders that belong to no picture."""
+    """Log the label files below the folders that belong to no picture, and where such pictures are."""
+    missing = []
     for folder in folders:
         place = label_folder(folder)
         for name in label_names(place):
             if place / name not in used and (place != folder or looks_like_labels(place / name)):
                 log.fault(place / name, "", f"the image {folder / stem_of(name)} (.jpg, .png, ...) is missing")
+                missing.append(stem_of(name))
+    log.remarks += found_elsewhere(log.root, log.root, missing)
 
 
 def _unambiguous(labels: dict[Path, Path | None], log: FaultLog) -> list[Path]:

@@ -56,7 +56,7 @@ class ViolaJones(Fitted, Predicts):
         preprocess: Preprocess,
     ):
         super().__init__()
-        self.categories = categories
+        self.named = categories
         self.objects = object_classes(categories)
         self.area, self.plan, self.jitter = area, plan, jitter
         self.scanning, self.merging, self.preprocess = scanning, merging, preprocess
@@ -125,7 +125,7 @@ class ViolaJones(Fitted, Predicts):
         merged = self._merge(scan(grey(pixels.numpy()), cascade, **self.scanning))
         boxes = placement.boxes_to_original(torch.from_numpy(merged.boxes).float())
         labels = torch.full((len(boxes),), self.objects[0])
-        return Detections(boxes, torch.from_numpy(merged.scores).float(), labels, self.categories)
+        return Detections(boxes, torch.from_numpy(merged.scores).float(), labels, self.named)
 
     def _merge(self, hits: Any) -> Merged:
         how, threshold = self.merging
