@@ -13,12 +13,13 @@ import torchvision.transforms.v2.functional as geometry
 from torch import nn
 from torchvision import tv_tensors
 
+import vidi as package
 from tests.closeness import assert_close
 from tests.engine.tiny import Logits, PositivesCriterion, tiny
 from vidi.backbones.resnet_cifar import resnet20
 from vidi.keys import typed
 from vidi.model import Supervised, builder, evaluating, widened
-from vidi.preprocess import Placement, Preprocess, as_images
+from vidi.preprocess import Placement, Preprocess, as_images, several
 
 
 def boxes_on(size: tuple[int, int], *rows: list[float]) -> Any:
@@ -219,6 +220,43 @@ def test_arrays_of_other_types_are_the_picture_that_they_hold() -> None:
             (found,) = as_images(same)
             assert torch.equal(found, expected)
     assert torch.equal(next(as_images(grey[..., None] / 255)), next(as_images(grey.astype(np.uint8))))
+
+
+def test_a_folder_is_all_pictures_below_it(tmp_path: Path) -> None:
+    for place in ("a/1.png", "b.jpg", ".hidden/2.png"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        PIL.Image.fromarray(COLOUR).save(tmp_path / place)
+    (tmp_path / "notes.txt").write_text("")
+    assert several(tmp_path) == several(str(tmp_path)) == [tmp_path / "a/1.png", tmp_path / "b.jpg"]
+    model = package.create("resnet20", categories=2)
+    results = model.predict(tmp_path)
+    assert len(results) == 2
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="none holds no images"):
+        model.predict(tmp_path / "none")
+
+
+def test_called_with_pictures_it_predicts_and_with_tensors_it_runs(tmp_path: Path) -> None:
+    model = package.create("resnet20", categories=2)
+    PIL.Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    (expected,) = model.predict(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), COLOUR, [COLOUR]):
+        assert str(model(given)[0]) == str(expected)
+    assert isinstance(model(torch.zeros(1, 3, 32, 32)), tuple)
+
+
+def test_random_weights_are_said_once_and_until_they_change(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = (package.create("resnet20", categories=2) for _ in range(2))
+    assert first.is_random()
+    first.predict(COLOUR)
+    first.predict(COLOUR)
+    assert caplog.messages == ["resnet20 has random weights: its results mean nothing yet"]
+    second.load_state_dict(first.state_dict())
+    assert not second.is_random()
+    second.predict(COLOUR)
+    assert len(caplog.messages) == 1
+    assert first.categories == ("class 0", "class 1")
+    assert repr(first) == "<resnet20: 269,202 parameters on cpu; .network prints the modules>"
 
 
 def test_a_builder_records_all_its_arguments() -> None:

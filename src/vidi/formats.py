@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,6 +47,35 @@ ORIENTATIONS: dict[int, tuple[bool, tuple[int, ...]]] = {
 
 # ISO/IEC 23008-12, "Brands": pictures and sequences coded by HEVC, and those of any coder.
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1")
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a file or folder is none of the user's: hidden, or what macOS packs beside a folder."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def is_image_name(name: str) -> bool:
+    """Tell by its suffix whether a file is an image; hidden files are not."""
+    return not is_hidden(name) and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_below(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[str]:
+    """Return the files of a folder and of its sub-folders whose name is wanted, as `sub/name`, in alphabetical order.
+
+    Links are followed; a folder that is reached twice is read once.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        below = Path(place).relative_to(folder)
+        found += [(below / name).as_posix() for name in names if wanted(name)]
+    return sorted(found)
 
 
 def open_formats(handle: io.BufferedIOBase) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as geometry
 
 from vidi import files
+from vidi.formats import IMAGE_SUFFIXES, files_below
 from vidi.keys import (
     KEYS,
     PICTURE,
@@ -394,7 +395,18 @@ def as_images(images: Any) -> Iterator[Tensor]:
 
 
 def several(images: Any) -> Any:
-    """Return what `as_images` takes as something to go through: a sequence as it is, a single image as one of one."""
+    """Return what `as_images` takes as something to go through.
+
+    A sequence as it is, a single image as one of one, a folder as the paths of all pictures below it.
+
+    Raises:
+        ValueError: for a folder without pictures.
+    """
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        paths = [Path(images) / name for name in files_below(Path(images))]
+        if not paths:
+            raise ValueError(f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        return paths
     single = isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3)
     return [images] if single else images
 

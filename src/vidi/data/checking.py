@@ -25,8 +25,9 @@ from vidi.data.checking_views import camera_remarks, motion_line, motion_of, mot
 from vidi.data.contact_sheet import contact_sheet
 from vidi.data.faults import DataFaults, Fault, counted, folded, listing
 from vidi.data.inspecting import threads
-from vidi.data.readers.image_set import ImageSet, StoredValue, Target, is_image_name
+from vidi.data.readers.image_set import ImageSet, StoredValue, Target
 from vidi.data.recognise import Recognition, recognise
+from vidi.formats import is_image_name
 from vidi.keys import resizing
 
 SMALL, LARGE = 32.0**2, 96.0**2  # px: COCO's limits between small, medium and large things

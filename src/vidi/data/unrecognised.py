@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidi import files, formats
 from vidi.data.faults import counted
-from vidi.data.readers.image_set import files_below, is_hidden, is_image_name
+from vidi.formats import files_below, is_hidden, is_image_name
 
 ANNOTATIONS = (".json", ".jsonl", ".xml", ".txt", ".csv", ".yaml", ".yml", ".npz", ".npy", ".tar", ".mat")
 

@@ -17,7 +17,7 @@ import torch
 
 from vidi.data.faults import Fault, FaultLog, OnFault, counted, folded
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, files_below, is_hidden, is_image_name, stem_of
+from vidi.data.readers.image_set import ImageSet, Target, stem_of
 from vidi.data.readers.splits import (
     UNSPLIT,
     Layout,
@@ -28,6 +28,7 @@ from vidi.data.readers.splits import (
     split_called,
     split_folders,
 )
+from vidi.formats import files_below, is_hidden, is_image_name
 
 NEEDS = "ROOT/train/CLASS/*.jpg and ROOT/val/CLASS/*.jpg, or ROOT/CLASS/*.jpg, for two classes or more"
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidi.data.faults import Hint, folded
-from vidi.data.readers.image_set import is_image_name
 from vidi.data.readers.places import Stock
+from vidi.formats import is_image_name
 
 
 class MissingPictureError(ValueError):

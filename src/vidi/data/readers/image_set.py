@@ -1,11 +1,10 @@
 """What every reader is: images with targets, indexed once, read on demand."""
 
 import copy
-import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torchvision import tv_tensors
 
 from vidi import files, formats
 from vidi.data.faults import Fault, FaultLog
+from vidi.formats import files_below, is_hidden, is_image_name
 
 Target = dict[str, Any]
 
@@ -123,35 +123,6 @@ def _canvas(annotation: Any) -> tuple[int, ...]:
     if isinstance(annotation, tv_tensors.BoundingBoxes):
         return tuple(annotation.canvas_size)
     return tuple(annotation.shape[-2:])
-
-
-def is_hidden(name: str) -> bool:
-    """Tell whether a file or folder is none of the user's: hidden, or what macOS packs beside a folder."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def is_image_name(name: str) -> bool:
-    """Tell by its suffix whether a file is an image; hidden files are not."""
-    return not is_hidden(name) and name.lower().endswith(formats.IMAGE_SUFFIXES)
-
-
-def files_below(folder: Path, wanted: Callable[[str], bool] = is_image_name) -> list[str]:
-    """Return the files of a folder and of its sub-folders whose name is wanted, as `sub/name`, in alphabetical order.
-
-    Links are followed; a folder that is reached twice is read once.
-    """
-    found: list[str] = []
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        below = Path(place).relative_to(folder)
-        found += [(below / name).as_posix() for name in names if wanted(name)]
-    return sorted(found)
 
 
 def stem_of(name: str) -> str:

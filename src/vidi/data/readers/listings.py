@@ -7,8 +7,9 @@ from pathlib import Path
 
 from vidi import files
 from vidi.data.faults import Fault, FaultLog
-from vidi.data.readers.image_set import is_image_name, stem_of
+from vidi.data.readers.image_set import stem_of
 from vidi.data.readers.splits import remark_shared, remark_unused, split_called
+from vidi.formats import is_image_name
 
 
 @dataclass(frozen=True)

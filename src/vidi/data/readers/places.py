@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from vidi import files
 from vidi.data.faults import Fault, tallied
-from vidi.data.readers.image_set import files_below, is_image_name
+from vidi.formats import files_below, is_image_name
 
 
 class Place(NamedTuple):

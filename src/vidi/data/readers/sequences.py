@@ -23,9 +23,9 @@ from vidi.data.readers.calibration import (
     read_poses,
     read_projections,
 )
-from vidi.data.readers.image_set import is_hidden, is_image_name
 from vidi.data.readers.splits import UNSPLIT, Layout, remark_doubled, split_folders
 from vidi.data.readers.view_set import Track, ViewSet, in_order
+from vidi.formats import is_hidden, is_image_name
 
 NEEDS = "SEQ/*.jpg (three or more) with calib.json or intrinsics.txt, and poses.txt where known"
 NEEDS_ODOMETRY = "sequences/00/calib.txt beside image_2 (or image_0), and poses/00.txt where known"

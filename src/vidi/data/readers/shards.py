@@ -21,8 +21,9 @@ from vidi import files, formats
 from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.captions_jsonl import CAPTION, first_of, texts_in
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, is_hidden
+from vidi.data.readers.image_set import ImageSet, Target
 from vidi.data.readers.splits import UNSPLIT, Layout, Part, part_members, split_named
+from vidi.formats import is_hidden
 
 NEEDS = "shards NAME.tar with files KEY.jpg and KEY.txt (or KEY.json with a caption), as WebDataset has them"
 IMAGES = tuple(suffix.removeprefix(".") for suffix in formats.IMAGE_SUFFIXES)

@@ -20,7 +20,8 @@ import numpy as np
 
 from vidi.data.faults import Fault, OnFault, tallied
 from vidi.data.readers.box_table import BoxRow
-from vidi.data.readers.image_set import ImageSet, files_below, is_hidden
+from vidi.data.readers.image_set import ImageSet
+from vidi.formats import files_below, is_hidden
 
 Part = Literal["all", "train", "val"]
 

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidi.data.readers.calibration import find_calibration
-from vidi.data.readers.image_set import images_by_stem, is_image_name
+from vidi.data.readers.image_set import images_by_stem
 from vidi.data.readers.splits import UNSPLIT, Layout, remark_doubled, split_folders
 from vidi.data.readers.view_set import Track, ViewSet
+from vidi.formats import is_image_name
 
 NEEDS = "SCENE/left.png beside SCENE/right.png, or left/ beside right/ with pictures of the same names"
 TRUTHS = {"disparity": ("disparity", "disp_left"), "disparity_right": ("disparity_right", "disp_right")}

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidi.data.readers.image_set import files_below, images_by_stem, stem_of
+from vidi.data.readers.image_set import images_by_stem, stem_of
 from vidi.data.readers.listings import listings_in, remark_lists
 from vidi.data.readers.splits import (
     UNSPLIT,
@@ -15,6 +15,7 @@ from vidi.data.readers.splits import (
     spoken_path,
 )
 from vidi.data.readers.voc_xml import Classes, VocFolders, VocXml, is_xml
+from vidi.formats import files_below
 
 NEEDS = (
     "folders Annotations (xml) and JPEGImages, with ImageSets/Main/{train,val,test}.txt if it is split; or xml beside "

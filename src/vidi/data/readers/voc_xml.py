@@ -26,16 +26,7 @@ from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.elsewhere import found_elsewhere
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import (
-    ImageSet,
-    Target,
-    files_below,
-    images_by_stem,
-    is_hidden,
-    listed_classes,
-    several_of_a_stem,
-    stem_of,
-)
+from vidi.data.readers.image_set import ImageSet, Target, images_by_stem, listed_classes, several_of_a_stem, stem_of
 from vidi.data.readers.listings import Listing, listed_stems
 from vidi.data.readers.splits import (
     Part,
@@ -43,6 +34,7 @@ from vidi.data.readers.splits import (
     part_members,
     remark_unused,
 )
+from vidi.formats import files_below, is_hidden
 
 
 @dataclass(frozen=True)

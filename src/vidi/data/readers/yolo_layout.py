@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vidi import files
 from vidi.data.faults import Fault
-from vidi.data.readers.image_set import is_image_name, listed_classes
+from vidi.data.readers.image_set import listed_classes
 from vidi.data.readers.places import Pictures, Stock, find_place, gather
 from vidi.data.readers.splits import (
     UNSPLIT,
@@ -22,6 +22,7 @@ from vidi.data.readers.splits import (
 )
 from vidi.data.readers.yolo_txt import YoloTxt, label_file, label_folder, label_names, labels_in, looks_like_labels
 from vidi.data.readers.yolo_yaml import SUFFIXES, YoloYaml, read_yolo_yaml, speaks_of_data
+from vidi.formats import is_image_name
 
 NEEDS = (
     "a data.yaml with train, val and names; or images/{train,val} beside labels/{train,val} (or train/images beside "

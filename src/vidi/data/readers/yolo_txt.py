@@ -20,10 +20,11 @@ from vidi.data.faults import FaultLog, OnFault
 from vidi.data.readers.box_table import BoxRow, BoxTable, clip_box
 from vidi.data.readers.elsewhere import found_elsewhere
 from vidi.data.readers.flat import Names
-from vidi.data.readers.image_set import ImageSet, Target, files_below, several_of_a_stem, stem_of
+from vidi.data.readers.image_set import ImageSet, Target, several_of_a_stem, stem_of
 from vidi.data.readers.places import Pictures
 from vidi.data.readers.splits import Part, classes_of, part_members, spoken_path
 from vidi.data.readers.yolo_yaml import whole_number
+from vidi.formats import files_below
 
 _SLACK = 1e-3  # of the image: rounding to a few digits is no overhang
 _IMAGE_FOLDERS = ("images", "JPEGImages")  # darknet looks for the labels of both in `labels`
