@@ -408,7 +408,7 @@ def test_runs_and_help_import_no_torch(run_python: Run, classifier: Path) -> Non
 def test_doctor_names_versions_device_and_threads() -> None:
     facts = vidi("doctor", "--json").json()
     assert {"python", "vidi", "torch", "torchvision", "device", "threads"} <= set(facts)
-    assert all(name in vidi("doctor").out for name in facts)
+    assert all(name in vidi("doctor").out for name in facts if name != "advice")  # the load changes
 
 
 def test_data_check_says_what_a_data_set_is(classes: Path) -> None:

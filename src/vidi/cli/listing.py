@@ -1,5 +1,6 @@
 """Commands that look around: what systems, weights and runs there are, and what machine this is."""
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from rich.table import Table
 from vidi.catalog.listed import Listed, listed
 from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, out, print_json
+from vidi.engine.machine import advice_on_threads, may_have_accelerator, processor, threads_of_torch, usable_cores
 from vidi.engine.runs import Run, find_runs, numbers_of, shown
 
 
@@ -178,21 +180,26 @@ def describe_run(run: Run) -> dict[str, Any]:
 
 @tells
 def doctor(as_json: AsJson = False) -> None:
-    """Show versions, devices and threads: what a report of a fault should say.
+    """Show versions, device and threads: what a report of a fault should say, and what shared cores ask for.
 
     [dim]vidi doctor[/dim]
     """
-    import torch
-
     packages = ("vidi", "torch", "torchvision", "accelerate", "numpy", "numba", "pillow")
     facts: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: installed(name) for name in packages},
-        "device": str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"),
-        "threads": torch.get_num_threads(),
-        "matrix kernels": torch.backends.cpu.get_cpu_capability(),
+        "device": "cpu",
+        "processor": processor(),
+        "cores": f"{usable_cores():g} of {os.cpu_count()}",
+        "threads": threads_of_torch(),
     }
+    if may_have_accelerator():
+        import torch
+
+        facts["device"] = str(torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu")
+    if advice := advice_on_threads():
+        facts["advice"] = advice
     if as_json:
         print_json(facts)
         return
