@@ -84,7 +84,7 @@ class Source:
             raise ValueError(f"{self.name}: the split {split!r} holds no images")
         dataset, boxes = inspected(dataset.giving(keys))
         if dataset.faults and self.faults == "raise":
-            raise DataFaults(self.name, dataset.faults)
+            raise DataFaults(self.name, dataset.faults, dataset.remarks)
         if split == "train" and "boxes" in task.needs and boxes.objects == 0:
             raise ValueError(f"{self.name}: no object in {len(dataset)} images of {split!r}: there is nothing to learn")
         return dataset
@@ -112,14 +112,15 @@ class Source:
 
     def _opened(self, splits: Sequence[str], recipe: Recipe, *, to_train: Sequence[str]) -> dict[str, Any]:
         """Return some splits by name, or the faults of all of them as an error."""
-        opened, faults = {}, []
+        opened, faults, hints = {}, [], []
         for split in splits:
             try:
                 opened[split] = self.open(split, recipe, to_train=split in to_train)
             except DataFaults as error:
                 faults += error.faults
+                hints += error.hints
         if faults:
-            raise DataFaults(self.name, dict.fromkeys(faults))
+            raise DataFaults(self.name, dict.fromkeys(faults), dict.fromkeys(hints))
         return opened
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.closeness import FLOAT32, NUMBERS, assert_close
 from tests.generative.gan.trainings import assert_resumes
 from vidi.catalog.table import CATALOG
+from vidi.generative.gan.progressive import progan
 from vidi.generative.gan.stylegan import Draws, Layer, blurred, stylegan
 from vidi.model import Step
 from vidi.nn.equalised import leaky
@@ -198,7 +199,22 @@ def test_the_losses_are_the_papers() -> None:
 def test_the_small_network_is_what_it_says() -> None:
     model: Any = CATALOG["stylegan_tiny"].builder()
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.3e6, abs=5e4)
-    assert (model.generator.sides[-1], model.generator.latent, model.criterion.r1) == (32, 64, 1)
+    assert (model.generator.sides[-1], model.generator.latent) == (32, 64)
+    assert model.turns == ("discriminator",) * 3 + ("generator",)
+    assert (model.criterion.penalty, model.criterion.drift) == (10, 0.001)
+    (recipe,) = CATALOG["stylegan_tiny"].recipes.values()
+    assert (recipe.learning_rate, recipe.betas) == (3e-3, (0.0, 0.99))
+
+
+def test_the_wasserstein_loss_is_progans() -> None:
+    """Section 2 of the paper: of CelebA-HQ."""
+    model: Any = stylegan(**TINY, loss="wasserstein")
+    assert model.turns == ("discriminator", "generator")
+    assert stylegan(**TINY).turns == model.turns
+    assert vars(model.criterion) == vars(progan(**TINY).criterion)
+    batch = model.preprocess.collate([model.preprocess.place(torch.rand(3, 16, 16), {}) for _ in range(4)])
+    losses = model.losses("discriminator", batch, Step(generator=torch.Generator().manual_seed(0)))
+    assert set(losses) == {"wasserstein", "penalty", "drift"}
 
 
 def test_a_training_resumes_bit_for_bit(tmp_path: Path) -> None:
