@@ -164,7 +164,8 @@ _ADVICE: dict[tuple[str, ...], str] = {
         "raw data of a camera: develop it to JPEG or TIFF first"
     ),
     (".zip",): "an archive: unpack it first, e.g. unzip {name} -d {stem}, and name the folder",
-    (".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z"): "an archive: unpack it first, and name the folder",
+    (".tar",): "an archive: unpack it first, and name the folder; shards hold KEY.jpg and KEY.txt beside each other",
+    (".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z"): "an archive: unpack it first, and name the folder",
     (".pdf",): "pages: make pictures of them first, e.g. pdftoppm -r 200 -png {name} {stem}",
     (".svg",): "a drawing of lines: make pixels of it first, e.g. rsvg-convert -o {stem}.png {name}",
 }

@@ -124,7 +124,7 @@ def test_a_fine_tuning_that_was_killed_at_once_begins_again_with_the_published_w
     for folder in ("whole", "killed"):
         done = vidi("train", "resnet20", *WEIGHTS, "--data", classes, "--out", folder, *SHORT, "size=24,24")
         assert done.code == 0, done.err
-    for name in ("state.pt", "weights.safetensors", "last.safetensors"):
+    for name in ("scores.json", "weights.safetensors", "last.safetensors"):
         Path("killed", name).unlink()
     assert vidi("train", "--resume", "killed").code == 0
     assert Path("killed/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()

@@ -28,7 +28,8 @@ def scenes_of(task: str, *, with_persons: bool, count: int = 4) -> Subset[Any]:
 def scores(model: Any, scenes: Subset[Any], task: str) -> dict[str, float]:
     scorer = TASKS[task].scorer
     assert scorer is not None
-    return {name: float(value) for name, value in evaluate(model, scenes, scorer(World.categories)).items()}
+    found = evaluate(model, scenes, scorer(World.categories))
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 def learn_by_heart(model: Any, scenes: Subset[Any], *, steps: int, rate: float = 4e-3) -> None:

@@ -104,6 +104,7 @@ def test_a_critic_with_a_penalty_measures_how_far_points_are() -> None:
     assert estimate["wasserstein_estimate"] == pytest.approx(1.05, rel=0.03)
 
 
+@pytest.mark.extended
 @pytest.mark.system("8.2.2-WGAN")
 def test_two_processes_penalise_as_one_does_with_their_draws(run_python: RunPython, tmp_path: Path) -> None:
     """The second derivatives of the penalty are averaged too.
