@@ -136,7 +136,7 @@ def test_a_validation_without_objects_is_a_dash_on_the_terminal_and_nothing_in_f
             said.append(text)
 
     def validate(model: Any, processes: Any) -> Row:
-        return {"split": "val", "images": 3, "ap": None, "val/loss": 0.25}
+        return {"split": "val", "images": 3, "ap50": 0.5, "ap": None, "val/loss": 0.25}  # the first is for the files
 
     torch.manual_seed(0)
     recipe = Recipe(epochs=1, batch_size=4, device="cpu")

@@ -437,7 +437,9 @@ class Training:
                     self.after_validation(self.model, Validated(self.rows[-1], self.averages, is_best, is_last))
         self.validation_due = False
         epochs = self.step / self.plan.steps_per_epoch
-        numbers = ", ".join(f"{name} {shown(value, '.4g')}" for name, value in numbers_of(scores).items())
+        found = numbers_of(scores)
+        told = {name: value for name, value in found.items() if name == self.headline or "/" in name} or found
+        numbers = ", ".join(f"{name} {shown(value, '.4g')}" for name, value in told.items())
         scored = f" {describe_scores(scores)}" if numbers else ""
         best = "  (best so far)" if is_best and number is not None else ""
         self.progress.say(f"epoch {epochs:.4g}{scored}: {numbers or 'weights written'}{best}")
