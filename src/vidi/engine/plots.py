@@ -52,11 +52,15 @@ class Series(NamedTuple):
 Rows = Sequence[Mapping[str, float | int | str | None]]
 
 
+NO_SCORES = ("step", "epoch", "images", "threshold")
+"""Columns of metrics.csv that say what a row is of."""
+
+
 def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kept: float | int | None = None) -> None:
     """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
 
     Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all other numbers but
-    `step`, `epoch` and `images` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are
+    `step`, `epoch`, `images` and `threshold` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are
     missing, empty and non-finite values.
 
     Args:
@@ -65,7 +69,7 @@ def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kep
         headline: the score that stands out, among its own the first; the others are pale.
         kept: the step whose weights were kept, which is marked.
     """
-    names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch", "images"))
+    names = dict.fromkeys(name for row in rows for name in row if name not in NO_SCORES)
     ordered = sorted(names, key=lambda name: name != headline)
     series = [column for column in (_series(rows, name) for name in ordered) if len(column.values)]
     losses = [s for s in series if s.name.startswith(("train/", "val/"))]
