@@ -60,8 +60,8 @@ def curves(path: files.PathLike, rows: Rows, *, headline: str | None = None, kep
     """Draw the columns of metrics.csv over the steps: loss terms, scores and the learning rate.
 
     Columns `train/NAME` and `val/NAME` are terms of the loss, `learning_rate` is the rate, and all other numbers but
-    `step`, `epoch`, `images` and `threshold` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are
-    missing, empty and non-finite values.
+    `NO_SCORES` are scores. Scores in [0, 1] share a diagram, the others have one each. Left out are missing, empty and
+    non-finite values.
 
     Args:
         path: of the PNG.
