@@ -47,7 +47,7 @@ def told(judges: Path, images: Sequence[Tensor]) -> list[tuple[str, str]]:
     found = []
     for asked in ASKED:
         model: Any = vidi.load(judges / asked)
-        found.append([result.label for result in model.predict(images)])
+        found.append([result.name for result in model.predict(images)])
     return list(zip(*found, strict=True))
 
 

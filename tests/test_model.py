@@ -256,7 +256,7 @@ def test_random_weights_are_said_once_and_until_they_change(caplog: pytest.LogCa
     second.predict(COLOUR)
     assert len(caplog.messages) == 1
     assert first.categories == ("class 0", "class 1")
-    assert repr(first) == "<resnet20: 269,202 parameters on cpu; .network prints the modules>"
+    assert repr(first) == "<resnet20: 269,202 parameters on cpu>"
 
 
 def test_a_builder_records_all_its_arguments() -> None:

@@ -51,7 +51,7 @@ from vidi.recorded import (
     recorded_source,
     recorded_task,
 )
-from vidi.tasks.detection import USUAL_THRESHOLD
+from vidi.results.result import SHOWN_FROM
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published_weights
@@ -197,7 +197,7 @@ def train(
         FileExistsError: if `out` already holds a run.
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
     """
-    row, progress = entry(name), _told(progress, quiet)
+    row, progress = entry(name), _listener(progress, quiet)
     checked = check_overrides(overrides, row.keys)
     check_weights(name, weights, backbone_weights)
     recipes = _recipes(row, checked, fine_tuned=weights is not None)
@@ -254,7 +254,7 @@ def resume(
         OverrideError: for any other key, and for a duration that the run has come to.
         FileNotFoundError, ValueError: if the run or its data set is not there, or not what it was.
     """
-    run, progress = Run(Path(folder)), _told(progress, quiet)
+    run, progress = Run(Path(folder)), _listener(progress, quiet)
     config = run.config()
     if "recipe" not in config:
         raise UsageError(f"{folder} is a saved model, not a training that could be continued")
@@ -287,7 +287,7 @@ def resume(
     return run
 
 
-def _told(progress: Progress | None, quiet: bool) -> Progress:
+def _listener(progress: Progress | None, quiet: bool) -> Progress:
     """Return what hears of a training: what the caller says, or a bar or lines on the standard error."""
     if progress is not None:
         return progress
@@ -453,7 +453,7 @@ def judge(
     categories = known_categories(source, dataset, config)
     scorer: Any = task.scorer(categories)
     _check_threshold(task, scorer, threshold)
-    used = float(getattr(model, "shown_from", USUAL_THRESHOLD) if threshold is None else threshold)
+    used = float(getattr(model, "shown_from", SHOWN_FROM) if threshold is None else threshold)
     if hasattr(scorer, "threshold"):
         scorer.threshold = used
     judging = None if out is None else Judging(scorer, dataset, split)

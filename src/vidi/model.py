@@ -104,7 +104,7 @@ class Saved(nn.Module):
     def __repr__(self) -> str:
         name = type(self).__name__ if self.origin is None else self.origin[0]
         count = sum(parameter.numel() for parameter in self.parameters())
-        return f"<{name}: {count:,} parameters on {self.device}; .network prints the modules>"
+        return f"<{name}: {count:,} parameters on {self.device}>"
 
     def note_random_weights(self) -> None:
         """Remember that the weights are random, as long as nobody changes them."""

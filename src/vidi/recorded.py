@@ -53,7 +53,7 @@ def recorded_model(config: Mapping[str, Any]) -> Saved:
     """
     row = entry(config["model"])
     model = row.builder(**check_overrides(config["arguments"], row.arguments))
-    return _with_preprocess(model, config)
+    return _as_recorded(model, config)
 
 
 def begun_again(config: Mapping[str, Any]) -> Saved:
@@ -64,10 +64,10 @@ def begun_again(config: Mapping[str, Any]) -> Saved:
     if digest is not None and recorded_weights(row.name, weights)["weights_sha256"] != digest:
         raise ValueError(f"{weights} holds other weights now than the run began with: begin a new run")
     checked = check_overrides(config["arguments"], row.arguments)
-    return _with_preprocess(build(row, checked, weights=weights, backbone_weights=backbone_weights), config)
+    return _as_recorded(build(row, checked, weights=weights, backbone_weights=backbone_weights), config)
 
 
-def _with_preprocess(model: Saved, config: Mapping[str, Any]) -> Saved:
+def _as_recorded(model: Saved, config: Mapping[str, Any]) -> Saved:
     """Give a model the recorded preprocessing and threshold; what was not recorded is as its builder says."""
     usual = asdict(model.preprocess)
     model.preprocess = recorded_part("preprocess", type(model.preprocess), usual | config["preprocess"])

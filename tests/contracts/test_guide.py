@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 import typer
 
 import vidi as package
@@ -74,7 +73,6 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda part: part.splitlines()[0])
 def test_every_step_of_the_guide_does_what_it_says(section: str, newcomer: Path) -> None:
-    torch.manual_seed(0)
     for words in commands(section):
         small = SMALLER[words[1]].split() if words[0] == "train" else []
         done = vidi(*words, *small)

@@ -218,6 +218,22 @@ def test_the_drift_is_the_mean_squared_score() -> None:
 
 
 @pytest.mark.system("8.2-TRUNC")
+def test_penalties_are_told_where_nothing_is_to_be_differentiated() -> None:
+    """Counts of a global batch are taken in a pass without gradients."""
+    draws = torch.Generator().manual_seed(3)
+    real, generated = (torch.randn(4, 1, 2, 2, generator=draws).double() for _ in range(2))
+    share = torch.rand(4, generator=draws).double()
+
+    def score(images: Tensor) -> Tensor:
+        return images.square().flatten(1).sum(1)
+
+    expected = gradient_penalty(score, real, generated, share), r1_penalty(score, real)
+    with torch.no_grad():
+        found = gradient_penalty(score, real, generated, share), r1_penalty(score, real)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one.detach(), other.detach(), NUMBERS)
+
+
 def test_the_orthogonal_penalty_minds_angles_and_not_lengths() -> None:
     weight = torch.randn(4, 3, 2, 2, dtype=torch.float64)
     expected = 0.0

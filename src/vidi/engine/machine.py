@@ -34,7 +34,7 @@ def processor() -> str:
 
 def usable_cores() -> float:
     """Return how many cores this process may use: of those of the machine, its affinity and its control group."""
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = float(_own_cores())
     if CONTROL_GROUP.is_file():
         quota, period = CONTROL_GROUP.read_text().split()
         cores = cores if quota == "max" else min(cores, int(quota) / int(period))
@@ -44,7 +44,11 @@ def usable_cores() -> float:
 def threads_of_torch() -> int:
     """Return how many threads torch takes if nobody says it: one a core, whoever else uses them."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return int(told) if told.isdigit() else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return int(told) if told.isdigit() else _own_cores()
+
+
+def _own_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def advice_on_threads() -> str | None:

@@ -228,7 +228,7 @@ def _show(job: Job, run: Run, recipe: Recipe, model: Trainable, validated: Valid
 
 def _note_threshold(job: Job, model: Predicts, row: Row) -> None:
     """Have a model, and the run that it is loaded from, show what scores at least the threshold of a row of scores."""
-    if "threshold" in row:
+    if "threshold" in row and hasattr(job.source.task.result, "above"):  # that of identities is a distance
         model.shown_from = float(row["threshold"])
         job.run.write_config({**job.run.config(), "threshold": model.shown_from})
 

@@ -60,7 +60,7 @@ class Result:
         return Path(path)
 
     def show(self) -> None:
-        """Show `drawn` in a window, or below the cell of a notebook."""
+        """Show `drawn` in a window; below the cell of a notebook the result itself is shown."""
         self.drawn().show()
 
     def _repr_png_(self) -> bytes | None:

@@ -19,12 +19,12 @@ from vidi.metrics.thresholds import MIN_IOU, Objects, best_threshold, confused_o
 from vidi.recipes.detection import FINE_TUNED, FROM_SCRATCH
 from vidi.results.categories import Categories
 from vidi.results.detections import Detections
+from vidi.results.result import SHOWN_FROM
 
 MOVES_BOXES: tuple[AugmentChoice, ...] = ("none", "flip", "resized_crop", "boxes", "dihedral_boxes")
 """The others move no boxes: reflecting paddings show a thing twice, RandAugment moves the picture alone."""
 
 
-USUAL_THRESHOLD = 0.5
 """From which score on detections are believed where nothing says better."""
 
 
@@ -96,7 +96,7 @@ class DetectionScorer:
         if self.threshold is not None:
             return self.threshold
         best = self.best_threshold()
-        return USUAL_THRESHOLD if best is None else best
+        return SHOWN_FROM if best is None else best
 
     def write_plots(self, folder: Path) -> None:
         """Write precision over recall, F1 over the threshold, and what is taken for what from the threshold on."""
