@@ -389,10 +389,18 @@ PICTURES: dict[str, Preprocess] = {
     "pix2pix_colours": pictures(exact=(256, 256), **HALF),
     "pix2pix_colours_tiny": pictures(exact=(64, 64), **HALF),
     **same(
-        ["ddpm", "ddpm_tiny", "ddpm_class_tiny", "dit_tiny", "enlarger_tiny", "text_to_image_tiny"],
+        [
+            "ddpm",
+            "ddpm_tiny",
+            "ddpm_class_tiny",
+            "dit_tiny",
+            "enlarger_tiny",
+            "text_to_image_tiny",
+            "latent_diffusion_tiny",
+        ],
         pictures(exact=(32, 32), **HALF),
     ),
-    **same(["imagen_tiny", "latent_diffusion_tiny"], pictures(exact=(64, 64), **HALF)),
+    "imagen_tiny": pictures(exact=(64, 64), **HALF),
     **same([name for name in FCNS if "vgg16" in name], within(None, 500, 1)),  # pictures of VOC are 500 wide at most
     **same(["fcn8_resnet18", "fcn8_resnet50", "fcn16_resnet50", "fcn32_resnet50"], within(None, 500)),
     **same(["fcn8_tiny", "fcn8_coarse_to_fine_tiny"], within(None, 128)),

@@ -194,10 +194,11 @@ def test_latents_are_scaled_to_deviation_one_by_the_first_pictures(monkeypatch: 
 
 def test_the_small_networks_are_what_they_say() -> None:
     latent: Any = latent_diffusion_tiny()
-    assert (latent.size, latent.diffusion().shape, latent.criterion.hidden) == ((64, 64), (4, 16, 16), 0.1)
+    assert (latent.size, latent.diffusion().shape, latent.criterion.hidden) == ((32, 32), (4, 8, 8), 0.1)
     assert latent.network.autoencoder.sizes.channels == (16, 32, 64)
     sizes = latent.network.unet.sizes
-    assert (sizes.channels, sizes.attends, sizes.heads, sizes.groups) == ((64, 128), (True, True), (4, 4), 8)
+    assert (sizes.channels, sizes.attends, sizes.heads) == ((48, 96), (True, True), (4, 4))
+    assert (sizes.blocks, sizes.groups) == (1, 8)
     pixels: Any = text_to_image_tiny()
     sizes = pixels.network.unet.sizes
     assert (pixels.size, sizes.channels, sizes.blocks) == ((32, 32), (32, 64, 64), 1)

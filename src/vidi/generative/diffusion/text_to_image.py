@@ -374,10 +374,10 @@ def text_to_image_tiny(
 @builder
 def latent_diffusion_tiny(
     *,
-    size: tuple[int, int] = (64, 64),
+    size: tuple[int, int] = (32, 32),
     autoencoder_width: int = 16,
     latent: int = 4,
-    width: int = 64,
+    width: int = 48,
     text_width: int = 64,
     text_layers: int = 2,
     context: int = 64,
@@ -409,6 +409,7 @@ def latent_diffusion_tiny(
         channels=(width, 2 * width),
         attends=(True, True),
         heads=(4, 4),
+        blocks=1,
         groups=8,
         conditioning="scale_shift",
         context=text_width,
