@@ -24,7 +24,7 @@ from vidi.engine.overrides import split_overrides
 from vidi.engine.plots import image_grid
 
 SCENES = {"train": 60_000, "val": 3_000, "test": 1_500}
-SIDE = 64
+SIDE = 32
 ASKED = ("colour", "shape")
 COUNT = 200
 

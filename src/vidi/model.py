@@ -16,15 +16,16 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, get_args, get_type_hints
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, get_args, get_type_hints
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi import files
+from vidi.chosen import decided_by, options_of, selecting_by
 from vidi.keys import typed
 from vidi.preprocess import AnyBatch, Prepares, Preprocess, Sample, as_images, first_image, in_batches, several
 from vidi.results.categories import Categories, category_names
@@ -384,11 +385,11 @@ class Supervised(OneLoss, Predicts):
     def options(self) -> dict[str, Any]:
         """Return what may be chosen anew for predictions, by name, and its type; nothing by default.
 
-        A decoder, a dataclass, says so by a tuple `options` of names of its fields; the builder has arguments of the
-        same names.
+        `vidi.chosen` says who names options; of those, a model that a builder made has its arguments, so that it can be
+        saved as it was chosen.
         """
-        hints = get_type_hints(type(self.decode))
-        return {name: hints[name] for name in getattr(self.decode, "options", ())}
+        found = options_of(self.decode, self.network)
+        return found if self.origin is None else {name: found[name] for name in found if name in self.origin[1]}
 
     def with_options(self, **options: Any) -> "Supervised":
         """Return a model of the same weights that decides by other numbers; what it saves has them as its arguments.
@@ -401,7 +402,9 @@ class Supervised(OneLoss, Predicts):
             known = ", ".join(sorted(self.options())) or "none: it has no options"
             raise ValueError(f"received the options {', '.join(unknown)}, expected {known}")
         other = copy.copy(self)
-        other.decode = replace(cast(Any, self.decode), **options)
+        other.decode = decided_by(self.decode, options)
+        network = selecting_by(self.network, options, self.decode)
+        other.__dict__["_modules"] = {**self._modules, "network": network}
         if self.origin is not None:
             name, arguments = self.origin
             other.origin = (name, {**arguments, **options})

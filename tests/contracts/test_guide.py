@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 import typer
 
 import vidi as package
 from tests.cli.command import vidi
 from tests.cli.tiny_sets import COLOURS, coco, write_classes, write_coco, write_picture
+from tests.closeness import FLOAT32, assert_close
 from tests.conftest import ROOT
 from vidi.catalog.names import entry
 from vidi.cli.app import app
 from vidi.engine.overrides import check_overrides, split_overrides
+from vidi.weights.loading import published_weights
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,6 +85,48 @@ def test_every_step_of_the_guide_does_what_it_says(section: str, newcomer: Path)
             assert Path(words[words.index("--out") + 1]).exists(), words
     for block in blocks(section, "python"):
         exec(block, {"vidi": package})
+
+
+class WithSmallNumbers:
+    """The package as the Python of the README sees it: short trainings, and random weights for published ones."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(package, name)
+
+    def train(self, name: str, **given: Any) -> Any:
+        return package.train(name, **{**given, **split_overrides(SMALLER[name].split())})
+
+    def create(self, name: str, weights: str | None = None, **given: Any) -> Any:
+        assert weights is None or weights in published_weights(name)
+        return package.create(name, width=16, **given)
+
+
+def test_the_python_of_the_readme_does_what_it_says(
+    newcomer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = blocks(README, "python")
+    package.train(
+        "retinanet_tiny",
+        data="cells",
+        out="runs/cells",
+        quiet=True,
+        **split_overrides(SMALLER["retinanet_tiny"].split()),
+    )
+    for name in ("a.jpg", "b.jpg", "slide.png"):
+        write_picture(Path(name), (64, 64))
+    Path("photos").rename("unsorted")
+    Path("flowers").rename("photos")
+    monkeypatch.setitem(sys.modules, "vidi", WithSmallNumbers())
+    names: dict[str, Any] = {}
+    exec(block, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(re.fullmatch(r"(\d+ \w+(, )?)+|no objects|nothing above [\d.]+ .*", line) for line in lines), lines
+    assert sorted(path.name for path in Path("drawn").iterdir()) == ["0.jpg", "1.jpg"]
+    images = torch.zeros(1, 3, 64, 64)
+    assert names["network"](images).logits.shape == (1, 10)
+    assert_close(names["fast"](images).logits, names["model"].eval()(images).logits, FLOAT32)
+    assert Path("runs/resnet18/report.md").is_file()
 
 
 def test_every_command_of_the_readme_is_one() -> None:

@@ -17,7 +17,7 @@ size; the enlargement is bilinear.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -244,6 +244,8 @@ def merge_things_over_stuff(
 @dataclass(frozen=True)
 class PanopticFPNDecode:
     """Detections with masks, and the best stuff of each pixel, merged in the pixels of the original."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "overlap_threshold", "least_stuff")
 
     categories: Categories  # all of them
     things: MaskRCNNDecode

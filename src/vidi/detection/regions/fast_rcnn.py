@@ -16,7 +16,7 @@ L1 stays 1 where that of the squared error grows with the *residual*. At and bey
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -260,6 +260,8 @@ class RegionCriterion:
 @dataclass(frozen=True)
 class RegionDecode:
     """Softmax, boxes of all classes above a score, suppression within each class."""
+
+    options: ClassVar[tuple[str, ...]] = ("score_threshold", "nms_threshold", "detections_per_image")
 
     categories: Categories  # of all outputs but the background; those without a name are dropped after the softmax
     score_threshold: float = 0.05
