@@ -11,7 +11,6 @@ from torch import nn
 import vidi
 from vidi.catalog.names import entry
 from vidi.chosen import options_of
-from vidi.model import Supervised
 
 REGIONS = {"score_threshold", "nms_threshold", "detections_per_image"}
 OPTIONS = {
@@ -29,7 +28,7 @@ CHOSEN = {"score_threshold": 0.02, "nms_threshold": 0.3, "detections_per_image":
 CHOSEN |= {"least_stuff": 9}
 
 
-def deciding(model: Supervised) -> list[Any]:
+def deciding(model: Any) -> list[Any]:
     """Return all that decides: the decoder, with what is in it, and the network's selection."""
     return [model.decode, *(part.select for part in model.network.modules() if hasattr(part, "select"))]
 

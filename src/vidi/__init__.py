@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vidi.api import cost, evaluate, load, resume, sample, train
+    from vidi.api import cost, evaluate, export, load, resume, sample, train
     from vidi.catalog.names import models
     from vidi.nn.inference import fuse_for_inference
     from vidi.results.anchor_sizes import AnchorSizes
@@ -25,6 +25,7 @@ _HOMES = {
     "cost": "vidi.api",
     "create": "vidi.weights.creation",
     "evaluate": "vidi.api",
+    "export": "vidi.api",
     "fuse_for_inference": "vidi.nn.inference",
     "load": "vidi.api",
     "models": "vidi.catalog.names",
@@ -57,6 +58,7 @@ __all__ = [
     "cost",
     "create",
     "evaluate",
+    "export",
     "fuse_for_inference",
     "load",
     "models",

@@ -34,6 +34,8 @@ from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.task import Task
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
+from vidi.exported.network import is_exported, running, said_by, with_network
+from vidi.exported.writing import Exported, Format, NoExportError, export_model
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
@@ -46,15 +48,17 @@ from vidi.recorded import (
     is_run,
     known_categories,
     plain_recipes,
+    recorded_config,
     recorded_model,
     recorded_recipes,
     recorded_source,
     recorded_task,
+    task_of,
 )
 from vidi.results.result import SHOWN_FROM
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
-from vidi.weights.loading import published_weights
+from vidi.weights.loading import published, published_weights
 from vidi.weights.pipelines import PIPELINES
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -86,16 +90,19 @@ def cost(name: str, *, image: tuple[int, int] | None = None, **arguments: Any) -
 
 
 def load(folder: str | Path, *, weights: str = "best") -> Any:
-    """Load a model from a run folder, or from a folder that `model.save` wrote.
+    """Load a model from a run folder, from a folder that `model.save` wrote, or from a file of `vidi export`.
 
     Args:
-        folder: with `config.json` and weights.
+        folder: with `config.json` and weights; or an exported file, `.onnx`.
         weights: `best` by the validation metric, or `last`; of a run that was not validated yet, which is said, the
             best ones are the last.
 
     Raises:
         FileNotFoundError, ValueError: if the folder is not complete, or its parts do not fit together.
     """
+    if is_exported(folder):
+        described = said_by(folder)
+        return with_network(recorded_model(described.config), running(folder), described.form)
     run = Run(Path(folder))
     path = run.weights_path(weights)
     if weights == "best" and not path.is_file() and run.weights_path("last").is_file():
@@ -430,7 +437,7 @@ def judge(
         ValueError: if the data's categories are not the model's, the task has no score, or none with a threshold.
         OverrideError: for options that the model does not have.
     """
-    config = Run(Path(folder)).config()
+    config = recorded_config(folder)
     task = recorded_task(config)
     if not task.validates:
         raise UsageError(f"{config['model']} is a system for {task.name}, which has no score")
@@ -439,7 +446,7 @@ def judge(
     elif "data" in config:
         source = recorded_source(config)
     else:
-        raise UsageError(f"{folder} is a saved model without a data set of its own; say which with --data (data=)")
+        raise UsageError(f"{folder} knows no data set of its own; say which with --data (data=)")
     recipe = list(recorded_recipes(config).values())[-1]
     dataset = source.open(split, recipe)
     _tell(source, {split: dataset}, progress)
@@ -559,3 +566,76 @@ def sample(
     conditions = checked_conditions(model, condition or {})
     generator = torch.Generator(model.device).manual_seed(seed)
     return model.sample(count, generator=generator, **conditions).cpu()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Taking it elsewhere
+
+
+def export(
+    name: str | Path,
+    out: str | Path,
+    *,
+    format: Format = "onnx",
+    half: bool = False,
+    int8: Sequence[Any] = (),
+    photos: Sequence[Any] = (),
+    weights: str | None = None,
+    download: bool = False,
+    anyway: bool = False,
+) -> Exported:
+    """Write the network of a run, or of published weights, with all that belongs to it, to a file for other runtimes.
+
+    `vidi.load`, `vidi predict` and `vidi eval` take a file of ONNX as they take a run.
+
+    Args:
+        name: a run folder, or a name as in `vidi.models()`.
+        out: the file.
+        format: "onnx", or "pt2", a program for `torch.export.load`.
+        half: numbers inside have sixteen bits.
+        int8: photos of the kind that it will see, which say the ranges of numbers of eight bits; none: not so few.
+        photos: that results are compared on; by default one that comes with matplotlib.
+        weights: of a run, `best` or `last`; of a name, a published set.
+        download: fetch published weights if they are not on this machine.
+        anyway: write the file also if its results differ.
+
+    Raises:
+        NoExportError: if the model cannot be exported.
+        DiffersError: if the file does not have the model's results.
+    """
+    if format == "pt2" and int8:
+        raise UsageError("received int8 with format='pt2', expected format='onnx'")
+    model = load_or_create(name, weights=weights, download=download)
+    if not isinstance(model, Predicts):
+        raise NoExportError(f"{name} is not exported: a {type(model).__name__} has no results for pictures")
+    config = recorded_config(name) if is_run(name) else {}
+    own = {key: config[key] for key in ("task",) if key in config}  # not where its data lie
+    return export_model(
+        model,
+        list(model.samples(photos or [_photo(task_of(name).asks == "pairs")])),
+        out,
+        config={**model.description(), **own},
+        licence=_licence(name, weights, config),
+        format=format,
+        half=half,
+        calibration=list(model.samples(int8)),
+        anyway=anyway,
+    )
+
+
+def _photo(paired: bool) -> Any:
+    """Return a photo that is on every machine (Grace Hopper's, public domain), or two views of it."""
+    from matplotlib.cbook import get_sample_data
+
+    photo = files.read_image(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    return (photo[:, :, 8:], photo[:, :, :-8]) if paired else photo
+
+
+def _licence(name: str | Path, weights: str | None, config: Mapping[str, Any]) -> str:
+    """Return the licence of published weights, or of those that a run began with, and whose the others are."""
+    model = config.get("model", str(name))
+    began = config.get("weights") if config else weights or next(iter(published_weights(model)), None)
+    if began is None or began not in published_weights(model):
+        return "that of whoever trained it"
+    licence = published(f"{model}/{began}").licence
+    return f"{licence} ({began}), trained on by whoever made the run" if config else f"{licence} ({began})"

@@ -13,6 +13,7 @@ from vidi.engine.overrides import check_overrides
 from vidi.engine.recipe import Recipe
 from vidi.engine.runs import Run, recorded_part
 from vidi.engine.task import Task
+from vidi.exported.network import is_exported, said_by
 from vidi.model import Predicts, Saved
 from vidi.results.categories import Categories, category_names
 from vidi.tasks.table import TASKS
@@ -23,8 +24,17 @@ from vidi.weights.pipelines import PIPELINES
 # The system
 
 
+def recorded_config(name: str | Path) -> dict[str, Any]:
+    """Return what a run folder, a saved model or an exported file records.
+
+    Raises:
+        FileNotFoundError, ValueError: as `Run.config`, and `said_by` of an exported file.
+    """
+    return said_by(name).config if is_exported(name) else Run(Path(name)).config()
+
+
 def is_run(name: str | Path) -> bool:
-    """Tell whether a name is that of a run folder, and not one of a model; a folder wins."""
+    """Tell whether a name is that of a run folder or an exported file, and not one of a model; a folder wins."""
     return Run(Path(name)).config_path.is_file() or not (str(name) in CATALOG or str(name) in PIPELINES)
 
 
@@ -36,7 +46,7 @@ def task_of(name: str | Path) -> Task:
     """
     if str(name) in PIPELINES and not is_run(name):
         return PIPELINES[str(name)].task
-    return recorded_task(Run(Path(name)).config()) if is_run(name) else entry(str(name)).task
+    return recorded_task(recorded_config(name)) if is_run(name) else entry(str(name)).task
 
 
 def recorded_task(config: Mapping[str, Any]) -> Task:

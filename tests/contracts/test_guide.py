@@ -94,7 +94,8 @@ class WithSmallNumbers:
         return getattr(package, name)
 
     def train(self, name: str, **given: Any) -> Any:
-        return package.train(name, **{**given, **split_overrides(SMALLER[name].split())})
+        given |= split_overrides(SMALLER[name].split())
+        return package.train(name, **given)
 
     def create(self, name: str, weights: str | None = None, **given: Any) -> Any:
         assert weights is None or weights in published_weights(name)
@@ -105,13 +106,8 @@ def test_the_python_of_the_readme_does_what_it_says(
     newcomer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (block,) = blocks(README, "python")
-    package.train(
-        "retinanet_tiny",
-        data="cells",
-        out="runs/cells",
-        quiet=True,
-        **split_overrides(SMALLER["retinanet_tiny"].split()),
-    )
+    small: dict[str, Any] = split_overrides(SMALLER["retinanet_tiny"].split())
+    package.train("retinanet_tiny", data="cells", out="runs/cells", quiet=True, **small)
     for name in ("a.jpg", "b.jpg", "slide.png"):
         write_picture(Path(name), (64, 64))
     Path("photos").rename("unsorted")

@@ -144,7 +144,7 @@ class VisionTransformer(Backbone):
             raise ValueError(f"received images of {received[0]} x {received[1]} pixels, expected {wanted}")
         x = self.embedding(images)
         if self.class_token is not None:
-            x = torch.cat((self.class_token.expand(len(x), -1, -1), x), dim=1)  # B N+1 D
+            x = torch.cat((self.class_token.expand(x.shape[0], -1, -1), x), dim=1)  # B N+1 D
         return self.dropout(self.norm_before(self.positions(x)))
 
     def map_of(self, tokens: Float[Tensor, "B T D"]) -> Float[Tensor, "B D h w"]:

@@ -13,6 +13,10 @@ from vidi import files
 
 TABLE = Path(__file__).with_name("systems.csv")
 
+EXPORTS = Path(__file__).with_name("exports.csv")
+"""What the gate of `vidi export` says of each system: verified, differs by how much, or no and why; python -m
+benchmarks.exports writes it."""
+
 
 class UsageError(ValueError):
     """What was asked for does not exist or does not go together."""
@@ -45,6 +49,11 @@ def listed(pattern: str = "*", *, task: str | None = None) -> list[Listed]:
         tasks = ", ".join(dict.fromkeys(row.task for row in rows))
         raise UnknownNameError(f"received task {task!r}, expected one of {tasks}")
     return [row for row in rows if fnmatchcase(row.name, pattern) and task in (None, row.task)]
+
+
+def verdicts() -> dict[str, str]:
+    """Return what the gate of `vidi export` says, by name; of a system that it has not seen, nothing."""
+    return {row["name"]: row["verdict"] for row in files.read_csv(EXPORTS)}
 
 
 def table() -> str:

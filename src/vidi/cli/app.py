@@ -14,12 +14,12 @@ from typer.core import TyperCommand
 
 from vidi import files
 from vidi.cli import data as looking_at_data
-from vidi.cli import gallery, listing, prompts, samples
+from vidi.cli import exporting, gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
-from vidi.cli.output import AsJson, err, out, print_classes, print_json, print_scores
+from vidi.cli.output import AsJson, Download, err, out, print_classes, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed, without_drawn
 from vidi.engine.console import paced, progress_for
-from vidi.engine.runs import Run, is_main_process
+from vidi.engine.runs import EXPORTED, Run, is_main_process
 
 ASKED = "vidi.words"  # of the command line
 EPILOG = (
@@ -67,7 +67,6 @@ DropFaults = Annotated[
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that `vidi train` or `model.save` made.", show_default=False)
 ]
-Download = Annotated[bool, typer.Option("--download", help="Fetch published weights that are not on this machine.")]
 WhichWeights = Annotated[Weights, typer.Option(help="Those of the best validation, or of the last one.")]
 
 
@@ -248,7 +247,8 @@ def evaluate(
 
     [dim]vidi eval runs/cells score_threshold=0.01 --threshold 0.4[/dim]
     """
-    Run(run).config()  # a wrong folder is told before torch is loaded
+    if run.suffix != EXPORTED:
+        Run(run).config()  # a wrong folder is told before torch is loaded
     from vidi import api
     from vidi.engine.overrides import split_overrides
 
@@ -448,6 +448,7 @@ app.command()(prompts.classify)
 app.command()(prompts.search)
 app.command()(gallery.embed)
 app.command()(gallery.verify)
+app.command()(exporting.export)
 app.add_typer(gallery.gallery_app, name="gallery")
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rich.table import Table
 from vidi import formats
 from vidi.engine.runs import describe_scores, numbers_of, shown
 
+Download = Annotated[bool, typer.Option("--download", help="Fetch published weights that are not on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 

@@ -116,7 +116,7 @@ class Head(nn.Module):
             for conv, norms in zip(self.convs, self.norms, strict=True):
                 x = self.activation(norms[level](conv(x)))  # type: ignore[index]
             x = self.predict(x).permute(0, 2, 3, 1)  # B h w kN
-            rows.append(x.reshape(len(x), -1, self.numbers))  # B hwk N
+            rows.append(x.reshape(x.shape[0], -1, self.numbers))  # B hwk N
         return torch.cat(rows, 1)
 
 

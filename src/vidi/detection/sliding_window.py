@@ -252,7 +252,7 @@ class SlidingWindows(nn.Module):
 
     def forward(self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None = None) -> TwoStageOutputs:
         """Return the predictions for all windows; those whose centre lies on padding are not valid."""
-        B = len(images)
+        B = images.shape[0]
         K = self.classes.out_channels - 1
         logits, deltas = [images.new_zeros(B, 0, K + 1)], [images.new_zeros(B, 0, 4)]
         for picture in self.windows_of(images):

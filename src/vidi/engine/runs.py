@@ -31,6 +31,9 @@ Row = dict[str, Any]
 SCORED = ("split", "images", "weights", "data")
 """What a row of scores says before its numbers: on which part of what data which weights were scored."""
 
+EXPORTED = ".onnx"
+"""How the name of an exported file ends, which `vidi.load` takes in the place of a run folder."""
+
 WEIGHTS = {"best": "weights.safetensors", "last": "last.safetensors"}
 
 

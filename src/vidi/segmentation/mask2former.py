@@ -150,7 +150,7 @@ class Mask2Former(nn.Module):
             level.flatten(2).transpose(1, 2) + own for level, own in zip(maps, self.level_embedding, strict=True)
         ]
         places, sizes = [places_of(level) for level in maps], [(level.shape[2], level.shape[3]) for level in maps]
-        x = self.content.expand(len(images), -1, -1)  # B Q D
+        x = self.content.expand(images.shape[0], -1, -1)  # B Q D
         classes, masks = [], []
         for row in range(len(self.layers) + 1):
             objects = self.norm(x)

@@ -122,7 +122,7 @@ class MaskFormer(nn.Module):
         maps = self.backbone.features(images)
         x = self.projection(maps[-1])  # B D h w
         tokens = x.flatten(2).transpose(1, 2)  # B D h w -> B T D
-        content = torch.zeros_like(self.queries).expand(len(images), -1, -1)  # B Q D
+        content = torch.zeros_like(self.queries).expand(images.shape[0], -1, -1)  # B Q D
         layers = self.decoder.outputs(content, tokens, positions=self.queries[None], context_positions=places_of(x))
         objects = torch.stack(layers, 1)  # B L Q D
         return MaskOutputs.of_layers(self.class_head(objects), self.masks(objects, maps))

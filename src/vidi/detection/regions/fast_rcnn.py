@@ -340,7 +340,7 @@ class FastRCNN(nn.Module):
         if self.search is not None:
             return self.search.slots(self.search.of_batch(images, mask))
         windows = self.sliding_windows(images.shape[2:])
-        return clip_boxes_to_images(windows.expand(len(images), -1, -1), image_sizes(images, mask))
+        return clip_boxes_to_images(windows.expand(images.shape[0], -1, -1), image_sizes(images, mask))
 
     def second_stage(
         self, features: Sequence[Float[Tensor, "B C _ _"]], boxes: Float[Tensor, "R 4"], images: Int64[Tensor, " R"]
