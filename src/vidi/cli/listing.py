@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from vidi.catalog.listed import Listed, listed
+from vidi.catalog.listed import Listed, listed, verdicts
 from vidi.cli.failures import FINDINGS, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, out, print_json
 from vidi.engine.machine import advice_on_threads, may_have_accelerator, processor, threads_of_torch, usable_cores
@@ -27,7 +27,7 @@ def models(
     as_json: AsJson = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of README.md.")] = False,
 ) -> None:
-    """List the systems: name, task, section of the notes, paper.
+    """List the systems: name, task, section of the notes, paper, and what the gate of `vidi export` says.
 
     [dim]vidi models 'retina*' --task detection[/dim]
 
@@ -41,24 +41,39 @@ def models(
 
         list_weights([row for system in systems for row in describe_weights(system.name)], as_json=as_json)
     elif as_json:
-        print_json([{"name": s.name, "task": s.task, "section": s.section, "paper": s.paper} for s in systems])
+        known = verdicts()
+        facts = [{"name": s.name, "task": s.task, "section": s.section, "paper": s.paper} for s in systems]
+        print_json([{**fact, "export": known.get(fact["name"])} for fact in facts])
     elif as_markdown:
         print_markdown(systems)
     else:
-        table = Table("name", "task", "section", "paper", box=None)
+        known = verdicts()
+        table = Table("name", "task", "section", "paper", "export", box=None)
         for system in systems:
-            table.add_row(system.name, system.task, system.section, system.paper)
+            table.add_row(system.name, system.task, system.section, system.paper, known.get(system.name, NOT_SEEN))
         out.print(table)
+
+
+NOT_SEEN = "-"
+"""The verdict on a system that the gate of `vidi export` has not seen."""
+
+
+def exports_of(names: Sequence[str], known: Mapping[str, str]) -> str:
+    """Say in a word or two what the gate says of some systems: the first words of their verdicts, each once."""
+    first = dict.fromkeys(known[name].split(": ")[0] for name in names if name in known)
+    return ", ".join(first) or NOT_SEEN
 
 
 def print_markdown(systems: Sequence[Listed]) -> None:
     """Print the table of README.md: a row for each paper and the systems that come from it."""
-    print("| names | task | notes | paper | proved against |\n|---|---|---|---|---|")
+    known = verdicts()
+    print("| names | task | notes | paper | proved against | ONNX |\n|---|---|---|---|---|---|")
     for (task, section, paper), group in groupby(systems, lambda system: system[1:4]):
         members = list(group)
         references = dict.fromkeys(system.reference for system in members if system.reference)
         names = ", ".join(f"`{system.name}`" for system in members)
-        print(f"| {names} | {task} | {section} | {paper} | {', '.join(references) or 'its formulas'} |")
+        proof, export = ", ".join(references) or "its formulas", exports_of([one.name for one in members], known)
+        print(f"| {names} | {task} | {section} | {paper} | {proof} | {export} |")
 
 
 def list_weights(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

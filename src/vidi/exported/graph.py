@@ -139,7 +139,9 @@ def program_bytes(program: torch.export.ExportedProgram, described: str) -> byte
 
 def _translations() -> dict[Any, Any]:
     """Return operators that torch.onnx does not know."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18
 
     def stable_sort(values: Any, stable: Any = None, dim: int = -1, descending: bool = False) -> Any:
         """TopK of all: of equal ones it takes the first one first."""

@@ -41,6 +41,6 @@ def quantised(graph: Any, inputs: Iterable[Sequence[Tensor]]) -> Any:
         whole, ready, small = (str(Path(folder) / name) for name in ("whole.onnx", "ready.onnx", "small.onnx"))
         onnx.save(graph, whole)
         quant_pre_process(whole, ready, skip_symbolic_shape=True)
-        kinds = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+        kinds: dict[str, Any] = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
         quantize_static(ready, small, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
         return onnx.load(small)
