@@ -518,12 +518,8 @@ def predict_files(
     Raises:
         ValueError: if the model gives no results for pictures, or takes no such thing besides.
     """
-    if not isinstance(model, Predicts):
-        raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
-    taken = {key for key in inspect.signature(model.samples).parameters if key != "images"}
-    if unknown := sorted(set(known or {}) - taken):
-        raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
-    model = fuse_for_inference(model) if model.by_one_network else model
+    looks = predicting(model, known or {})
+    model = fuse_for_inference(looks) if looks.by_one_network else looks
     ahead = 1 if tile is not None else ahead
     for start in range(0, len(sources), ahead):
         samples, errors = {}, {}
@@ -537,6 +533,20 @@ def predict_files(
         for source in sources[start : start + ahead]:
             image, _ = samples.get(source, (None, {}))
             yield source, image, errors.get(source) or results[source]
+
+
+def predicting(model: Saved, known: Mapping[str, Any]) -> Predicts:
+    """Return a model that gives results for pictures, and takes what is known of them besides.
+
+    Raises:
+        UsageError: if it gives none, or naming all that it does not take.
+    """
+    if not isinstance(model, Predicts):
+        raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
+    taken = {key for key in inspect.signature(model.samples).parameters if key != "images"}
+    if unknown := sorted(set(known) - taken):
+        raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
+    return model
 
 
 def sample(
