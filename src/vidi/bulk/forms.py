@@ -62,7 +62,7 @@ def form_of(save: Save, folder: Path, listing: Listing) -> Form:
 
 def head_of(entry: Entry) -> Row:
     """Return what is told of a picture besides its result."""
-    facts = {"source": entry.source, "name": entry.name, "frame": entry.frame, "seconds": entry.seconds}
+    facts = {"source": entry.source, "frame": entry.frame, "seconds": entry.seconds}
     size = None if entry.size is None else list(entry.size)
     return {key: value for key, value in {**facts, "size": size, "error": entry.error}.items() if value is not None}
 
@@ -82,14 +82,10 @@ class JsonLines(Form):
 
         def write(handle: BinaryIO) -> None:
             for row in rows():
-                handle.write(f"{json.dumps(_told(row))}\n".encode())
+                handle.write(f"{json.dumps(row)}\n".encode())
 
         files.write_atomic(path, write)
         return [path]
-
-
-def _told(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key != "name"}
 
 
 class Columns(JsonLines):
@@ -109,7 +105,7 @@ class Columns(JsonLines):
         path = self.folder / "predictions.parquet"
 
         def tables() -> Iterator[Any]:
-            left = (_columnar(_told(row)) for row in rows())
+            left = (_columnar(row) for row in rows())
             while some := list(itertools.islice(left, BATCH)):
                 names = list(dict.fromkeys(name for row in some for name in row))  # pyarrow asks the first row only
                 yield pyarrow.Table.from_pylist([dict.fromkeys(names) | row for row in some])
@@ -119,7 +115,7 @@ class Columns(JsonLines):
             schema = pyarrow.unify_schemas([schema, table.schema], promote_options="permissive")
 
         def write(handle: BinaryIO) -> None:
-            left = (_columnar(_told(row)) for row in rows())
+            left = (_columnar(row) for row in rows())
             with pyarrow.parquet.ParquetWriter(handle, schema) as writer:
                 while some := list(itertools.islice(left, BATCH)):
                     writer.write_table(pyarrow.Table.from_pylist(some, schema=schema))
@@ -199,7 +195,7 @@ class YoloLabels(_DataSet):
         columns = zip(result.labels.tolist(), *(column.tolist() for column in numbers), strict=True)
         lines = [" ".join([str(label), *(f"{value:.6f}" for value in row)]) for label, *row in columns]
         self.file_name(entry)
-        return {"lines": lines}
+        return {"file": f"{entry.name}.txt", "lines": lines}
 
     def facts(self, results: Sequence[Any]) -> Facts:
         known = categories_of(results[0]) if results else {}
@@ -209,7 +205,7 @@ class YoloLabels(_DataSet):
         for row in rows():
             if "error" not in row:
                 text = "".join(f"{line}\n" for line in row["lines"])
-                files.write_text(self.folder / "labels" / f"{row['name']}.txt", text, sync=False)
+                files.write_text(self.folder / "labels" / row["file"], text, sync=False)
         path = self.folder / "classes.txt"
         known = facts.get("categories", {})
         numbers = sorted(map(int, known))

@@ -22,7 +22,7 @@ import torch
 from vidi import files
 from vidi.bulk.forms import Form, Save, form_of, head_of
 from vidi.bulk.parts import Facts, Parts, Row, merged
-from vidi.bulk.reading import DRAWN, Blocks, Entry, Read, Reader, loader
+from vidi.bulk.reading import DRAWN, Blocks, Entry, Read, Reader
 from vidi.bulk.sources import CAMERA, VIDEO, Listing
 from vidi.bulk.videos import canvas_for, join_pieces, write_piece
 from vidi.catalog.listed import UsageError
@@ -127,7 +127,7 @@ def predict_many(
         job = _Job(model, form, parts, asked, out, listing, facts)
         blocks = Blocks(listing, todo, done, reader, asked.batch_size)
         try:
-            job.run(loader(blocks, min(asked.workers, len(blocks.blocks()))), len(todo), hears)
+            job.run(blocks.loader(asked.workers), len(todo), hears)
         except KeyboardInterrupt:
             if not (listing.kinds[todo] == CAMERA).any():
                 raise
@@ -185,6 +185,7 @@ class _Job:
         self.model, self.form, self.parts, self.asked, self.out, self.listing = model, form, parts, asked, out, listing
         self.canvases: dict[str, Any] = dict(facts.get("canvas", {}))
         self.pieces: dict[tuple[int, int], _Piece] = {}
+        self.complete: dict[tuple[int, int], tuple[int, ...]] = {}  # pieces that are to be written, and keys besides
         self.pictures, self.broken, self.failures, self.finished = 0, 0, 0, 0
 
     def run(self, reads: Any, total: int, hears: Hears) -> None:
@@ -196,9 +197,10 @@ class _Job:
                     self._take(network, read, lambda error: hears(self.finished, total, error))
                     hears(self.finished, total)
         except KeyboardInterrupt:
-            for piece in list(self.pieces):
-                self._commit(piece, ())
+            self.complete = dict.fromkeys(self.pieces, ()) | self.complete
+            self._commit()
             raise
+        self._commit()
 
     def _take(self, network: Predicts, read: Read, tell: Callable[[str], None]) -> None:
         piece = self.pieces.setdefault(read.piece, _Piece())
@@ -220,7 +222,9 @@ class _Job:
         piece.rows.extend(rows)  # keys and rows in one step: an interrupt finds both or none
         self.pictures += len(rows)
         if read.ends:
-            self._commit(read.piece, read.also_done)
+            self.complete[read.piece] = read.also_done
+        if self.failures == 0:  # else it may be none of the pictures' fault, and they be done again
+            self._commit()
         is_video = self.listing.kinds[read.entries[0].index] in (VIDEO, CAMERA) if read.entries else False
         self.finished += len(read.also_done) + (0 if is_video else len(rows))
 
@@ -279,17 +283,19 @@ class _Job:
         piece.video = piece.video or (name, entry.frame)
         return [(entry.seconds or 0.0, picture)]
 
-    def _commit(self, number: tuple[int, int], also_done: tuple[int, ...]) -> None:
-        """Write a piece as a part."""
-        piece = self.pieces.pop(number)  # before it is written: an interrupt must not write it twice
-        if piece.video is not None:
-            name, first = piece.video
-            canvas = self.canvases[name]
-            write_piece(self.parts.folder / "drawn" / name / f"{first:09d}.mkv", piece.drawn, tuple(canvas))
-            piece.facts = merged(piece.facts, {"canvas": {name: canvas}})
-        if piece.rows or also_done:
-            keys = [key for key, _ in piece.rows]
-            self.parts.add([row for _, row in piece.rows], [*keys, *also_done], piece.facts)
+    def _commit(self) -> None:
+        """Write the pieces that are complete as parts."""
+        while self.complete:
+            number, also_done = self.complete.popitem()
+            piece = self.pieces.pop(number)  # before it is written: an interrupt must not write it twice
+            if piece.video is not None:
+                name, first = piece.video
+                canvas = self.canvases[name]
+                write_piece(self.parts.folder / "drawn" / name / f"{first:09d}.mkv", piece.drawn, tuple(canvas))
+                piece.facts = merged(piece.facts, {"canvas": {name: canvas}})
+            if piece.rows or also_done:
+                keys = [key for key, _ in piece.rows]
+                self.parts.add([row for _, row in piece.rows], [*keys, *also_done], piece.facts)
 
 
 def _joined(pieces: Path, out: Path) -> list[Path]:

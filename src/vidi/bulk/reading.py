@@ -148,6 +148,18 @@ class Blocks(IterableDataset[Read]):
         size = self.reader.piece
         return [still[start : start + size] for start in range(0, len(still), size)] + [*moving[:, None]]
 
+    def loader(self, workers: int) -> DataLoader[Read]:
+        """Return what reads them in so many processes beside this one, at most one a block."""
+        workers = min(workers, len(self.blocks()))
+        return DataLoader(
+            self,
+            batch_size=None,
+            collate_fn=identity,  # what torch does without turns tuples into lists
+            num_workers=workers,
+            worker_init_fn=prepare_worker if workers else None,
+            in_order=workers == 0,
+        )
+
     def __iter__(self) -> Iterator[Read]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
@@ -246,15 +258,3 @@ class _Gathering:
     def _batch(self, canvas: tuple[int, ...]) -> Read:
         entries, placed = zip(*self.waiting.pop(canvas), strict=True)
         return Read(self.piece, list(entries), self.reader.preprocess.collate(list(placed)), ends=False)
-
-
-def loader(blocks: Blocks, workers: int) -> DataLoader[Read]:
-    """Return a loader that reads blocks in so many processes beside this one, what is ready first coming first."""
-    return DataLoader(
-        blocks,
-        batch_size=None,
-        collate_fn=identity,  # what torch does without turns tuples into lists
-        num_workers=workers,
-        worker_init_fn=prepare_worker if workers else None,
-        in_order=workers == 0,
-    )
