@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -15,10 +16,14 @@ from tests.bulk.models import MeanColour, mean_colour
 from tests.cli.tiny_sets import cut_in_half, write_picture
 from vidi import files
 from vidi.bulk import job
+from vidi.bulk.forms import Save
 from vidi.bulk.job import Asked, Outcome, predict_many
 from vidi.bulk.reading import Blocks, Reader
 from vidi.bulk.sources import listing_of
 from vidi.catalog.listed import UsageError
+from vidi.catalog.names import entry
+from vidi.data.recognise import open_dataset
+from vidi.weights.creation import create
 
 OUT = Path("out")
 COUNT = 30
@@ -231,8 +236,6 @@ def test_a_reduced_scale_is_refused_where_it_has_no_sense() -> None:
 
 
 def test_columns_hold_what_lines_hold() -> None:
-    import pyarrow.parquet
-
     Path("photos/b/05.png").write_bytes(b"nothing")
     for save in ("jsonl", "parquet"):
         predict(mean_colour(finds=True), save=save)
@@ -293,3 +296,39 @@ def test_without_pyarrow_a_sentence_says_what_to_install(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r"pip install 'vidi\[scale\]'"):
         predict(mean_colour(), save="parquet")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Models of the catalogue
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "save"),
+    [
+        ("monodepth_tiny", {"size": (64, 64)}, "jsonl"),
+        ("embedder_tiny", {"size": (32, 32), "width": 16}, "parquet"),
+        ("unet_tiny", {"size": (32, 32), "categories": ("road", "sky")}, "coco"),
+        ("mask2former_tiny", entry("mask2former_tiny").tiny, "coco"),
+    ],
+)
+def test_models_of_any_task_are_saved(name: str, arguments: dict[str, Any], save: Save) -> None:
+    model = create(name, **arguments)
+    known = {"fov": 60.0} if name == "monodepth_tiny" else {}
+    for row in range(3):
+        write_picture(Path(f"few/{row}.png"), (32 + 8 * row, 40), row, seed=row)
+    done = predict_many(model, listing_of(["few"], OUT), OUT, Asked(save, batch_size=2, known=known))
+    assert (done.pictures, done.broken) == (3, 0)
+    alone = [result.above() if hasattr(result, "above") else result for result in model.predict("few", **known)]
+    if save == "coco":
+        target = open_dataset(OUT / "coco", "all")[2][1]
+        expected = alone[2].classes if name == "unet_tiny" else None
+        assert expected is None or torch.equal(target["semantic"].as_subclass(torch.Tensor), expected)
+        assert len(list((OUT / "coco/images").iterdir())) == 3
+        assert len(list((OUT / "coco" / ("labels" if name == "unet_tiny" else "panoptic")).glob("*.png"))) == 3
+        return
+    told = rows() if save == "jsonl" else pyarrow.parquet.read_table(done.saved[0]).to_pylist()
+    for row, result in zip(told, alone, strict=True):
+        expected = result.to_dict()
+        assert row.keys() == {"source", "size", *expected}
+        for key, value in expected.items():
+            assert row[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4, abs=1e-6)), key
