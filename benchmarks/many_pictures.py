@@ -8,7 +8,7 @@ classes, which is checked first. One thread beside one worker. `python -m benchm
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from vidi.nn.inference import fuse_for_inference
 from vidi.preprocess import Preprocess
 
 PHOTOS, SIZE, BATCH = 256, (375, 500), 16
+SHORTER, CROP = 256, 224  # what the network is given
 LARGE, LARGE_SIZE, CANVAS = 8, (1500, 2000), (256, 256)
 LOOP_BAR, REDUCED_BAR = 1.0, 2.5
 
@@ -62,8 +63,8 @@ class Photos(Dataset[tuple[str, Tensor]]):
         self.transform = transforms.Compose(
             [
                 transforms.PILToTensor(),
-                transforms.Resize(preprocess.shorter or preprocess.exact, antialias=True),
-                transforms.CenterCrop(preprocess.crop or preprocess.exact),
+                transforms.Resize(SHORTER, antialias=True),
+                transforms.CenterCrop(CROP),
                 transforms.ToDtype(torch.float32, scale=True),
                 transforms.Normalize(preprocess.mean, preprocess.std),
             ]
@@ -103,7 +104,7 @@ def _loops(folder: Path) -> Iterator[str]:
     ours()
     plain_loop(model, paths, model.categories, by_hand)
     _agree(out / "jsonl/predictions.jsonl", by_hand)
-    contestants = {
+    contestants: dict[str, Callable[[], object]] = {
         "vidi predict --save": ours,
         "plain loop": lambda: plain_loop(model, paths, model.categories, by_hand),
         "plain loop, fused": lambda: plain_loop(fused, paths, model.categories, by_hand),
@@ -138,7 +139,11 @@ def _reduced(folder: Path) -> Iterator[str]:
     gap = max(float((a.float() - b.float()).abs().mean()) for a, b in zip(reduced(), pillow(), strict=True))
     if not gap < 2:
         raise ValueError(f"reduced pictures differ from whole ones by {gap} of 255")
-    contestants = {"vidi, --reduced": reduced, "Pillow, whole": pillow, "vidi, whole": whole}
+    contestants: dict[str, Callable[[], object]] = {
+        "vidi, --reduced": reduced,
+        "Pillow, whole": pillow,
+        "vidi, whole": whole,
+    }
     compared = compare(f"{LARGE} JPEGs {LARGE_SIZE[1]} x {LARGE_SIZE[0]} to {CANVAS[1]}", contestants, rounds=5)
     for peer in ("Pillow, whole", "vidi, whole"):
         yield compared.line(peer, REDUCED_BAR if peer == "Pillow, whole" else None)

@@ -155,7 +155,7 @@ def test_an_interrupt_loses_nothing_and_nothing_is_done_twice(at: int) -> None:
 def test_processes_share_the_work_and_the_last_one_writes_the_files() -> None:
     whole = predict(mean_colour(), out=Path("whole"))
     models = [mean_colour() for _ in range(3)]
-    first, second, third = (predict(model, process=k, processes=3) for k, model in enumerate(models))
+    first, second, third = (predict(model, process=row, processes=3) for row, model in enumerate(models))
     assert [first.left, second.left, third.left] == [COUNT - first.pictures, third.pictures, 0]
     assert (first.saved, second.saved) == ([], [])
     assert third.saved == [OUT / "jsonl/predictions.jsonl"]
@@ -185,7 +185,7 @@ def test_a_folder_holds_results_of_one_model_by_one_setting() -> None:
         (mean_colour(), {"reduced": True}, "reduced False, not True"),
     ):
         with pytest.raises(UsageError, match=f"other settings.*{told}"):
-            predict(model, **how)
+            predict(model, out=OUT, **how)
     assert predict(mean_colour(), batch_size=7, part=3, workers=1).pictures == 0  # how it is done is no setting
 
 
@@ -228,7 +228,7 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_in_the_pixels_of_the_whole()
 def test_a_reduced_scale_is_refused_where_it_has_no_sense() -> None:
     for how in ({"draw": True}, {"tile": 8}):
         with pytest.raises(UsageError, match="reduced scale"):
-            predict(mean_colour(), reduced=True, **how)
+            predict(mean_colour(), out=OUT, reduced=True, **how)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

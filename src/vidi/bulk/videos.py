@@ -55,6 +55,7 @@ def frames_of(path: str, *, camera: bool = False, every: int = 1) -> Iterator[Fr
         ValueError: for what cannot be decoded, at the frame where that shows.
     """
     import av
+    import av.error
 
     try:
         with av.open(path, format="v4l2" if camera else None) as container:
@@ -68,7 +69,7 @@ def frames_of(path: str, *, camera: bool = False, every: int = 1) -> Iterator[Fr
                 first = time if first is None else first
                 if number % every == 0:
                     yield Frame(number, time - first, _upright(frame))
-    except av.FFmpegError as error:
+    except av.error.FFmpegError as error:
         raise ValueError(f"{path}: {'cannot be opened' if camera else 'a damaged video'}: {error.strerror}") from error
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def loaded(
-    name: str, weights: str | None, threshold: float | None, options: Mapping[str, str], *, download: bool
+    name: str, weights: str | None, threshold: float | None, options: Mapping[str, Any], *, download: bool
 ) -> Any:
     """Return a model as it is to predict, on the device of this process."""
     import torch
