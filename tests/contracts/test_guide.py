@@ -1,4 +1,4 @@
-"""What docs/guide.md and README.md tell a newcomer to type: the guide is run, on small sets and with small numbers."""
+"""What the guide, the page on many pictures and README.md tell a newcomer to type: the guide is run, small."""
 
 import re
 import shlex
@@ -21,6 +21,7 @@ from vidi.engine.overrides import check_overrides, split_overrides
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BULK = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
 
 SMALLER = {
     "retinanet_tiny": "size=64,64 channels=16 width=16 epochs=1 batch_size=8",
@@ -83,9 +84,9 @@ def test_every_step_of_the_guide_does_what_it_says(section: str, newcomer: Path)
         exec(block, {"vidi": package})
 
 
-def test_every_command_of_the_readme_is_one() -> None:
+def test_every_command_of_the_readme_and_of_many_pictures_is_one() -> None:
     """Its words are parsed, names of systems found, and their keys and values taken; nothing is run."""
-    seen = list(commands(README))
+    seen = [*commands(README), *commands(BULK)]
     assert len(seen) > 40
     for words in seen:
         command: Any = typer.main.get_command(app)
