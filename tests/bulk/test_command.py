@@ -115,6 +115,7 @@ def test_what_the_command_says(classifier: Path) -> None:
         (("gone", "--save", "jsonl"), 3, "gone: no such file or folder"),
         (("photos", "--save", "jsonl", "--fov", "60"), 2, "received fov for a model that takes none"),
         (("photos", "--save", "jsonl", "--reduced", "--draw"), 2, "not for drawn pictures"),
+        (("photos", "--reduced", "--part", "3"), 2, "--workers, --reduced, --part: for --save alone"),
         (("photos", "--save", "voc"), 2, "'voc' is not one of"),
         (("photos", "--save", "jsonl", "--every", "0"), 2, "'--every'"),
     ],

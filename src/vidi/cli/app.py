@@ -344,24 +344,27 @@ def predict(
         ),
     ] = None,
     batch_size: Annotated[
-        int, typer.Option(help="--save: the most pictures that go through the network at once.", min=1)
-    ] = 16,
+        int | None, typer.Option(help="--save: the most pictures that go through the network at once; 16.", min=1)
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(help="--save: processes that read beside the network; half of the cores by default.", min=0),
     ] = None,
     reduced: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--reduced",
-            help="--save: decode JPEGs more than twice as large as needed at a half to an eighth; "
-            "much faster, and not the same to the last bit.",
+            help="--save: decode JPEGs more than twice as large as needed at a half to an eighth; much faster, and not "
+            "the same to the last bit.",
         ),
-    ] = False,
+    ] = None,
     part: Annotated[
-        int, typer.Option(help="--save: pictures that are written together: what a kill may cost each worker.", min=1)
-    ] = 256,
-    every: Annotated[int, typer.Option(help="--save: of the frames of videos only each so-manieth.", min=1)] = 1,
+        int | None,
+        typer.Option(help="--save: pictures written together: what a kill may cost each worker; 256.", min=1),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="--save: of the frames of videos only each so-manieth.", min=1)
+    ] = None,
     focal_px: Annotated[
         float | None, typer.Option(help="Depth: the focal length in pixels of the pictures, instead of EXIF's.")
     ] = None,
@@ -411,16 +414,21 @@ def predict(
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
     options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
     known = {key: value for key, value in options.items() if value is not None}
+    how = {"batch_size": batch_size, "workers": workers, "reduced": reduced, "part": part, "every": every}
+    asked = {key: value for key, value in how.items() if value is not None}
     if save is not None:
         if task.asks != "pictures":
             fail(USAGE, f"--save: {name} is a system for {task.name}, which asks for {task.asks}, not for pictures")
         model = bulk.loaded(name, weights, threshold, split_overrides(words), download=download)
-        how = {"batch_size": batch_size, "workers": workers, "reduced": reduced, "every": every, "part": part}
-        tiles = {"tile": tile, "overlap": overlap}
-        bulk.predict(
-            model, list(map(str, photos)), folder, save, known, draw=bool(draw), as_json=as_json, **how, **tiles
-        )
+        asked |= {"known": known, "tile": tile, "overlap": overlap, "draw": bool(draw)}
+        bulk.predict(model, list(map(str, photos)), folder, save, as_json=as_json, **asked)
         return
+    if asked:
+        fail(
+            USAGE,
+            f"{', '.join(f'--{key}'.replace('_', '-') for key in asked)}: for --save alone, with one of its forms",
+        )
+    draw = draw is not False
     draw = draw is not False
     rights = pair_paths(photos) if task.asks == "pairs" else {}
     paths = without_drawn([*rights], photos, folder) if rights else pictures_of(photos, folder)

@@ -37,27 +37,23 @@ def predict(
     arguments: Sequence[str],
     folder: Path,
     save: Literal["jsonl", "coco", "parquet", "labels"],
-    known: Mapping[str, Any],
     *,
-    workers: int | None,
     as_json: bool,
-    **how: Any,
+    **asked: Any,
 ) -> None:
-    """Predict on all that was named, and say what was done and what is left."""
+    """Predict on all that was named, `asked` as `vidi.bulk.job.Asked` says, and say what was done and what is left."""
     from vidi import api
     from vidi.bulk.job import Asked, predict_many, usual_workers
     from vidi.bulk.sources import listing_of
     from vidi.data.readers.image_set import counted_suffixes
 
-    model = api.predicting(model, known)
+    model = api.predicting(model, asked["known"])
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if workers is None:
-        workers = usual_workers(int(os.environ.get("LOCAL_WORLD_SIZE", processes)))
+    asked = {"workers": usual_workers(int(os.environ.get("LOCAL_WORLD_SIZE", processes)))} | asked
     listing = listing_of(arguments, folder)
     if listing.skipped and process == 0:
         print(f"vidi: skipped: {counted_suffixes(listing.skipped)}", file=sys.stderr)
-    asked = Asked(save, workers=workers, known=known, **how)
-    began = time.perf_counter()
+    how, began = Asked(save, **asked), time.perf_counter()
     with counting(err) as bar:
 
         def hear(done: int, total: int, error: str | None = None, /) -> None:
@@ -66,7 +62,7 @@ def predict(
             bar("pictures", done, total)
 
         try:
-            done = predict_many(model, listing, folder, asked, process=process, processes=processes, hears=hear)
+            done = predict_many(model, listing, folder, how, process=process, processes=processes, hears=hear)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("stopped; the same command goes on where it was") from None
     told = [f"{done.before} were done before"] * bool(done.before) + [f"{done.broken} have an error"] * bool(
