@@ -122,31 +122,37 @@ def _agree(ours: Path, by_hand: Path) -> None:
 
 
 def _reduced(folder: Path) -> Iterator[str]:
-    contents = [path.read_bytes() for path in write_photos(folder / "large", LARGE, LARGE_SIZE)]
+    paths = write_photos(folder / "large", LARGE, LARGE_SIZE)
     preprocess = Preprocess(exact=CANVAS)
+    to_tensor = transforms.functional.pil_to_tensor
 
     def reduced() -> list[Tensor]:
-        read = (files.decode_reduced("photo", data, preprocess.resized) for data in contents)
+        read = (files.decode_reduced(path, path.read_bytes(), preprocess.resized) for path in paths)
         return [placed_as(preprocess, pixels, whole)[0] for pixels, whole in read]
 
     def whole() -> list[Tensor]:
-        return [preprocess.place(files.decode_image("photo", data), {})[0] for data in contents]
+        return [preprocess.place(files.read_image(path), {})[0] for path in paths]
 
     def pillow() -> list[Tensor]:
-        paths = sorted((folder / "large").iterdir())
-        return [preprocess.place(transforms.functional.pil_to_tensor(PIL.Image.open(p)), {})[0] for p in paths]
+        sizes = (CANVAS[1], CANVAS[0])
+        pictures = (PIL.Image.open(path).convert("RGB") for path in paths)
+        return [to_tensor(picture.resize(sizes, PIL.Image.Resampling.BILINEAR)) for picture in pictures]
+
+    def resized_by_torchvision() -> list[Tensor]:
+        return [preprocess.place(to_tensor(PIL.Image.open(path)), {})[0] for path in paths]
 
     gap = max(float((a.float() - b.float()).abs().mean()) for a, b in zip(reduced(), pillow(), strict=True))
     if not gap < 2:
         raise ValueError(f"reduced pictures differ from whole ones by {gap} of 255")
     contestants: dict[str, Callable[[], object]] = {
         "vidi, --reduced": reduced,
-        "Pillow, whole": pillow,
+        "Pillow": pillow,
+        "Pillow, resized by torchvision": resized_by_torchvision,
         "vidi, whole": whole,
     }
-    compared = compare(f"{LARGE} JPEGs {LARGE_SIZE[1]} x {LARGE_SIZE[0]} to {CANVAS[1]}", contestants, rounds=5)
-    for peer in ("Pillow, whole", "vidi, whole"):
-        yield compared.line(peer, REDUCED_BAR if peer == "Pillow, whole" else None)
+    compared = compare(f"{LARGE} JPEGs {LARGE_SIZE[1]} x {LARGE_SIZE[0]} to {CANVAS[1]}", contestants, rounds=9)
+    for peer in list(contestants)[1:]:
+        yield compared.line(peer, REDUCED_BAR if peer == "Pillow" else None)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,12 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         parts.add([{"source": "v", "frame": frame} for frame in (10, 9)], [1, 2], {})
         parts.add([{"source": "v", "frame": frame} for frame in (11, 2)], [3, 4], {})
         parts.add([{"source": "u"}, {"source": "w"}], [5, 6], {})
+        parts.add([{"source": "a"}, {"source": "a", "frame": 1}], [7, 8], {})
+        parts.add([{"source": "a", "frame": 0}], [9], {})
     assert [(row["source"], row.get("frame")) for row in parts.rows()] == [
+        ("a", None),
+        ("a", 0),
+        ("a", 1),
         ("u", None),
         *(("v", frame) for frame in (2, 9, 10, 11)),
         ("w", None),
@@ -109,3 +114,4 @@ def test_facts_keep_the_first_words_and_the_largest_numbers() -> None:
         "d": 0,
     }
     assert merged({"a": 2}, {"a": 1}) == {"a": 2}
+    assert merged({"a": {"b": 1}}, {"a": "other"}) == {"a": {"b": 1}}
