@@ -509,3 +509,20 @@ def test_a_file_is_forced_to_the_disk_but_where_it_need_not_be(tmp_path: Path, m
     assert (forced, (tmp_path / "a.txt").read_text()) == ([], "a")
     files.write_text(tmp_path / "a.txt", "b")
     assert len(forced) == 2  # the file and its folder
+
+
+def test_a_file_is_held_by_one_and_where_there_are_no_locks_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with files.locked(tmp_path / "x/a.lock"):
+        with pytest.raises(BlockingIOError), files.locked(tmp_path / "x/a.lock"):
+            pass
+        with files.locked(tmp_path / "x/b.lock"):
+            pass
+
+        def refuse(*arguments: object) -> None:
+            raise OSError(errno.ENOLCK, "no locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with files.locked(tmp_path / "x/a.lock"):
+            pass

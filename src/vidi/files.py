@@ -321,7 +321,12 @@ def locked(path: PathLike) -> Iterator[None]:
         if os.name == "posix":
             import fcntl
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # a file system of several machines that knows no locks
+                pass
         yield
 
 

@@ -173,19 +173,16 @@ class Blocks(IterableDataset[Read]):
 
     def _pictures(self, block: int, entries: Int64[np.ndarray, " n"]) -> Iterator[Read]:
         gathering = _Gathering((block, 0), self.reader, self.batch_size)
+        listing = self.listing
         for index in entries.tolist():
-            listing = self.listing
             entry = Entry(listing.sources[index], listing.name(index), int(listing.keys[index]), index)
-            yield from gathering.take(entry, lambda index=index: self.reader.picture(self.listing, index))
+            yield from gathering.take(entry, lambda index=index: self.reader.picture(listing, index))
         yield from gathering.end()
 
     def _video(self, block: int, index: int) -> Iterator[Read]:
         """Yield the frames of a video that are not done, in pieces; what breaks off ends with an error."""
-        source, name, is_camera = (
-            self.listing.sources[index],
-            self.listing.name(index),
-            self.listing.kinds[index] == CAMERA,
-        )
+        source, name = self.listing.sources[index], self.listing.name(index)
+        is_camera = bool(self.listing.kinds[index] == CAMERA)
         video = int(self.listing.keys[index])
         if is_camera:  # each time it shows something else
             source = f"{source} {time.strftime('%Y-%m-%dT%H:%M:%S')}"
@@ -193,7 +190,7 @@ class Blocks(IterableDataset[Read]):
         pieces, begun, number = 0, time.monotonic(), 0
         gathering = _Gathering((block, pieces), self.reader, self.batch_size)
         try:
-            for frame in frames_of(self.listing.sources[index], camera=bool(is_camera), every=self.reader.every):
+            for frame in frames_of(self.listing.sources[index], camera=is_camera, every=self.reader.every):
                 key, number = frame_key(video, frame.number), frame.number + 1
                 if self._is_done(key):
                     continue
