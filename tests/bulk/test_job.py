@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
@@ -191,10 +192,15 @@ def test_a_folder_holds_results_of_one_model_by_one_setting() -> None:
 
 def test_pictures_are_drawn_where_they_are_asked_for() -> None:
     files.copy("photos/a/00.png", "photos/a/00.bmp")
-    predict(mean_colour(finds=True), draw=True)
+    model = mean_colour(finds=True)
+    model.shown_from = 0.3
+    predict(model, draw=True)
     drawn = {path.relative_to(OUT).as_posix() for path in OUT.rglob("*") if path.suffix in (".png", ".bmp")}
     expected = {path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.*")}
     assert drawn == expected
+    (alone,) = model.predict("photos/a/02.png")
+    pixels = torch.from_numpy(np.asarray(alone.drawn()).copy()).permute(2, 0, 1)
+    assert torch.equal(files.read_image(OUT / "a/02.png"), pixels)
     assert files.image_size(OUT / "a/02.png") != files.image_size("photos/a/02.png")  # enlarged until text is legible
 
 
@@ -283,6 +289,12 @@ def test_labels_are_shares_of_the_picture() -> None:
     assert label == "1"
     assert [float(value) for value in box] == [0.375, 0.375, 0.25, 0.25]
     assert math.isclose(float(score), float(alone.scores[0]), abs_tol=5e-7)
+
+
+def test_half_of_the_cores_read_and_processes_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, processes, expected in ((16, 1, 8), (64, 1, 8), (16, 4, 2), (2, 1, 1), (1, 1, 1), (4, 8, 1)):
+        monkeypatch.setattr("os.sched_getaffinity", lambda process, cores=cores: set(range(cores)))
+        assert job.usual_workers(processes) == expected
 
 
 def test_results_without_a_form_stop_at_once() -> None:

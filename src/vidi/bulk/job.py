@@ -31,6 +31,7 @@ from vidi.model import Predicts, evaluating
 from vidi.nn.inference import fuse_for_inference
 from vidi.ops.drawing import as_picture, legible
 from vidi.preprocess import Preprocess
+from vidi.results.result import settle
 
 FAILURES = 64
 """Pictures in a row on which the network fails, from which on it is not the pictures' fault."""
@@ -212,7 +213,10 @@ class _Job:
                 tell(told)
                 rows.append((entry.key, head_of(entry) | {"error": told}))
                 continue
-            shown = result.above(self.model.shown_from) if hasattr(result, "above") else result
+            shown = result
+            if hasattr(result, "above"):
+                settle(result, threshold=self.model.shown_from)
+                shown = result.above()
             rows.append((entry.key, head_of(entry) | self.form.row(entry, shown)))
             found.append(shown)
             if self.asked.draw:
