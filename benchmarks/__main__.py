@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, str] = {
     "semantic": "confusion counts against torchmetrics",
     "panoptic": "panoptic quality against torchmetrics and panopticapi",
     "cascade": "cascades against OpenCV, boosting rounds",
+    "many_pictures": "many pictures against a plain loop, large JPEGs at a reduced scale",
     "ssd": "SSD300: what follows the network, against torchvision",
     "detection": "detectors end to end against torchvision",
     "selective_search": "superpixels and selective search against scikit-image and OpenCV",

@@ -10,6 +10,7 @@ import struct
 import sys
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -436,3 +437,92 @@ def test_files_needs_no_torch(run_python):
 def test_json_written_is_what_the_standard_module_reads(tmp_path):
     files.write_json(tmp_path / "a.json", {"b": [1.5]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"b": [1.5]}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Many files
+
+
+def smooth(height: int, width: int) -> torch.Tensor:
+    rows, columns = torch.linspace(0, 120, height)[:, None], torch.linspace(0, 120, width)
+    return torch.stack(((rows + columns), (rows + 0 * columns), (0 * rows + columns))).byte()
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (160, 240)), (6, (240, 160)), (8, (240, 160))])
+def test_large_jpegs_are_decoded_small_and_upright(tmp_path: Path, orientation: int, size: tuple[int, int]) -> None:
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    PIL.Image.fromarray(smooth(160, 240).permute(1, 2, 0).numpy()).save(tmp_path / "a.jpg", quality=95, exif=exif)
+    data = (tmp_path / "a.jpg").read_bytes()
+    asked = []
+
+    def enough(whole: tuple[int, int]) -> tuple[int, int]:
+        asked.append(whole)
+        return whole[0] // 5, whole[1] // 5
+
+    small, whole = files.decode_reduced("a.jpg", data, enough)
+    assert asked == [whole] == [size]
+    assert tuple(small.shape[1:]) == (size[0] // 4, size[1] // 4)  # the smallest scale that is enough
+    full = files.read_image(tmp_path / "a.jpg").float()
+    near = torch.nn.functional.interpolate(full[None], small.shape[1:], mode="area")[0]
+    assert float((small.float() - near).abs().max()) < 8
+    for share in (1, 2):  # not more than twice as large
+        same, _ = files.decode_reduced("a.jpg", data, lambda whole, share=share: (whole[0] // share, whole[1] // share))
+        assert torch.equal(same, full.byte())
+
+
+def test_other_pictures_are_decoded_as_they_are(tmp_path: Path) -> None:
+    files.write_image(tmp_path / "a.png", smooth(64, 96))
+    pixels, whole = files.decode_reduced("a.png", (tmp_path / "a.png").read_bytes(), lambda whole: (4, 4))
+    assert torch.equal(pixels, smooth(64, 96))
+    assert whole == (64, 96)
+    with pytest.raises(ValueError, match=r"b\.jpg: not an image"):
+        files.decode_reduced("b.jpg", b"nothing", lambda whole: (4, 4))
+
+
+def test_a_second_name_is_the_same_file_or_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"picture")
+    files.link(tmp_path / "a.jpg", tmp_path / "x/a.jpg")
+    assert (tmp_path / "x/a.jpg").samefile(tmp_path / "a.jpg")
+    files.link(tmp_path / "a.jpg", tmp_path / "x/a.jpg")  # there already
+
+    def refuse(*paths: object) -> None:
+        raise OSError("no such links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    files.link(tmp_path / "a.jpg", tmp_path / "y/a.jpg")
+    assert (tmp_path / "y/a.jpg").read_bytes() == b"picture"
+    assert not (tmp_path / "y/a.jpg").samefile(tmp_path / "a.jpg")
+
+
+def test_lines_are_read_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("ü\n\nlast\rline".encode())
+    assert list(files.read_lines(tmp_path / "a.txt")) == ["ü", "", "last\rline"]
+    with pytest.raises(FileNotFoundError, match=r"gone\.txt: no such file"):
+        next(files.read_lines(tmp_path / "gone.txt"))
+
+
+def test_a_file_is_forced_to_the_disk_but_where_it_need_not_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forced: list[int] = []
+    monkeypatch.setattr("os.fsync", forced.append)
+    files.write_text(tmp_path / "a.txt", "a", sync=False)
+    assert (forced, (tmp_path / "a.txt").read_text()) == ([], "a")
+    files.write_text(tmp_path / "a.txt", "b")
+    assert len(forced) == 2  # the file and its folder
+
+
+def test_a_file_is_held_by_one_and_where_there_are_no_locks_by_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with files.locked(tmp_path / "x/a.lock"):
+        with pytest.raises(BlockingIOError), files.locked(tmp_path / "x/a.lock"):
+            pass
+        with files.locked(tmp_path / "x/b.lock"):
+            pass
+
+        def refuse(*arguments: object) -> None:
+            raise OSError(errno.ENOLCK, "no locks available")
+
+        monkeypatch.setattr("fcntl.flock", refuse)
+        with files.locked(tmp_path / "x/a.lock"):
+            pass

@@ -1,5 +1,6 @@
 """The verbs: load, train, resume, evaluate, predict, sample. They join catalogue, weights, tasks, data and engine."""
 
+import hashlib
 import inspect
 import logging
 import os
@@ -102,7 +103,8 @@ def load(folder: str | Path, *, weights: str = "best") -> Any:
     """
     if is_exported(folder):
         described = said_by(folder)
-        return with_network(recorded_model(described.config), running(folder), described.form)
+        digest = hashlib.sha256(files.read_bytes(folder)).digest()
+        return with_network(recorded_model(described.config), running(folder), described.form, digest)
     run = Run(Path(folder))
     path = run.weights_path(weights)
     if weights == "best" and not path.is_file() and run.weights_path("last").is_file():
@@ -525,12 +527,8 @@ def predict_files(
     Raises:
         ValueError: if the model gives no results for pictures, or takes no such thing besides.
     """
-    if not isinstance(model, Predicts):
-        raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
-    taken = {key for key in inspect.signature(model.samples).parameters if key != "images"}
-    if unknown := sorted(set(known or {}) - taken):
-        raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
-    model = fuse_for_inference(model) if model.by_one_network else model
+    looks = predicting(model, known or {})
+    model = fuse_for_inference(looks) if looks.by_one_network else looks
     ahead = 1 if tile is not None else ahead
     for start in range(0, len(sources), ahead):
         samples, errors = {}, {}
@@ -544,6 +542,20 @@ def predict_files(
         for source in sources[start : start + ahead]:
             image, _ = samples.get(source, (None, {}))
             yield source, image, errors.get(source) or results[source]
+
+
+def predicting(model: Saved, known: Mapping[str, Any]) -> Predicts:
+    """Return a model that gives results for pictures, and takes what is known of them besides.
+
+    Raises:
+        UsageError: if it gives none, or naming all that it does not take.
+    """
+    if not isinstance(model, Predicts):
+        raise UsageError(f"a {type(model).__name__} predicts nothing; expected a model that looks at pictures")
+    taken = {key for key in inspect.signature(model.samples).parameters if key != "images"}
+    if unknown := sorted(set(known) - taken):
+        raise UsageError(f"received {', '.join(unknown)} for a model that takes {', '.join(sorted(taken)) or 'none'}")
+    return model
 
 
 def sample(

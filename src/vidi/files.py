@@ -17,6 +17,7 @@ import secrets
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
@@ -52,6 +53,32 @@ def decode_image(name: PathLike, data: bytes, *, max_pixels: int = MAX_PIXELS) -
     """Decode the bytes of an image as `read_image` does those of a file; errors begin with the name."""
     with _open_image(name, data, max_pixels) as image:
         return _upright_rgb(name, image, data)
+
+
+def decode_reduced(
+    name: PathLike, data: bytes, enough: Callable[[tuple[int, int]], tuple[int, int]], *, max_pixels: int = MAX_PIXELS
+) -> tuple["torch.Tensor", tuple[int, int]]:
+    """Decode a JPEG that is more than twice as large as needed at a half, a quarter or an eighth; others as they are.
+
+    That costs a fraction of the time: the decoder leaves out the fine coefficients of the cosine transform. The pixels
+    are not those of the whole picture resized, but near them.
+
+    Args:
+        name: for errors, which are those of `decode_image`.
+        data: the bytes of the file.
+        enough: from the size (H, W) of the whole upright picture to the size at least as large as which it is wanted.
+
+    Returns:
+        Pixels as of `decode_image`, and the size (H, W) of the whole upright picture.
+    """
+    with _open_image(name, data, max_pixels) as image:
+        swapped, _ = ORIENTATIONS.get(formats.exif_orientation(image), (False, ()))
+        whole = (image.width, image.height) if swapped else (image.height, image.width)
+        h, w = enough(whole)
+        if image.format not in ("JPEG", "MPO") or whole[0] <= 2 * h or whole[1] <= 2 * w:
+            return _upright_rgb(name, image, data), whole
+        image.draft(image.mode, (h, w) if swapped else (w, h))
+        return _upright_rgb(name, image), whole
 
 
 def image_pixels(image: PIL.Image.Image) -> "torch.Tensor":
@@ -208,11 +235,13 @@ def _rgb_array(path: PathLike, image: PIL.Image.Image) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------- writing
 
 
-def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
+def write_atomic(path: PathLike, write: Callable[[BinaryIO], None], *, sync: bool = True) -> None:
     """Replace a file by what `write` puts into the given binary handle, or leave it as it was.
 
-    Parent folders are made. Raises OSError naming the path when the disk is full, also where torch reports that as
-    RuntimeError. A process killed in between leaves a temporary file: see `remove_temporaries`.
+    Parent folders are made. Without `sync` the file outlives its process, but not a machine that loses its power in the
+    next seconds; a disk takes many more such files a second. Raises OSError naming the path when the disk is full, also
+    where torch reports that as RuntimeError. A process killed in between leaves a temporary file: see
+    `remove_temporaries`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,31 +250,35 @@ def write_atomic(path: PathLike, write: Callable[[BinaryIO], None]) -> None:
         with open(temporary, "xb") as handle:
             write(handle)
             handle.flush()
-            os.fsync(handle.fileno())
+            if sync:
+                os.fsync(handle.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         _raise_if_disk_failed(path, error)
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
 
 
-def remove_temporaries(folder: PathLike) -> int:
-    """Delete what killed writers left in a folder that nobody writes to now; return how many files."""
-    left = [entry for entry in Path(folder).glob(".*.tmp") if re.fullmatch(r"\..+\.[0-9a-f]{12}\.tmp", entry.name)]
+def remove_temporaries(folder: PathLike, start: str = "") -> int:
+    """Delete what killed writers left of files that nobody writes now, those with a name that begins so; count them."""
+    left = [
+        entry for entry in Path(folder).glob(f".{start}*.tmp") if re.fullmatch(r"\..+\.[0-9a-f]{12}\.tmp", entry.name)
+    ]
     for entry in left:
         entry.unlink()
     return len(left)
 
 
-def write_text(path: PathLike, text: str) -> None:
+def write_text(path: PathLike, text: str, *, sync: bool = True) -> None:
     """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), sync=sync)
 
 
-def write_bytes(path: PathLike, content: bytes) -> None:
+def write_bytes(path: PathLike, content: bytes, *, sync: bool = True) -> None:
     """Write bytes atomically."""
-    write_atomic(path, lambda handle: _write_all(handle, content))
+    write_atomic(path, lambda handle: _write_all(handle, content), sync=sync)
 
 
 def write_array(path: PathLike, values: np.ndarray) -> None:
@@ -265,6 +298,36 @@ def write_npz(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
 def copy(source: PathLike, path: PathLike) -> None:
     """Write the bytes of a file to another, atomically."""
     write_bytes(path, read_bytes(source))
+
+
+def link(source: PathLike, path: PathLike) -> None:
+    """Give the content of a file a second name; copy it where the file system has no such links."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(os.path.realpath(source), path)
+    except FileExistsError:
+        pass
+    except OSError:
+        copy(source, path)
+
+
+@contextmanager
+def locked(path: PathLike) -> Iterator[None]:
+    """Hold a file that no other process may hold meanwhile; a killed process lets go of it. BlockingIOError if held."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # a file system of several machines that knows no locks
+                pass
+        yield
 
 
 def write_json(path: PathLike, value: Any) -> None:
@@ -355,6 +418,12 @@ def read_text(path: PathLike) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text (byte {error.start})") from None
+
+
+def read_lines(path: PathLike) -> Iterator[str]:
+    """Yield the lines of UTF-8 text without their ends, one by one."""
+    with _existing(path).open(encoding="utf-8", newline="\n") as handle:
+        yield from (line.rstrip("\n") for line in handle)
 
 
 def read_json(path: PathLike) -> Any:

@@ -152,11 +152,11 @@ def decode_jpeg(image: PIL.Image.Image, data: bytes) -> "torch.Tensor | None":
 
 # ----------------------------------------------------------------------------------------------------- what helps
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts")
+
 _PILLOW_WITHOUT = "this Pillow was built without the format"
 _ADVICE: dict[tuple[str, ...], str] = {
-    (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"): (
-        "a video: take frames first, e.g. mkdir frames && ffmpeg -i {name} frames/%05d.png"
-    ),
+    VIDEO_SUFFIXES: ("a video: take frames first, e.g. mkdir frames && ffmpeg -i {name} frames/%05d.png"),
     _HEIC: "pip install 'vidi[heic]' reads them",
     _AVIF: _PILLOW_WITHOUT,
     _JPEG_2000: _PILLOW_WITHOUT,

@@ -222,9 +222,10 @@ def test_predict_in_tiles_writes_what_it_writes_of_pictures(detector: Path, monk
 
     monkeypatch.setattr("vidi.model.predict_in_tiles", cut)
     write_picture(Path("large/a.jpg"), (90, 130))
-    words = ("--tile", "64", "--overlap", "0.75", "--save", "coco", "--out", "found", "--json")
-    (record,) = vidi("predict", detector, "large", *words).json()
+    words = ("--tile", "64", "--overlap", "0.75", "--out", "found")
+    (record,) = vidi("predict", detector, "large", *words, "--json").json()
     assert record["objects"] == [{"name": "thing", "label": 0, "score": 0.75, "box": [0.0, 0.0, 64.0, 1.0]}]
+    assert vidi("predict", detector, "large", *words, "--save", "coco", "--batch-size", "1").code == 0
     saved = json.loads(Path("found/coco/predictions.json").read_text())
     assert [row["bbox"] for row in saved["annotations"]] == [[0.0, 0.0, 64.0, 1.0]]
     assert Path("found/a.jpg").is_file()
@@ -246,7 +247,7 @@ def test_predict_saves_objects_as_a_data_set(detector: Path) -> None:
     photos = [write_picture(Path(f"deep/{name}.jpg"), (40, 60), seed=k) for k, name in enumerate(("a", "b/a"))]
     done = vidi("predict", detector, "deep", "--threshold", "0.01", "--save", "coco", "--out", "found")
     assert done.code == 0
-    assert done.out.splitlines()[-1] == f"saved: {Path('found', 'coco', 'predictions.json')}"
+    assert done.out == f"saved: {Path('found', 'coco', 'predictions.json')}\n"
     checked = vidi("data", "check", "found/coco")
     assert checked.code == 0
     assert "coco_json" in checked.out

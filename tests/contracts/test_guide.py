@@ -1,4 +1,4 @@
-"""What docs/guide.md and README.md tell a newcomer to type: the guide is run, on small sets and with small numbers."""
+"""What the guide, the page on many pictures and README.md tell a newcomer to type: the guide is run, small."""
 
 import re
 import shlex
@@ -25,6 +25,7 @@ from vidi.weights.loading import published_weights
 
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+BULK = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
 
 SMALLER = {
     "retinanet_tiny": "size=64,64 channels=16 width=16 epochs=1 batch_size=8",
@@ -125,9 +126,9 @@ def test_the_python_of_the_readme_does_what_it_says(
     assert Path("runs/resnet18/report.md").is_file()
 
 
-def test_every_command_of_the_readme_is_one() -> None:
+def test_every_command_of_the_readme_and_of_many_pictures_is_one() -> None:
     """Its words are parsed, names of systems found, and their keys and values taken; nothing is run."""
-    seen = list(commands(README))
+    seen = [*commands(README), *commands(BULK)]
     assert len(seen) > 40
     for words in seen:
         command: Any = typer.main.get_command(app)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tests.closeness import assert_close
 from vidi import files
+from vidi.bulk.parts import Facts, merged
 from vidi.data.readers.coco_json import find_layout as find_coco
 from vidi.data.recognise import open_dataset
-from vidi.data.saving import Saver
+from vidi.data.saving import annotations_of, categories_of, kind_of, write_index
 from vidi.ops.label_maps import VOID
 from vidi.ops.skeletons import Skeleton
 from vidi.results.classification import Classification
@@ -34,10 +35,13 @@ def photos(folder: Path) -> list[Path]:
 
 
 def saved(folder: Path, pictures: Path, results: list[Any]) -> list[Path]:
-    saver = Saver(folder)
-    for path, size, result in zip(photos(pictures), SIZES, results, strict=True):
-        saver.add(path, path.stem, size, result)
-    return saver.write()
+    images, annotations, facts = [], [], Facts()
+    for number, (path, size, result) in enumerate(zip(photos(pictures), SIZES, results, strict=True), start=1):
+        files.copy(path, folder / "images" / path.name)
+        images.append({"id": number, "file_name": path.name, "height": size[0], "width": size[1]})
+        annotations += [(number, row) for row in annotations_of(folder, path.stem, result)]
+        facts = merged(facts, categories_of(result))
+    return write_index(folder, kind_of(results[0]), images, annotations, facts.values())
 
 
 def blocks(size: tuple[int, int], boxes: list[list[int]]) -> Tensor:
@@ -137,6 +141,6 @@ def test_classes_are_read_back_equal(tmp_path: Path) -> None:
         assert picture.mode == "P"
 
 
-def test_a_result_without_such_a_form_is_refused(tmp_path: Path) -> None:
+def test_a_result_without_such_a_form_is_refused() -> None:
     with pytest.raises(ValueError, match="Classification has no form in COCO"):
-        Saver(tmp_path).add(tmp_path / "a.png", "a", (4, 4), Classification(torch.tensor([1.0]), ("cat",)))
+        kind_of(Classification(torch.tensor([1.0]), ("cat",)))

@@ -18,6 +18,7 @@ from tests.closeness import FLOAT32, assert_close
 from tests.contracts.models import FIRST
 from vidi.catalog.listed import verdicts
 from vidi.catalog.table import CATALOG
+from vidi.embedding.fingerprint import fingerprint
 from vidi.exported.network import KEY, NoRuntimeError, said_by
 from vidi.exported.writing import DiffersError, NoExportError
 
@@ -50,6 +51,7 @@ def test_an_exported_file_has_the_results_of_its_run(place: Path) -> None:
         assert found.categories == result.categories == ("green", "red")
         assert_close(found.probabilities, result.probabilities, FLOAT32)
     images = torch.rand(3, 3, 40, 56)  # no batch and no size that the file was traced on
+    assert fingerprint(exported) == fingerprint(vidi.load(place / "leaves.onnx"))
     outputs = exported(images)
     assert outputs._fields == ("logits",)
     assert_close(outputs.logits, vidi.load(place / "run")(images).logits, FLOAT32)
@@ -108,6 +110,7 @@ def test_half_precision_is_half_as_large_and_near(place: Path, tmp_path: Path) -
     made = vidi.export(place / "run", tmp_path / "half.onnx", half=True)
     assert made.verdict == "verified"
     assert 1e-6 < made.difference.results < 1e-2
+    assert fingerprint(vidi.load(tmp_path / "half.onnx")) != fingerprint(vidi.load(place / "leaves.onnx"))
     whole = (place / "leaves.onnx").stat().st_size
     assert 0.4 < (tmp_path / "half.onnx").stat().st_size / whole < 0.6
     (result,) = vidi.load(tmp_path / "half.onnx").predict(place / "photos" / "0.png")

@@ -13,8 +13,8 @@ import typer
 from typer.core import TyperCommand
 
 from vidi import files
+from vidi.cli import bulk, exporting, gallery, listing, prompts, samples
 from vidi.cli import data as looking_at_data
-from vidi.cli import exporting, gallery, listing, prompts, samples
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, Download, err, out, print_classes, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed, without_drawn
@@ -332,13 +332,38 @@ def predict(
         float,
         typer.Option(help="The share of a tile that the next one shows again.", min=0, max=1, callback=below_one),
     ] = 0.25,
-    draw: Annotated[bool, typer.Option(help="Draw the results on the pictures.")] = True,
+    draw: Annotated[
+        bool | None, typer.Option(help="Draw the results on the pictures; with --save only where asked to.")
+    ] = None,
     save: Annotated[
-        Literal["coco"] | None,
+        Literal["jsonl", "coco", "parquet", "labels"] | None,
         typer.Option(
-            help="Write the results too: objects and segments as COCO json (with PNGs of ids), classes as PNGs with a "
-            "palette, and copies of the pictures; in a folder of that name beside the drawn ones."
+            help="Pictures by the million, to files in OUT/SAVE: also globs, lists of paths (.txt), tar archives, "
+            "videos and cameras. The same command goes on after a kill; under torchrun each process does its share. "
+            "What cannot be read is a row with its error."
         ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="--save: the most pictures that go through the network at once; 16.", min=1)
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="--save: processes that read beside the network; half of the cores by default.", min=0),
+    ] = None,
+    reduced: Annotated[
+        bool | None,
+        typer.Option(
+            "--reduced",
+            help="--save: decode JPEGs more than twice as large as needed at a half to an eighth; much faster, and not "
+            "the same to the last bit.",
+        ),
+    ] = None,
+    part: Annotated[
+        int | None,
+        typer.Option(help="--save: pictures written together: what a kill may cost each worker; 256.", min=1),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(help="--save: of the frames of videos only each so-manieth.", min=1)
     ] = None,
     focal_px: Annotated[
         float | None, typer.Option(help="Depth: the focal length in pixels of the pictures, instead of EXIF's.")
@@ -364,11 +389,12 @@ def predict(
 
     [dim]vidi predict runs/segments photos/ score_threshold=0.3 --threshold 0.3[/dim]
 
+    [dim]vidi predict runs/cells photos/ shards/*.tar clip.mp4 --save jsonl --out found[/dim]
+
     [dim]vidi predict runs/words "the old cat sees one dog" beams=4 length_penalty=0.6[/dim]
     """
     from vidi import api
     from vidi.data.readers.stereo_folders import pair_paths
-    from vidi.data.saving import Saver
     from vidi.engine.overrides import split_overrides
     from vidi.recorded import task_of
     from vidi.tasks.table import TASKS
@@ -386,6 +412,24 @@ def predict(
     if not photos:
         fail(USAGE, "which pictures? Name files or folders besides the options")
     folder = out_folder or (run.folder if run.config_path.is_file() else Path()) / "predictions"
+    options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
+    known = {key: value for key, value in options.items() if value is not None}
+    how = {"batch_size": batch_size, "workers": workers, "reduced": reduced, "part": part, "every": every}
+    asked = {key: value for key, value in how.items() if value is not None}
+    if save is not None:
+        if task.asks != "pictures":
+            fail(USAGE, f"--save: {name} is a system for {task.name}, which asks for {task.asks}, not for pictures")
+        model = bulk.loaded(name, weights, threshold, split_overrides(words), download=download)
+        asked |= {"known": known, "tile": tile, "overlap": overlap, "draw": bool(draw)}
+        bulk.predict(model, list(map(str, photos)), folder, save, as_json=as_json, **asked)
+        return
+    if asked:
+        fail(
+            USAGE,
+            f"{', '.join(f'--{key}'.replace('_', '-') for key in asked)}: for --save alone, with one of its forms",
+        )
+    draw = draw is not False
+    draw = draw is not False
     rights = pair_paths(photos) if task.asks == "pairs" else {}
     paths = without_drawn([*rights], photos, folder) if rights else pictures_of(photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
@@ -393,11 +437,9 @@ def predict(
         model = api.with_options(model, split_overrides(words))
     if threshold is not None:
         model.shown_from = threshold
-    records, broken, saver = [], [], Saver(folder / save) if save else None
+    records, broken = [], []
     targets = drawn_paths(folder, paths, photos)
     sources = [(path, rights[path]) if rights else path for path in paths]
-    options = {"focal_px": focal_px, "fov": fov, "baseline": baseline}
-    known = {key: value for key, value in options.items() if value is not None}
     found = api.predict_files(model, sources, known=known, tile=tile, overlap=overlap)
     told = paced(zip(paths, targets, found, strict=True), len(paths), err if as_json or not out.is_terminal else out)
     for path, target, (_, image, result) in told:
@@ -413,16 +455,10 @@ def predict(
             out.print(f"{path}{renamed(path, target) if draw else ''}: {result}", markup=False, highlight=False)
         if draw:
             files.write_image(target, result.draw(image))
-        if saver:
-            name_of_files = target.relative_to(folder).with_suffix("").as_posix()
-            saver.add(path, name_of_files, (image.shape[-2], image.shape[-1]), shown)
-    saved = saver.write() if saver and records else []
     if as_json:
         print_json(records)
     elif records and (draw or "files" in records[0]):
         out.print(f"drawn in {folder}" if draw else f"written to {folder}", markup=False, highlight=False)
-    if saved and not as_json:
-        out.print(f"saved: {', '.join(map(str, saved))}", markup=False, highlight=False)
     if broken:
         fail(DATA, f"{len(broken)} of {len(paths)} pictures could not be read")
 

@@ -4,14 +4,15 @@
     segments   panoptic.json, panoptic/  a PNG for each picture whose colours R + 256 G + 65536 B are ids (0: none)
     classes    labels/, classes.txt      a PNG with a palette for each picture: class 0, 1, ..., 255 where there is none
 
-Category ids count from 1; a category that no segment has is called stuff. The pictures are copied to images/, so that
-the folder is a data set.
+Category ids count from 1; a category that no segment has is called stuff. With the pictures in images/ the folder is a
+data set. Nothing here holds more than one result: rows are written as they come.
 """
 
-import os
-from collections.abc import Callable, Mapping
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import PIL.Image
 
@@ -23,93 +24,106 @@ from vidi.results.detections import Detections
 from vidi.results.panoptic_map import PanopticMap
 from vidi.results.semantic_map import SemanticMap
 
+Kind = Literal["objects", "segments", "classes"]
+"""What a result is to COCO."""
 
-class Saver:
-    """Collects the results of one model and writes them to a folder.
+
+def kind_of(result: Any) -> Kind:
+    """Return what a result is to COCO; ValueError for what has no form in it."""
+    kinds: Mapping[type, Kind] = {Detections: "objects", PanopticMap: "segments", SemanticMap: "classes"}
+    if type(result) not in kinds:
+        raise ValueError(f"a {type(result).__name__} has no form in COCO; expected objects, segments or classes")
+    return kinds[type(result)]
+
+
+def categories_of(result: Any) -> dict[str, dict[str, Any]]:
+    """Return the categories that a result speaks of, by their ids as text; of segments, which of them are things."""
+    named = {str(label + 1): {"id": label + 1, "name": name} for label, name in _named(result.categories)}
+    if isinstance(result, Detections) and result.skeleton is not None:
+        bones = [[a + 1, b + 1] for a, b in result.skeleton.bones]
+        return {
+            key: {**row, "keypoints": list(result.skeleton.joints), "skeleton": bones} for key, row in named.items()
+        }
+    if isinstance(result, PanopticMap):
+        things = {segment.label + 1 for segment in result if segment.is_thing}
+        return {key: {**row, "isthing": int(row["id"] in things)} for key, row in named.items()}
+    return named
+
+
+def _named(categories: Categories) -> Iterator[tuple[int, str]]:
+    return ((label, name) for label, name in enumerate(categories) if name is not None)
+
+
+def annotations_of(folder: Path, name: str, result: Any) -> list[dict[str, Any]]:
+    """Return COCO's annotations of a result, less the ids of picture and annotation; write its map, if it is one.
 
     Args:
-        folder: made where it does not exist.
+        folder: of the data set that is written.
+        name: without suffix, of the file of a map; none of another picture.
+        result: detections, a panoptic or a semantic map.
+
+    Raises:
+        ValueError: for another result.
     """
+    kind = kind_of(result)
+    if kind == "objects":
+        return list(_objects(result))
+    if kind == "segments":
+        files.write_image(folder / "panoptic" / f"{name}.png", PIL.Image.fromarray(result.coloured_ids()))
+        row = result.to_coco(0, f"{name}.png", range(1, len(result.categories) + 1))
+        return [{key: value for key, value in row.items() if key != "image_id"}]
+    picture = PIL.Image.fromarray(result.classes.numpy()).convert("P")
+    picture.putpalette([value for label in range(VOID) for value in class_colour(label)] + [0, 0, 0])
+    files.write_image(folder / "labels" / f"{name}.png", picture)
+    return []
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = Path(folder)
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-        self.categories: dict[int, dict[str, Any]] = {}
-        self.kind: type | None = None
 
-    def add(self, path: Path, name: str, size: tuple[int, int], result: Any) -> None:
-        """Take the result on a picture; maps are written at once.
+def _objects(found: Detections) -> Iterator[dict[str, Any]]:
+    masks, sides = found.coded_masks, found.boxes[:, 2:] - found.boxes[:, :2]
+    areas = sides.prod(1).tolist() if masks is None else masks.areas().tolist()
+    for row, area in zip(found.to_coco(0, range(1, len(found.categories) + 1)), areas, strict=True):
+        del row["image_id"]
+        if "keypoints" in row:  # a truth says whether a joint is seen, not how surely
+            row["keypoints"][2::3] = [2 if score > 0 else 0 for score in row["keypoints"][2::3]]
+            row["num_keypoints"] = sum(map(bool, row["keypoints"][2::3]))
+        yield {**row, "area": area, "iscrowd": 0}
 
-        Args:
-            path: of the picture.
-            name: without suffix, of the files that are written for it; none of another picture.
-            size: (H, W) of the picture.
-            result: detections, a panoptic or a semantic map.
 
-        Raises:
-            ValueError: for another result.
-        """
-        ways: Mapping[type, Callable[..., None]] = {
-            Detections: self._add_objects,
-            PanopticMap: self._add_segments,
-            SemanticMap: self._add_classes,
-        }
-        way = ways.get(type(result))
-        if way is None:
-            raise ValueError(f"a {type(result).__name__} has no form in COCO; expected objects, segments or classes")
-        self.kind = type(result)
-        self._name_categories(result.categories)
-        number = len(self.images) + 1
-        copy = Path(f"{name}{path.suffix}")
-        files.copy(path, self.folder / "images" / copy)
-        self.images.append({"id": number, "file_name": copy.as_posix(), "height": size[0], "width": size[1]})
-        way(number, name, result)
+def write_index(
+    folder: Path,
+    kind: Kind,
+    images: Iterable[Mapping[str, Any]],
+    annotations: Iterable[tuple[int, Mapping[str, Any]]],
+    categories: Iterable[Mapping[str, Any]],
+) -> list[Path]:
+    """Write what names the pictures and the categories, row by row; return the paths of files and folders.
 
-    def write(self) -> list[Path]:
-        """Write what names the pictures and the categories; return the paths of the files."""
-        if self.kind is SemanticMap:
-            path = self.folder / "classes.txt"
-            named = sorted((number - 1, category["name"]) for number, category in self.categories.items())
-            files.write_text(path, "".join(f"{value} {name}\n" for value, name in named))
-            return [self.folder / "labels", path]
-        path = self.folder / ("panoptic.json" if self.kind is PanopticMap else "predictions.json")
-        categories = [self.categories[number] for number in sorted(self.categories)]
-        files.write_json(path, {"images": self.images, "annotations": self.annotations, "categories": categories})
-        return [self.folder / "panoptic", path] if self.kind is PanopticMap else [path]
+    Args:
+        folder: of the data set.
+        kind: of the results.
+        images: with ids.
+        annotations: with the id of their picture.
+        categories: in the order of their ids.
+    """
+    if kind == "classes":
+        path = folder / "classes.txt"
+        files.write_text(path, "".join(f"{category['id'] - 1} {category['name']}\n" for category in categories))
+        return [folder / "labels", path]
+    path = folder / ("panoptic.json" if kind == "segments" else "predictions.json")
+    numbers = itertools.count(1)
+    own = (({} if kind == "segments" else {"id": next(numbers)}) | {"image_id": k} | {**row} for k, row in annotations)
 
-    def _name_categories(self, categories: Categories) -> None:
-        for label, name in enumerate(categories):
-            if name is not None:
-                self.categories.setdefault(label + 1, {"id": label + 1, "name": name})
+    def write(handle: BinaryIO) -> None:
+        for opening, name, rows in (
+            ("{", "images", images),
+            (",\n", "annotations", own),
+            (",\n", "categories", categories),
+        ):
+            handle.write(f'{opening}"{name}": ['.encode())
+            for number, row in enumerate(rows):
+                handle.write(f"{',' if number else ''}\n{json.dumps(row, allow_nan=False)}".encode())
+            handle.write(b"\n]")
+        handle.write(b"}\n")
 
-    def _add_objects(self, image: int, name: str, found: Detections) -> None:
-        masks, sides = found.coded_masks, found.boxes[:, 2:] - found.boxes[:, :2]
-        areas = sides.prod(1).tolist() if masks is None else masks.areas().tolist()
-        if found.skeleton is not None:
-            wiring = {
-                "keypoints": list(found.skeleton.joints),
-                "skeleton": [[a + 1, b + 1] for a, b in found.skeleton.bones],
-            }
-            for category in self.categories.values():
-                category |= wiring
-        rows = found.to_coco(image, range(1, len(found.categories) + 1))
-        for row, area in zip(rows, areas, strict=True):
-            if "keypoints" in row:  # a truth says whether a joint is seen, not how surely
-                row["keypoints"][2::3] = [2 if score > 0 else 0 for score in row["keypoints"][2::3]]
-                row["num_keypoints"] = sum(map(bool, row["keypoints"][2::3]))
-            self.annotations.append({"id": len(self.annotations) + 1, **row, "area": area, "iscrowd": 0})
-
-    def _add_segments(self, image: int, name: str, found: PanopticMap) -> None:
-        file = f"{name}.png"
-        files.write_image(self.folder / "panoptic" / file, PIL.Image.fromarray(found.coloured_ids()))
-        self.annotations.append(found.to_coco(image, file, range(1, len(found.categories) + 1)))
-        for category in self.categories.values():
-            category.setdefault("isthing", 0)
-        for segment in found:
-            self.categories[segment.label + 1]["isthing"] = int(segment.is_thing)
-
-    def _add_classes(self, image: int, name: str, found: SemanticMap) -> None:
-        picture = PIL.Image.fromarray(found.classes.numpy()).convert("P")
-        picture.putpalette([value for label in range(VOID) for value in class_colour(label)] + [0, 0, 0])
-        files.write_image(self.folder / "labels" / f"{name}.png", picture)
+    files.write_atomic(path, write)
+    return [folder / "panoptic", path] if kind == "segments" else [path]

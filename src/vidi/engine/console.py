@@ -62,9 +62,13 @@ def paced(items: Iterable[Item], total: int, console: Console) -> Iterator[Item]
         for done, item in enumerate(items, start=1):
             yield item
             count("pictures", done, total)
-    seconds = time.perf_counter() - began
+    console.print(pace(done, time.perf_counter() - began), highlight=False, markup=False)
+
+
+def pace(done: int, seconds: float) -> str:
+    """Say how fast so many pictures came."""
     many = "1 picture" if done == 1 else f"{done} pictures"
-    console.print(f"{many} in {seconds:.1f} s, {done / seconds:.3g} images/s", highlight=False, markup=False)
+    return f"{many} in {seconds:.1f} s, {done / seconds:.3g} images/s"
 
 
 class Bar:

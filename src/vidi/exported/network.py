@@ -158,14 +158,15 @@ class ExportedNetwork(nn.Module):
         run: gives the outputs.
         form: of the outputs.
         kind: the NamedTuple of the outputs.
+        digest: SHA-256 of the file, which stands for its weights where models are told apart.
     """
 
-    place: Tensor  # where tensors are: the processor
+    digest: Tensor
 
-    def __init__(self, run: Runs, form: Form, kind: Any):
+    def __init__(self, run: Runs, form: Form, kind: Any, digest: bytes):
         super().__init__()
         self.run, self.form, self.kind = run, form, kind
-        self.register_buffer("place", torch.empty(0), persistent=False)
+        self.register_buffer("digest", torch.tensor(list(digest), dtype=torch.uint8))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ExportedNetwork":
         """Return the same: nothing in it changes."""
@@ -207,10 +208,10 @@ def kind_of(network: nn.Module, form: Form) -> Any:
     raise ValueError(f"a {type(network).__name__} of this version gives other outputs than {', '.join(names)}")
 
 
-def with_network(model: Any, run: Runs, form: Form) -> Any:
+def with_network(model: Any, run: Runs, form: Form, digest: bytes = b"") -> Any:
     """Return a copy of a model, in evaluation, whose network is what was exported of it."""
     other = copy.copy(model)
-    network = ExportedNetwork(run, form, kind_of(model.network, form))
+    network = ExportedNetwork(run, form, kind_of(model.network, form), digest)
     other.__dict__["_modules"] = {**model._modules, "network": network}
     other.drawn_at, other.by_one_network = None, False  # nothing in it is random, nothing is left to be folded
     return other.eval()
