@@ -25,7 +25,7 @@ from vidi.tiled import Tiling
 from vidi.translation.generation import WordChoice
 
 COMMANDS = (
-    *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify"),
+    *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify", "export"),
     *("models", "recipe", "cost", "runs", "doctor", "data check", "data upright", "data world"),
     *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )
@@ -343,7 +343,7 @@ def test_models_takes_wildcards_and_tasks() -> None:
     rows = vidi("models", "retina*", "--task", "detection", "--json").json()
     assert rows
     assert all(row["name"].startswith("retina") and row["task"] == "detection" for row in rows)
-    assert set(rows[0]) == {"name", "task", "section", "paper"}
+    assert set(rows[0]) == {"name", "task", "section", "paper", "export"}
     table = vidi("models", "resnet18", env={"COLUMNS": "60"}).out.splitlines()
     assert table[1].split()[:3] == ["resnet18", "classification", "2.2.1"]
     assert "He et al. 2016, 1512.03385" in table[1]  # one line a row, however narrow the pipe claims to be
