@@ -88,8 +88,8 @@ def fitted(pace: Pace, recipe: Recipe, seconds: float) -> dict[str, int]:
     epochs = _epochs(epoch, pace.validation, recipe.validate_every, usable)
     every = recipe.validate_every
     if most is not None and math.ceil(epochs / every) > most:
-        epochs = math.floor((usable - most * pace.validation) / epoch)
-        every = max(every, math.ceil(epochs / most))
+        every = max(every, math.ceil((usable - most * pace.validation) / epoch / most))
+        epochs = _epochs(epoch, pace.validation, every, usable)
     if epochs >= 1:
         return {"epochs": epochs, "validate_every": every}
     steps = math.floor((usable - pace.validation) / pace.step)
