@@ -40,15 +40,14 @@ def test_a_training_without_a_name_is_the_printed_command(classes: Path) -> None
 
 
 def test_a_training_fits_into_minutes(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # 0.93 x 600 s less the time that has gone: five epochs of one step of 100 s, with validations of one
-    monkeypatch.setattr(rehearsal, "pace_of", lambda job, seconds, clock: Pace(100.0, 1.0, 1))
-    done = vidi("train", "--data", classes, "--minutes", "10", "--out", "first")
+    # 0.93 x 60,000 s less the time that has gone: five epochs of one step of 10,000 s, with validations of one
+    with monkeypatch.context() as patched:
+        patched.setattr(rehearsal, "pace_of", lambda job, seconds, clock: Pace(10_000.0, 1.0, 1))
+        done = vidi("train", "--data", classes, "--minutes", "1000", "--out", "first")
     assert done.code == 0, done.err
-    assert "a step takes 100 s, a validation 1 s: 5 steps fit into 10 min 0 s" in done.out
+    assert "a step takes 1e+04 s, a validation 1 s: 5 steps fit into 16 h 40 min" in done.out
     words = command_in(done.out)
     assert {"epochs=5", "validate_every=1"} <= set(words)
-    monkeypatch.undo()
-    monkeypatch.chdir(Path("first").resolve().parent)
     assert vidi(*words, "--out", "second").code == 0
     assert same_runs("first", "second")
 
@@ -62,20 +61,19 @@ def test_minutes_are_measured_on_a_copy(classes: Path, monkeypatch: pytest.Monke
         ticks = iter(range(10**6))
         measured.append(real(job, seconds, clock=lambda: float(next(ticks))))  # a second passes at each look
         assert all(value.equal(before[key]) for key, value in job.model.state_dict().items())
-        return Pace(100.0, 1.0, measured[0].steps_per_epoch)
+        return Pace(10_000.0, 1.0, measured[0].steps_per_epoch)
 
-    monkeypatch.setattr(rehearsal, "pace_of", pace_of)
-    numbers = ("resnet18", *TINY, "size=16,16")
-    done = vidi("train", *numbers, "--data", classes, "--minutes", "10", "--out", "first")
+    with monkeypatch.context() as patched:
+        patched.setattr(rehearsal, "pace_of", pace_of)
+        words = ("resnet18", *TINY, "size=16,16", "--data", classes, "--minutes", "1000")
+        done = vidi("train", *words, "--out", "first")
     assert done.code == 0, done.err
     (pace,) = measured
     assert pace.step == 1.0
     count = Run(Path("first")).config()["data"]["samples"]
     assert pace.steps_per_epoch == -(-count // 8)
-    validated = 24 - count  # all of them in one batch, in a second, and what is written in 1.5
-    assert pace.validation == pytest.approx(1.0 * validated / min(8, validated) + 1.5)
-    monkeypatch.undo()
-    monkeypatch.chdir(Path("first").resolve().parent)
+    validated = 24 - count  # by one batch in a second, and what is written in 1.5
+    assert pace.validation == pytest.approx(validated / min(8, validated) + 1.5)
     assert vidi(*command_in(done.out), "--out", "second").code == 0
     assert same_runs("first", "second")
 
@@ -101,7 +99,8 @@ def test_what_does_not_go_together_is_told(words: tuple[str, ...], said: str, cl
 
 
 def test_several_processes_keep_no_minutes(classes: Path) -> None:
-    done = vidi("train", "resnet18", "--data", classes, "--minutes", "5", env={"WORLD_SIZE": "2", "RANK": "0"})
+    words = ("train", "resnet18", "--data", classes, "--minutes", "5", "--out", "run")
+    done = vidi(*words, env={"WORLD_SIZE": "2", "RANK": "0"})
     assert done.code == 2
     assert "minutes: several processes would not agree on them" in done.err
 
@@ -149,6 +148,8 @@ def test_a_run_is_no_folder_of_pictures(classifier: Path) -> None:
     write_picture(classifier / "1.png")
     assert "which pictures?" in vidi("predict", classifier).err
     assert "which pictures?" in vidi("predict", "resnet50").err
+    done = vidi("predict", classifier, "--task", "detection")
+    assert "--task detection: it is for pictures without a RUN or NAME" in done.err
 
 
 # ----------------------------------------------------------------------------------------------------------------------

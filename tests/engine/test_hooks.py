@@ -9,7 +9,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
 import vidi
 from tests.conftest import ROOT
@@ -156,11 +155,14 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
 
     with pytest.raises(StopTraining):
         vidi.train("retinanet_tiny", out=folder, on_epoch=twice_then_stop, **SMALL)
+    board.close()
     run = vidi.resume(folder, on_epoch=vidi.TensorBoard(), quiet=True)
     reader = accumulator.EventAccumulator(str(folder / "tensorboard"))
     reader.Reload()
     rows = run.metrics()
-    for name in ("learning_rate", "train/classification", "ap", "val/box"):
+    columns = {key for row in rows for key, value in row.items() if isinstance(value, float | int)} - {"step", "epoch"}
+    assert {"learning_rate", "ap"} < columns
+    for name in columns - {"images"}:  # that many were scored
         written = [(event.step, event.value) for event in reader.Scalars(tag_of(name))]
         expected = [(row["step"], row[name]) for row in rows if name in row]
         assert [step for step, _ in written] == [step for step, _ in expected], name
@@ -169,8 +171,7 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
         )
     mosaics = reader.Images("mosaic")
     assert mosaics[-1].step == 6
-    with torch.no_grad():
-        assert mosaics[-1].width > 100
+    assert mosaics[-1].width > 100
     assert "scores/images" not in reader.Tags()["scalars"]
 
 

@@ -316,7 +316,7 @@ def predict(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN|NAME]",
+            metavar="RUN|NAME",
             help="A run folder, or a model with published weights; left away, the best ones on this machine.",
         ),
     ],
@@ -412,8 +412,10 @@ def predict(
     from vidi.tasks.table import TASKS
 
     photos = photos or []
-    if task is not None or names_pictures(name):
+    if names_pictures(name):
         name, weights, photos = installed_model(task, weights, [Path(name), *photos])
+    elif task is not None:
+        fail(USAGE, f"--task {task}: it is for pictures without a RUN or NAME; {name} is no picture")
     run, kind = Run(Path(name)), task_of(name)
     if tile is not None and not kind.tiles:
         kinds = ", ".join(other for other in TASKS if TASKS[other].tiles)

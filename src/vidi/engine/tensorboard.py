@@ -44,7 +44,13 @@ class TensorBoard:
             writer.add_image(name, picture, epoch.step, dataformats="HWC")
         writer.flush()
         if epoch.is_last:
+            self.close()
+
+    def close(self) -> None:
+        """Close the files; after the last validation of a training they are."""
+        for writer in self.writers.values():
             writer.close()
+        self.writers.clear()
 
     def _writer(self, epoch: Epoch) -> "SummaryWriter":
         from torch.utils.tensorboard.writer import SummaryWriter

@@ -217,6 +217,8 @@ def _after_validation(job: Job, stage: str, validation: Validation, model: Train
     """Write what there is to look at, then tell the hook of it."""
     run, row = Run(job.run.folder / stage), validated.row
     _show(job, run, job.recipes[stage], model, validated)
+    if job.on_epoch is None:
+        return
     epoch = Epoch(
         job.run,
         stage,

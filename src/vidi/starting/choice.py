@@ -9,6 +9,7 @@ import inspect
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -190,15 +191,18 @@ def _spread(count: int, most: int) -> Iterator[int]:
 
 
 def pictures_of(dataset: Any) -> Pictures:
-    """Return how many pictures there are, and how large, by some of them.
+    """Return how many pictures there are, and how large, by some of them; damaged ones are somebody else's business.
 
     Raises:
         ValueError: if there are none.
     """
-    count = size_of(dataset)
-    if count == 0:
-        raise ValueError(f"{dataset.root}: no pictures to train on")
-    sizes = np.array([tuple(dataset.image(index).shape[-2:]) for index in _spread(count, LOOKED_AT)])  # N 2
+    count, found = size_of(dataset), []
+    for index in _spread(count, LOOKED_AT):
+        with suppress(ValueError, OSError):
+            found.append(tuple(dataset.image(index).shape[-2:]))
+    if not found:
+        raise ValueError(f"{dataset.root}: no pictures to train on that can be read")
+    sizes = np.array(found)  # N 2
     height, width = np.median(sizes, axis=0)
     low, high = np.quantile(sizes[:, 1] / sizes[:, 0], (0.1, 0.9))
     return Pictures(count, round(float(height)), round(float(width)), bool(high <= ALIKE * low))
@@ -251,7 +255,7 @@ def _ladder(row: Entry, dataset: Any, overrides: Mapping[str, Any]) -> dict[str,
     generator = torch.Generator().manual_seed(0)
     centroids = cluster_sizes(sizes, min(CLUSTERS, distinct), generator=generator).centroids
     side = math.sqrt(float(centroids[0].prod()))
-    first = max(LEAST_ANCHOR, 2 ** math.floor(math.log2(side)))
+    first = max(LEAST_ANCHOR, 2 ** math.floor(math.log2(side) + 1e-9))
     return {"anchor_sizes": tuple(first * 2**octave for octave in range(OCTAVES))}
 
 

@@ -179,7 +179,7 @@ def opened(folder: Path, *, falling: bool) -> Iterator["Study"]:
     from optuna.storages import RDBStorage
     from optuna.trial import TrialState
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = RDBStorage(f"sqlite:///{folder / 'study.db'}")
     try:
         study = optuna.create_study(
@@ -187,7 +187,7 @@ def opened(folder: Path, *, falling: bool) -> Iterator["Study"]:
             study_name=STUDY,
             load_if_exists=True,
             direction="minimize" if falling else "maximize",
-            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_VALIDATIONS),
+            pruner=optuna.pruners.MedianPruner(UNPRUNED_TRIALS, UNPRUNED_VALIDATIONS + 1),
         )
         for trial in study.get_trials(states=(TrialState.RUNNING,)):
             study.tell(trial.number, state=TrialState.FAIL)
@@ -255,7 +255,7 @@ class Look:
     @property
     def best(self) -> float | None:
         """The best value so far; that of the weights which a run keeps."""
-        return (min if self.falling else max)(self.values, default=None)
+        return best_value(self.values, falling=self.falling)
 
     def __call__(self, epoch: Epoch) -> None:
         if epoch.value is None or epoch.headline is None:
@@ -267,6 +267,13 @@ class Look:
         self.trial.report(epoch.value, len(self.values))
         if not epoch.is_last and self.trial.should_prune():
             raise StopTraining
+
+
+def best_value(values: Sequence[float], *, falling: bool) -> float | None:
+    """Return the best of some scores; None of none."""
+    if not values:
+        return None
+    return min(values) if falling else max(values)
 
 
 def run_folder(folder: Path, number: int) -> Path:
@@ -295,7 +302,7 @@ def _value(space: Space, key: str, text: str) -> Any:
 def _tried(trial: "FrozenTrial", folder: Path, *, falling: bool) -> Tried:
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
     state = {"COMPLETE": "complete", "PRUNED": "pruned"}.get(trial.state.name, "failed")
-    best = (min if falling else max)(curve, default=None)
+    best = best_value(curve, falling=falling)
     drawn = {key: spelled(value) for key, value in trial.params.items()}
     reason = trial.user_attrs.get("reason", "")
     run = run_folder(folder, trial.number)
