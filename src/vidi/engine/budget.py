@@ -50,7 +50,7 @@ class Measured(Exception):  # noqa: N818 - an end, not an error
 class StepTimes:
     """Listens to a training and times its steps; raises `Measured` once it knows enough."""
 
-    def __init__(self, clock: Callable[[], float], budget: float):
+    def __init__(self, clock: Callable[[], float], budget: float | int):
         self.clock, self.most = clock, MEASURING_SHARE * budget
         self.times: list[float] = []  # when the training began, and at the end of each step
 
@@ -74,7 +74,7 @@ class StepTimes:
         return (self.times[-1] - self.times[warm]) / (steps - warm)
 
 
-def fitted(pace: Pace, recipe: Recipe, seconds: float) -> dict[str, int]:
+def fitted(pace: Pace, recipe: Recipe, seconds: float | int) -> dict[str, int]:
     """Return the keys of a recipe that make a training end in so many seconds: the most epochs that fit.
 
     Where not even one epoch fits, `steps` are those that do.

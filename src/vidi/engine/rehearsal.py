@@ -42,7 +42,7 @@ def check_minutes(minutes: float | int | None, checked: Mapping[str, Any]) -> No
 
 
 def within(
-    job: Job, seconds: float, *, began: float, clock: Callable[[], float] = time.monotonic
+    job: Job, seconds: float | int, *, began: float, clock: Callable[[], float] = time.monotonic
 ) -> tuple[Job, dict[str, int]]:
     """Return a job that ends so many seconds after it began, with the keys of its recipe that are set for that."""
     pace = pace_of(job, seconds, clock=clock)
@@ -56,7 +56,7 @@ def within(
     return replace(job, recipes={"": replace(recipe, **durations)}), durations
 
 
-def pace_of(job: Job, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> Pace:
+def pace_of(job: Job, seconds: float | int, *, clock: Callable[[], float] = time.monotonic) -> Pace:
     """Time the first steps of a training and a part of a validation; the job's model stays as it is.
 
     Args:
