@@ -169,7 +169,7 @@ def choose(
     start = fitting(STARTS[picked], pictures, accelerator=accelerator)
     row = entry(start.system)
     own = check_overrides(given or {}, row.keys)
-    sized = {} if CANVAS & own.keys else _canvas_of(row, start, pictures, accelerator=accelerator)
+    sized = {} if CANVAS & own.keys() else _canvas_of(row, start, pictures, accelerator=accelerator)
     overrides = {**start.arguments, **sized, **own}
     anchored = {} if "anchor_sizes" in own or not start.ladder else _ladder(row, dataset, overrides)
     overrides = {**overrides, **anchored}
