@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vidi.api import cost, evaluate, export, load, resume, sample, train
     from vidi.catalog.names import models
+    from vidi.engine.hooks import Epoch, StopTraining
+    from vidi.engine.tensorboard import TensorBoard
     from vidi.nn.inference import fuse_for_inference
     from vidi.results.anchor_sizes import AnchorSizes
     from vidi.results.body_pose import BodyPose
@@ -17,11 +19,14 @@ if TYPE_CHECKING:
     from vidi.results.image_text import ImageText
     from vidi.results.panoptic_map import PanopticMap
     from vidi.results.semantic_map import SemanticMap
+    from vidi.starting.choice import choose
+    from vidi.tuning.search import tune
     from vidi.weights.creation import create
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "choose": "vidi.starting.choice",
     "cost": "vidi.api",
     "create": "vidi.weights.creation",
     "evaluate": "vidi.api",
@@ -32,6 +37,7 @@ _HOMES = {
     "resume": "vidi.api",
     "sample": "vidi.api",
     "train": "vidi.api",
+    "tune": "vidi.tuning.search",
     "AnchorSizes": "vidi.results.anchor_sizes",
     "BodyPose": "vidi.results.body_pose",
     "Classification": "vidi.results.classification",
@@ -39,9 +45,12 @@ _HOMES = {
     "DepthMap": "vidi.results.depth_map",
     "Detections": "vidi.results.detections",
     "Embedding": "vidi.results.embedding",
+    "Epoch": "vidi.engine.hooks",
     "ImageText": "vidi.results.image_text",
     "PanopticMap": "vidi.results.panoptic_map",
     "SemanticMap": "vidi.results.semantic_map",
+    "StopTraining": "vidi.engine.hooks",
+    "TensorBoard": "vidi.engine.tensorboard",
 }
 
 __all__ = [
@@ -52,9 +61,13 @@ __all__ = [
     "DepthMap",
     "Detections",
     "Embedding",
+    "Epoch",
     "ImageText",
     "PanopticMap",
     "SemanticMap",
+    "StopTraining",
+    "TensorBoard",
+    "choose",
     "cost",
     "create",
     "evaluate",
@@ -65,6 +78,7 @@ __all__ = [
     "resume",
     "sample",
     "train",
+    "tune",
 ]
 
 

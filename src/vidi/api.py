@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,12 +25,14 @@ from vidi.engine.conditions import checked_conditions
 from vidi.engine.console import progress_for
 from vidi.engine.datasets import Source, categories_for, facts_for, lines_about
 from vidi.engine.evaluate import evaluate as evaluate_model
+from vidi.engine.hooks import OnEpoch
 from vidi.engine.judging import Judgement, Judging, by_class
 from vidi.engine.lengthening import durations_of, former_recipes, lengthened
 from vidi.engine.limits import check_recipes
 from vidi.engine.overrides import OverrideError, check_overrides
 from vidi.engine.progress import Progress, Silent
 from vidi.engine.recipe import Recipe
+from vidi.engine.rehearsal import check_minutes, within
 from vidi.engine.report import remarks_of
 from vidi.engine.runs import Row, Run, is_main_process
 from vidi.engine.task import Task
@@ -57,6 +60,7 @@ from vidi.recorded import (
     task_of,
 )
 from vidi.results.result import SHOWN_FROM
+from vidi.starting.choice import Choice, choose, command_of
 from vidi.weights.creation import build, check_weights, create, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published, published_weights
@@ -174,7 +178,7 @@ def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) ->
 
 
 def train(
-    name: str,
+    name: str | Choice | None = None,
     *,
     data: str | Path | None = None,
     weights: str | None = None,
@@ -182,6 +186,8 @@ def train(
     download: bool = False,
     out: str | Path | None = None,
     faults: OnFault = "raise",
+    minutes: float | int | None = None,
+    on_epoch: OnEpoch | None = None,
     quiet: bool = False,
     progress: Progress | None = None,
     **overrides: Any,
@@ -189,7 +195,7 @@ def train(
     """Train a model of the catalogue and return its run folder.
 
     Args:
-        name: as in `vidi.models()`.
+        name: as in `vidi.models()`; without one what lies at `data` decides, as `vidi.choose(data, task=...)` says it.
         data: a data set that is built in, such as `world`, or the path of one; the first built-in one by default.
         weights: published weights to begin with, a file of them, or a run of the same model, as for `create`; the
             recipe is then one for fine-tuning, and the last layer a new one where the data set has other categories.
@@ -197,6 +203,8 @@ def train(
         download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
         faults: whether faulty rows of a data set are an error (`raise`) or left out (`drop`).
+        minutes: that it may take; the first steps are timed, and `epochs` (or `steps`) set so that all of it fits.
+        on_epoch: is told of each validation, see `vidi.engine.hooks.Epoch`; if it fails, that is said once.
         quiet: say nothing; by default a bar, or lines, go to the standard error.
         progress: receives what happens, instead.
         overrides: keys of the recipe and of the builder.
@@ -205,14 +213,25 @@ def train(
         OverrideError: naming all keys and values that cannot be taken.
         FileExistsError: if `out` already holds a run.
         FileNotFoundError, ValueError: if the data set does not exist, or cannot train this model.
+        StopTraining: if `on_epoch` does.
     """
-    row, progress = entry(name), _listener(progress, quiet)
+    began, progress = time.monotonic(), _listener(progress, quiet)
+    name = _chosen(data, weights, backbone_weights, overrides) if name is None else name
+    choice = name if isinstance(name, Choice) else None
+    if choice is not None:
+        choice = choice if minutes is None else choice.without_length()
+        name, data, weights, backbone_weights = choice.name, choice.data, choice.weights, choice.backbone_weights
+        overrides = {**choice.overrides, **overrides}
+        for reason in choice.reasons:
+            progress.say(reason)
+    row = entry(str(name))
     checked = check_overrides(overrides, row.keys)
-    check_weights(name, weights, backbone_weights)
+    check_minutes(minutes, checked)
+    check_weights(row.name, weights, backbone_weights)
     recipes = _recipes(row, checked, fine_tuned=weights is not None)
     check_recipes(recipes, row.task)
     judge = _judge(row.task, recipes)
-    run = Run(Path(out) if out is not None else next_free_folder(name))
+    run = Run(Path(out) if out is not None else next_free_folder(row.name))
     if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
@@ -221,31 +240,41 @@ def train(
     if not source.is_built_in:
         progress.say(source.describe())
     _tell(source, datasets, progress)
+    begun = {"weights": weights, "backbone_weights": backbone_weights}
     with seeded_draws(_seed(recipes)):
-        begun = {"weights": weights, "backbone_weights": backbone_weights}
         model = _build(row, checked, facts_for(row.task, datasets["train"], row.arguments), begun, download=download)
-    begun |= recorded_weights(name, weights)
     categories = categories_for(row.task, datasets["train"])
-    job = Job(run, model, recipes, source, categories, progress, datasets, extractor=judge)
+    job = Job(run, model, recipes, source, categories, progress, datasets, extractor=judge, on_epoch=on_epoch)
+    if minutes is not None:
+        job, durations = within(job, 60 * minutes, began=began)
+        checked |= durations
+    if minutes is not None or choice is not None:
+        progress.say(f"the same again: {command_of(row.name, checked, data=data, **begun, faults=faults)}")
     if is_main_process():
-        run.write_config(
-            {
-                **model.description(),
-                "task": row.task.name,
-                "recipe": plain_recipes(recipes),
-                "given": checked,
-                "data": description_of(source, datasets),
-                **{key: value for key, value in begun.items() if value is not None},
-            }
-        )
+        _write_config(job, checked, begun | recorded_weights(row.name, weights))
     _run(job)
     return run
+
+
+def _write_config(job: Job, checked: Mapping[str, Any], begun: Mapping[str, str | None]) -> None:
+    """Write what a run is: its model, recipe and data, what the user gave, and the weights that it begins with."""
+    job.run.write_config(
+        {
+            **job.model.description(),
+            "task": job.source.task.name,
+            "recipe": plain_recipes(job.recipes),
+            "given": checked,
+            "data": description_of(job.source, job.datasets),
+            **{key: value for key, value in begun.items() if value is not None},
+        }
+    )
 
 
 def resume(
     folder: str | Path,
     *,
     data: str | Path | None = None,
+    on_epoch: OnEpoch | None = None,
     quiet: bool = False,
     progress: Progress | None = None,
     **durations: Any,
@@ -255,7 +284,7 @@ def resume(
     Args:
         folder: of the run.
         data: where the run's data set is now, if it was moved.
-        quiet, progress: as for `train`.
+        on_epoch, quiet, progress: as for `train`.
         durations: `epochs` or `steps` (of a stage, `stage.epochs`) in all, to which the run goes on, ended or not: the
             learning rate then follows the schedule of this length.
 
@@ -292,8 +321,19 @@ def resume(
     categories, lengths = tuple(recorded["categories"]), config.get("lengthened", ())
     former = {stage: former_recipes(stage, recipe, lengths) for stage, recipe in recipes.items()}
     judge = _judge(source.task, recipes)
-    _run(Job(run, model, recipes, source, categories, progress, datasets, former, judge))
+    _run(Job(run, model, recipes, source, categories, progress, datasets, former, judge, on_epoch))
     return run
+
+
+def _chosen(
+    data: str | Path | None, weights: str | None, backbone_weights: str | None, given: Mapping[str, Any]
+) -> Choice:
+    """Return the training that suits a data set, for one who names no system."""
+    if data is None:
+        raise UsageError("which model? Name one of `vidi models`, or say which data with --data (data=), which decide")
+    if weights is not None or backbone_weights is not None:
+        raise UsageError(f"{weights or backbone_weights} are weights of a system: name it beside them")
+    return choose(data, given=given)
 
 
 def _listener(progress: Progress | None, quiet: bool) -> Progress:

@@ -25,7 +25,7 @@ from vidi.tiled import Tiling
 from vidi.translation.generation import WordChoice
 
 COMMANDS = (
-    *("train", "eval", "predict", "sample", "classify", "search", "embed", "verify", "export"),
+    *("train", "tune", "eval", "predict", "sample", "classify", "search", "embed", "verify", "export"),
     *("models", "recipe", "cost", "runs", "doctor", "data check", "data upright", "data world"),
     *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )

@@ -28,6 +28,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BULK = (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8")
 
 SMALLER = {
+    "--data": "epochs=1",
     "retinanet_tiny": "size=64,64 channels=16 width=16 epochs=1 batch_size=8",
     "resnet18": "width=16 stem=small epochs=1 batch_size=8",
     "unet_tiny": "size=64,64 epochs=1 batch_size=4",
@@ -79,7 +80,8 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda part: part.splitlines()[0])
 def test_every_step_of_the_guide_does_what_it_says(section: str, newcomer: Path) -> None:
     for words in commands(section):
-        small = SMALLER[words[1]].split() if words[0] == "train" else []
+        small = SMALLER[words[1]].split() if words[0] in ("train", "tune") else []
+        small += ["--trials", "2"] if words[0] == "tune" else []
         done = vidi(*words, *small)
         assert done.code == 0, f"vidi {shlex.join(words)}: {done.err or done.out}"
         if "--out" in words:

@@ -13,9 +13,10 @@ import typer
 from typer.core import TyperCommand
 
 from vidi import files
-from vidi.cli import bulk, exporting, gallery, listing, prompts, samples
+from vidi.cli import bulk, exporting, gallery, listing, prompts, samples, tune
 from vidi.cli import data as looking_at_data
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
+from vidi.cli.nameless import installed_model, logger_for, names_pictures
 from vidi.cli.output import AsJson, Download, err, out, print_classes, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed, without_drawn
 from vidi.engine.console import paced, progress_for
@@ -137,6 +138,16 @@ def train(
     ] = None,
     download: Download = False,
     out_folder: Annotated[Path | None, typer.Option("--out", help="The run folder; runs/NAME by default.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Without a NAME: what to learn from data that could teach several tasks.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Fit the training into so many minutes; the first steps are timed.")
+    ] = None,
+    log: Annotated[
+        Literal["tensorboard"] | None,
+        typer.Option(help="Write losses, scores and pictures for TensorBoard too, into the run folder."),
+    ] = None,
     resume: Annotated[
         Path | None,
         typer.Option(
@@ -149,6 +160,11 @@ def train(
 ) -> None:
     """Train a model, and leave a folder with its weights, curves, plots and a report.
 
+    Without a NAME what lies at --data decides the system, the size of its pictures and how long it is trained; the
+    command that does the same by name is printed.
+
+    [dim]vidi train --data photos/ --minutes 30[/dim]
+
     [dim]vidi train retinanet_resnet18_fpn --data photos/ --out runs/cells epochs=30 size=240,320[/dim]
 
     [dim]vidi train --resume runs/cells epochs=60[/dim]
@@ -156,34 +172,44 @@ def train(
     [dim]vidi train retinanet_resnet18_fpn --weights runs/cells --data other_photos/[/dim]
     """
     named = name is not None and "=" not in name  # without a NAME the first KEY=VALUE is in its place
-    if resume is not None and (named or weights or backbone_weights or out_folder or drop_faults):
+    begins = weights or backbone_weights
+    if resume is not None and (named or begins or out_folder or drop_faults or task or minutes):
         fail(USAGE, "--resume continues a run with its own model, folder and numbers; leave the rest away")
-    if resume is None and name is None:
-        fail(USAGE, "which model? `vidi models` lists them, `vidi train --help` shows an example")
+    if resume is None and not named and data is None:
+        fail(USAGE, "which model? `vidi models` lists them; or say which data with --data, which decide")
+    if resume is None and not named and begins:
+        fail(USAGE, f"{begins}: weights belong to a system; name it")
+    if named and task:
+        fail(USAGE, f"--task {task}: it is for trainings without a NAME; a system has its own")
     from vidi import api
     from vidi.engine.overrides import split_overrides
+    from vidi.starting.choice import choose
 
     progress = progress_for(err if as_json else out, quiet=quiet or not is_main_process())
+    keys = [word for word in (None if named else name, *(overrides or [])) if word is not None]
+    given, on_epoch = split_overrides(keys), logger_for(log)
     if resume is not None:
         run = Run(resume)
-        durations = split_overrides([word for word in (name, *(overrides or [])) if word is not None])
         with going_on(run):
-            api.resume(resume, data=data, quiet=quiet, progress=progress, **durations)
+            api.resume(resume, data=data, on_epoch=on_epoch, quiet=quiet, progress=progress, **given)
     else:
-        run = Run(out_folder or api.next_free_folder(str(name)))
+        chosen = str(name) if named else choose(str(data), task=task, given=given)
+        run = Run(out_folder or api.next_free_folder(chosen if isinstance(chosen, str) else chosen.name))
         faults = "drop" if drop_faults else "raise"
         with going_on(run, is_new=not run.is_taken()):
             api.train(
-                str(name),
+                chosen,
                 data=data,
                 weights=weights,
                 backbone_weights=backbone_weights,
                 download=download,
                 out=run.folder,
                 faults=faults,
+                minutes=minutes,
+                on_epoch=on_epoch,
                 quiet=quiet,
                 progress=progress,
-                **split_overrides(overrides or []),
+                **given,
             )
     if is_main_process():
         show_training(run, api.scores_of(run), as_json=as_json)
@@ -287,17 +313,27 @@ def below_one(value: float) -> float:
 @app.command()
 @tells
 def predict(
-    name: Annotated[str, typer.Argument(metavar="RUN|NAME", help="A run folder, or a model with published weights.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|NAME",
+            help="A run folder, or a model with published weights; left away, the best ones on this machine.",
+        ),
+    ],
     photos: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="PHOTOS...",
             help="Pictures, or folders of them; for a model of stereo pairs LEFT RIGHT, or folders of pairs. A "
             "MaskFormer or Mask2Former takes its own thresholds too: score_threshold=0.5 overlap_threshold=0.6 "
             "mask_threshold=0.5. A model of sentences takes sentences, and how it chooses its words: beams=4, or "
             "temperature=1 top_k=5 seed=0.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Without a RUN or NAME: for what, such as detection or classification.")
+    ] = None,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Where drawn pictures go; RUN/predictions, or predictions/.")
     ] = None,
@@ -381,6 +417,8 @@ def predict(
 
     [dim]vidi predict runs/cells photos/ --out drawn[/dim]
 
+    [dim]vidi predict photos/ --task detection[/dim]
+
     [dim]vidi predict resnet50 --weights torchvision/imagenet1k_v2 --download photos/cat.jpg[/dim]
 
     [dim]vidi predict runs/cells slides/ --tile 1024 --overlap 0.25[/dim]
@@ -399,13 +437,18 @@ def predict(
     from vidi.recorded import task_of
     from vidi.tasks.table import TASKS
 
-    run, task = Run(Path(name)), task_of(name)
-    if tile is not None and not task.tiles:
+    photos = photos or []
+    if names_pictures(name):
+        name, weights, photos = installed_model(task, weights, [Path(name), *photos])
+    elif task is not None:
+        fail(USAGE, f"--task {task}: it is for pictures without a RUN or NAME; {name} is no picture")
+    run, kind = Run(Path(name)), task_of(name)
+    if tile is not None and not kind.tiles:
         kinds = ", ".join(other for other in TASKS if TASKS[other].tiles)
-        fail(USAGE, f"--tile: {name} is a system for {task.name}; what is put together from tiles is {kinds}")
+        fail(USAGE, f"--tile: {name} is a system for {kind.name}; what is put together from tiles is {kinds}")
     words = [str(path) for path in photos if re.fullmatch(r"\w+=\S*", str(path)) and not path.exists()]
     photos = [path for path in photos if str(path) not in words]
-    if task.asks == "sentences":  # a wrong folder is told before the pictures are
+    if kind.asks == "sentences":  # a wrong folder is told before the pictures are
         sentences = list(map(str, photos))
         predict_sentences(api.load_or_create(name, weights=weights), sentences, words, as_json=as_json)
         return
@@ -417,8 +460,8 @@ def predict(
     how = {"batch_size": batch_size, "workers": workers, "reduced": reduced, "part": part, "every": every}
     asked = {key: value for key, value in how.items() if value is not None}
     if save is not None:
-        if task.asks != "pictures":
-            fail(USAGE, f"--save: {name} is a system for {task.name}, which asks for {task.asks}, not for pictures")
+        if kind.asks != "pictures":
+            fail(USAGE, f"--save: {name} is a system for {kind.name}, which asks for {kind.asks}, not for pictures")
         model = bulk.loaded(name, weights, threshold, split_overrides(words), download=download)
         asked |= {"known": known, "tile": tile, "overlap": overlap, "draw": bool(draw)}
         bulk.predict(model, list(map(str, photos)), folder, save, as_json=as_json, **asked)
@@ -429,8 +472,7 @@ def predict(
             f"{', '.join(f'--{key}'.replace('_', '-') for key in asked)}: for --save alone, with one of its forms",
         )
     draw = draw is not False
-    draw = draw is not False
-    rights = pair_paths(photos) if task.asks == "pairs" else {}
+    rights = pair_paths(photos) if kind.asks == "pairs" else {}
     paths = without_drawn([*rights], photos, folder) if rights else pictures_of(photos, folder)
     model = api.load_or_create(name, weights=weights, download=download)
     if words:
@@ -479,6 +521,7 @@ def predict_sentences(model: Any, arguments: Sequence[str], options: Sequence[st
         out.print(f"{line} -> {result}", markup=False, highlight=False)
 
 
+app.command()(tune.tune)
 app.command()(samples.sample)
 app.command()(prompts.classify)
 app.command()(prompts.search)

@@ -306,6 +306,27 @@ def camera_paths(path: files.PathLike, paths: Sequence[tuple[Any, Any]]) -> None
     _write(path, figure)
 
 
+def trials(path: files.PathLike, title: str, values: Any, curves: Sequence[Any], drawn: Mapping[str, Any]) -> None:
+    """Draw a search: the score of each trial (NaN: none), its validations, and the score over what was drawn.
+
+    `drawn` has the values of each key, numbers or words; positive numbers that span a power of ten lie on a log scale.
+    """
+    figure, diagrams = _diagrams(2 + len(drawn))
+    scores = np.asarray(values, dtype=np.float64)
+    diagrams[0].plot(scores, "o", color=_shade(0))
+    diagrams[0].set(title=title, xlabel="trial")
+    for place, curve in enumerate(curves):
+        diagrams[1].plot(range(1, len(curve) + 1), curve, marker=".", linewidth=1, color=_shade(place))
+    diagrams[1].set(title=f"{title} of each trial", xlabel="validation")
+    for axes, (key, points) in zip(diagrams[2:], drawn.items(), strict=True):
+        axes.plot(points, scores, "o", color=_shade(1))
+        axes.set(title=f"{title} by {key}", xlabel=key)
+        numbers = [point for point in points if isinstance(point, float | int)]
+        if len(numbers) == len(points) and min(numbers, default=0) > 0 and max(numbers) >= 10 * min(numbers):
+            axes.set_xscale("log")
+    _write(path, figure)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # Sheets of pictures
 

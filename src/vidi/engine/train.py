@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -16,12 +16,13 @@ from vidi.engine import plots, report
 from vidi.engine.datasets import Source
 from vidi.engine.evaluate import evaluate
 from vidi.engine.fit import Training, Validate, Validated, fit_at_once, trained_by_gradients
+from vidi.engine.hooks import Epoch, Hook, OnEpoch, since_last_validation
 from vidi.engine.judging import by_class
 from vidi.engine.processes import Processes
 from vidi.engine.progress import Progress
 from vidi.engine.recipe import Recipe
 from vidi.engine.report import Trained
-from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process, number_in
+from vidi.engine.runs import WEIGHTS, Row, Run, is_main_process, number_in, numbers_of
 from vidi.engine.task import PictureScorer, Scorer
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Stage, Trainable
@@ -42,6 +43,12 @@ class Job:
     datasets: dict[str, Any] = field(default_factory=dict)  # by split, those that are open already
     former: Mapping[str, Sequence[Recipe]] = field(default_factory=dict)  # by stage: recipes of lengths that it had
     extractor: Extractor | None = None  # of what generated pictures are judged by
+    on_epoch: OnEpoch | None = None
+
+    @cached_property
+    def hook(self) -> Hook:
+        """Who is told of each validation."""
+        return Hook(self.on_epoch, self.progress)
 
     def recipe(self) -> Recipe:
         """Return the recipe that data, seed and evaluation follow: the last stage's."""
@@ -80,7 +87,9 @@ def train(job: Job) -> Row:
     if any(stage.name for stage in stages) and is_main_process():
         _write_weights(job)
         job.run.write_metrics(rows)
-    return _finish(job, rows, Trained(time.monotonic() - begun, resumed))
+    scores = _finish(job, rows, Trained(time.monotonic() - begun, resumed))
+    job.hook.end()
+    return scores
 
 
 def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
@@ -103,12 +112,12 @@ def _train_stage(job: Job, stage: Stage, dataset: Any) -> list[Row]:
         dataset,
         run,
         owner=job.model,
-        augment=_augmentation(recipe, model.preprocess, dataset),
-        alter=_mixing(recipe, len(job.categories)),
+        augment=augmentation_of(recipe, model.preprocess, dataset),
+        alter=mixing_of(recipe, len(job.categories)),
         validate=validation.validate,
         headline=validation.headline,
         falling=validation.falling,
-        after_validation=partial(_show, job, run, recipe),
+        after_validation=partial(_after_validation, job, stage.name, validation),
         progress=job.progress,
         former=job.former.get(stage.name, ()),
     )
@@ -129,7 +138,8 @@ def _wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def _augmentation(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augmentation | None:
+def augmentation_of(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augmentation | None:
+    """Return how a recipe moves the samples of a data set; None for not at all."""
     if recipe.augment == "none" or not isinstance(preprocess, Preprocess):
         return None
     image, _ = dataset[0]
@@ -138,7 +148,8 @@ def _augmentation(recipe: Recipe, preprocess: Prepares, dataset: Any) -> Augment
     return Augmentation(recipe.augment, size, joints=tuple(joints), parts=tuple(getattr(dataset, "parts", ())))
 
 
-def _mixing(recipe: Recipe, classes: int) -> Any:
+def mixing_of(recipe: Recipe, classes: int) -> Any:
+    """Return how a recipe mixes the pictures of a batch; None for not at all."""
     return {"none": None, "mixup": partial(mixup, classes=classes), "cutmix": partial(cutmix, classes=classes)}[
         recipe.mix
     ]
@@ -200,6 +211,27 @@ def _threshold(scorer: Scorer) -> Row:
 def _no_scores(model: Trainable, processes: Processes) -> Row:
     """Score nothing: a generator that nobody judges is looked at, `_show` draws its samples."""
     return {}
+
+
+def _after_validation(job: Job, stage: str, validation: Validation, model: Trainable, validated: Validated) -> None:
+    """Write what there is to look at, then tell the hook of it."""
+    run, row = Run(job.run.folder / stage), validated.row
+    _show(job, run, job.recipes[stage], model, validated)
+    if job.on_epoch is None:
+        return
+    epoch = Epoch(
+        job.run,
+        stage,
+        step=int(number_in(row, "step")),
+        epoch=float(number_in(row, "epoch")),
+        rows=since_last_validation(run.metrics()),
+        scores=numbers_of(row),
+        headline=validation.headline,
+        falling=validation.falling,
+        is_best=validated.is_best,
+        is_last=False,
+    )
+    job.hook.tell(epoch, ends_stage=validated.is_last)
 
 
 def _show(job: Job, run: Run, recipe: Recipe, model: Trainable, validated: Validated) -> None:
