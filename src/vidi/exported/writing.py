@@ -6,7 +6,6 @@ model, photos -> program of torch -> graph of ONNX [-> eight bits]
 """
 
 import inspect
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from vidi import files
 from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, batches_of, difference
-from vidi.exported.graph import Form, first_line, graph_of, program_bytes, program_of
+from vidi.exported.graph import Form, first_line, graph_of, program_of
 from vidi.exported.network import KEY, Description, Runs, running, versions, with_network
 from vidi.exported.quantised import quantised
 from vidi.model import Supervised
@@ -155,8 +154,8 @@ def _outputs(model: Any, batch: Any) -> Any:
 
 def _as_program(program: torch.export.ExportedProgram) -> Made:
     """Return a program as it is after it was written and read."""
-    read = torch.export.load(io.BytesIO(program_bytes(program, ""))).module()
-    return Made(lambda inputs: read(*inputs), lambda text: program_bytes(program, text))
+    read = files.program_of(files.program_bytes(program, {})).module()
+    return Made(lambda inputs: read(*inputs), lambda text: files.program_bytes(program, {f"{KEY}.json": text}))
 
 
 def _as_graph(
