@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vidi import files
-from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, batches_of, difference
+from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, batch_of, batches_of, difference
 from vidi.exported.graph import Form, first_line, graph_of, program_of
 from vidi.exported.network import KEY, Description, Runs, running, versions, with_network
 from vidi.exported.quantised import quantised
@@ -43,12 +43,12 @@ class Exported:
     """What was written.
 
     Attributes:
-        path: of the file; None if it was not written.
+        path: of the file.
         verdict: of the gate.
         difference: on the photos.
     """
 
-    path: Path | None
+    path: Path
     verdict: str
     difference: Difference
 
@@ -107,12 +107,12 @@ def export_model(
     if reason := reason_against(model):
         raise NoExportError(f"{config['model']} is not exported: {reason}")
     model, batches = model.eval(), batches_of(samples)
-    example = _batch(model, batches[-1])
+    example = batch_of(model, batches[-1])
     try:
         form = Form.of(_outputs(model, example))
         program, sides = _traced(model, example.inputs, half=half)
         names = list(inspect.signature(model.network.forward).parameters)[: len(example.inputs)]
-        ranges = [_batch(model, [sample]).inputs for sample in calibration]
+        ranges = [batch_of(model, [sample]).inputs for sample in calibration]
         made = _as_program(program) if format == "pt2" else _as_graph(program, names, form, ranges)
     except (RuntimeError, ValueError) as error:
         raise NoExportError(f"{config['model']} is not exported: {error}") from error
@@ -140,11 +140,6 @@ def _traced(
         if sides is None:
             raise
         return program_of(model.network, inputs, half=half, sides=False), sides
-
-
-def _batch(model: Any, samples: Sequence[Sample]) -> Any:
-    """Return samples as the model's batch."""
-    return model.preprocess.collate([model.preprocess.place(*sample) for sample in samples])
 
 
 def _outputs(model: Any, batch: Any) -> Any:
