@@ -117,7 +117,7 @@ def world(run: Path) -> None:
     """Print how often the colour and the shape of a thing are told, of scenes that show one thing alone."""
     model: Any = vidi.load(run)
     sentences = model.embed_text([sentence for thing in THINGS for sentence in sentences_of(*thing)])
-    pictures, truths = zip(*lone_things("test", SCENES, (64, 64)), strict=True)
+    pictures, truths, _ = zip(*lone_things("test", SCENES, (64, 64)), strict=True)
     logits = model.network.log_scale.detach().exp() * model.embed(pictures, batch_size=64) @ sentences.T
     probabilities = logits.softmax(1).unflatten(1, (len(THINGS), -1)).sum(2)
     told = [THINGS[row] for row in probabilities.argmax(1).tolist()]

@@ -1,6 +1,7 @@
 """Scenes of the world that show one thing alone, and all that a caption can say of such a scene."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -24,11 +25,19 @@ def sentences_of(colour: str, shape: str) -> list[str]:
     ]
 
 
-def lone_things(split: str, count: int, size: tuple[int, int]) -> Iterator[tuple[Tensor, tuple[str, str]]]:
-    """Yield those of the first `count` scenes that show one thing, no person: image uint8 3 H W, (colour, shape)."""
-    scenes = World(split, count=count, size=size, targets=("identity",))
+class LoneThing(NamedTuple):
+    """A scene with one thing and no person."""
+
+    image: Tensor  # uint8 3 H W
+    thing: tuple[str, str]  # colour and shape
+    caption: str
+
+
+def lone_things(split: str, count: int, size: tuple[int, int]) -> Iterator[LoneThing]:
+    """Yield those of the first `count` scenes that show one thing, no person."""
+    scenes = World(split, count=count, size=size, targets=("identity", "caption"))
     for row in range(count):
         image, target = scenes[row]
         member = identity(int(target["identity"][0])) if len(target["identity"]) == 1 else None
         if member is not None and member.category != PERSON:
-            yield image, (member.colour, CATEGORIES[member.category])
+            yield LoneThing(image, (member.colour, CATEGORIES[member.category]), target["caption"])

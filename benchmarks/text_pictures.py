@@ -1,14 +1,15 @@
 """Whether pictures of a text show what the text says: colour and shape of one thing, told by classifiers.
 
-    python -m benchmarks.text_pictures judge --out runs/words_judge       two classifiers of scenes with one thing
-    python -m benchmarks.text_pictures score RUN --judge runs/words_judge    200 pictures of a run of captions
+    python -m benchmarks.text_pictures scenes --out runs/lone               scenes with one thing, captions and folders
+    python -m benchmarks.text_pictures judge runs/lone --out runs/words_judge         two classifiers of such scenes
+    python -m benchmarks.text_pictures score RUN --judge runs/words_judge      200 pictures of a run trained on captions
 
-The judge is two `resnet20`, of the eleven colours and of the four shapes, trained on scenes of the world that show one
-thing; what they are worth themselves, on scenes of the test split, is printed beside.
-Each picture has a caption of its own, of one thing: colours and shapes in turn; what else is said is drawn.
+The judge is two `resnet20`, of the eleven colours and of the four shapes; what they are worth themselves, on the scenes
+of the test split, is printed first. Each picture has the caption of one of these scenes, which nobody has seen.
 """
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,28 +19,37 @@ import torch
 from torch import Tensor
 
 import vidi
-from benchmarks.lone_things import THINGS, lone_things, sentences_of
+from benchmarks.lone_things import lone_things
 from vidi import files
 from vidi.engine.overrides import split_overrides
 from vidi.engine.plots import image_grid
 
-SCENES = {"train": 60_000, "val": 3_000, "test": 1_500}
+SCENES = {"train": 130_000, "val": 3_000, "test": 1_500}
+"""One in seven shows one thing alone."""
 SIDE = 32
 ASKED = ("colour", "shape")
 COUNT = 200
+SHOWN = 88
 
 
-def judge(out: Path, overrides: Mapping[str, Any]) -> None:
-    """Train a classifier of colours and one of shapes, and print how often they are right."""
+def scenes(out: Path) -> None:
+    """Write scenes with one thing: a file of captions for each split, and folders by colour and by shape."""
     for split in ("train", "val"):
-        for row, (image, truth) in enumerate(lone_things(split, SCENES[split], (SIDE, SIDE))):
-            for asked, name in zip(ASKED, truth, strict=True):
-                files.write_image(out / "scenes" / asked / split / name / f"{row:05d}.png", image)
+        lines = []
+        for row, scene in enumerate(lone_things(split, SCENES[split], (SIDE, SIDE))):
+            name = f"{row:05d}.png"
+            picture = out / "captions" / split / name
+            files.write_image(picture, scene.image)
+            lines.append(json.dumps({"image": f"{split}/{name}", "caption": scene.caption}))
+            for asked, category in zip(ASKED, scene.thing, strict=True):
+                files.link(picture, out / asked / split / category / name)
+        files.write_text(out / "captions" / f"{split}.jsonl", "\n".join(lines) + "\n")
+
+
+def judge(data: Path, out: Path, overrides: Mapping[str, Any]) -> None:
+    """Train a classifier of colours and one of shapes."""
     for asked in ASKED:
-        size = (SIDE, SIDE)
-        vidi.train("resnet20", data=out / "scenes" / asked, out=out / asked, size=size, **{"epochs": 6, **overrides})
-    images, truths = zip(*lone_things("test", SCENES["test"], (SIDE, SIDE)), strict=True)
-    report(told(out, list(images)), truths)
+        vidi.train("resnet20", data=data / asked, out=out / asked, size=(SIDE, SIDE), **{"epochs": 15, **overrides})
 
 
 def told(judges: Path, images: Sequence[Tensor]) -> list[tuple[str, str]]:
@@ -51,45 +61,47 @@ def told(judges: Path, images: Sequence[Tensor]) -> list[tuple[str, str]]:
     return list(zip(*found, strict=True))
 
 
-def report(found: Sequence[tuple[str, str]], truths: Sequence[tuple[str, str]]) -> None:
+def report(found: Sequence[tuple[str, str]], truths: Sequence[tuple[str, str]], shown: str) -> None:
     """Print how often the colour, the shape and both are right."""
     is_right = np.array(found) == np.array(truths)
-    print(f"colour and shape: {is_right.all(1).mean():.3f} of {len(truths)} pictures with one thing")
-    for place, asked in enumerate(ASKED):
-        print(f"{asked}: {is_right[:, place].mean():.3f}")
+    shares = ", ".join(f"{asked} {is_right[:, place].mean():.3f}" for place, asked in enumerate(ASKED))
+    print(f"{shown}: colour and shape {is_right.all(1).mean():.3f} of {len(truths)}, {shares}")
 
 
 def score(run: Path, judges: Path, condition: Mapping[str, Any]) -> None:
-    """Print how often a run's pictures show what their captions say, and write them."""
+    """Print how often a run's pictures show what captions of the test split say, and write them."""
+    real = list(lone_things("test", SCENES["test"], (SIDE, SIDE)))[:COUNT]
+    truths = [scene.thing for scene in real]
+    report(told(judges, [scene.image for scene in real]), truths, "the scenes themselves")
     model: Any = vidi.load(run)
-    rng = np.random.default_rng(0)
-    truths = [THINGS[number % len(THINGS)] for number in range(COUNT)]
     pictures = torch.cat(
         [
-            vidi.sample(model, 1, seed=number, condition={**condition, "prompt": str(rng.choice(sentences_of(*thing)))})
-            for number, thing in enumerate(truths)
+            vidi.sample(model, 1, seed=number, condition={**condition, "prompt": scene.caption})
+            for number, scene in enumerate(real)
         ]
     )
-    report(told(judges, list(pictures)), truths)
-    image_grid(run / "pictures_of_captions.png", pictures[: 2 * len(THINGS)], columns=11)
+    report(told(judges, list(pictures)), truths, "pictures of their captions")
+    image_grid(run / "pictures_of_captions.png", pictures[:SHOWN], columns=11)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("judge")
-    training.add_argument("--out", type=Path, required=True)
-    scoring = commands.add_parser("score")
+    writing, training, scoring = (commands.add_parser(name) for name in ("scenes", "judge", "score"))
+    training.add_argument("data", type=Path)
     scoring.add_argument("run", type=Path)
+    for command in (writing, training):
+        command.add_argument("--out", type=Path, required=True)
     scoring.add_argument("--judge", type=Path, required=True)
     for command in (training, scoring):
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings, or of the sampling")
     given = parser.parse_args()
-    overrides = split_overrides(given.overrides)
-    if given.command == "judge":
-        judge(given.out, overrides)
+    if given.command == "scenes":
+        scenes(given.out)
+    elif given.command == "judge":
+        judge(given.data, given.out, split_overrides(given.overrides))
     else:
-        score(given.run, given.judge, overrides)
+        score(given.run, given.judge, split_overrides(given.overrides))
 
 
 if __name__ == "__main__":

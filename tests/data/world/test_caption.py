@@ -1,11 +1,21 @@
 """Captions say what the picture shows: counts, the main thing and its colour, and where it is."""
 
+import dataclasses
 import re
 
 import numpy as np
 import pytest
 
-from vidi.data.world.caption import NUMBERS, PLURALS, RELATIONS, describe, find_facts, soil_caption, write_caption
+from vidi.data.world.caption import (
+    NUMBERS,
+    PLURALS,
+    RELATIONS,
+    Facts,
+    describe,
+    find_facts,
+    soil_caption,
+    write_caption,
+)
 from vidi.data.world.dataset import World
 from vidi.data.world.identities import identity
 from vidi.data.world.names import CATEGORIES
@@ -47,6 +57,15 @@ def test_the_facts_of_a_caption_hold():
         holds = {"left of": right < 0, "right of": right > 0, "behind": farther > 0, "in front of": farther < 0}
         assert holds.get(relation, abs(right) <= 128 / 6)
     assert relations >= {"left of", "right of", "in front of"}
+
+
+def test_a_picture_without_a_thing_has_a_caption():
+    facts = Facts((0,) * len(CATEGORIES), None, None, None, "snow")
+    assert write_caption(facts) == "Nothing, on snow."
+    scene = make_scene(0, "val", 0)
+    nothing = Observation(scene, (128, 128))
+    nothing.__dict__.update(rows=np.zeros(0, dtype=np.int64), areas=np.zeros(0, dtype=np.int64))
+    assert find_facts(nothing) == dataclasses.replace(facts, ground=scene.ground)
 
 
 def test_articles_agree():

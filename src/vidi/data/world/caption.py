@@ -24,7 +24,7 @@ class Facts:
     """What a caption tells about a picture."""
 
     counts: tuple[int, ...]  # visible things of each category
-    main: int  # identity of the thing with the largest visible area
+    main: int | None  # identity of the thing with the largest visible area; None: nothing can be seen
     second: int | None  # identity of the next largest
     relation: str | None  # where the main thing is with respect to the second
     ground: str
@@ -41,7 +41,8 @@ def find_facts(seen: Observation) -> Facts:
     second, relation = None, None
     if len(order) > 1:
         second, relation = int(scene.identities[order[1]]), _relate(seen, int(order[0]), int(order[1]))
-    return Facts(tuple(counts.tolist()), int(scene.identities[order[0]]), second, relation, scene.ground)
+    main = int(scene.identities[order[0]]) if len(order) else None
+    return Facts(tuple(counts.tolist()), main, second, relation, scene.ground)
 
 
 def _relate(seen: Observation, main: int, second: int) -> str:
@@ -82,7 +83,9 @@ def _list_counts(counts: tuple[int, ...]) -> str:
 
 
 def write_caption(facts: Facts) -> str:
-    """Put facts into two sentences."""
+    """Put facts into two sentences, or one where there is no thing."""
+    if facts.main is None:
+        return f"Nothing, on {facts.ground}."
     subject = describe(facts.main)
     if facts.second is not None:
         subject += f" {facts.relation} {describe(facts.second)}"

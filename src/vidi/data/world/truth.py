@@ -47,8 +47,8 @@ class Observation:
 
     @cached_property
     def main(self) -> int:
-        """Name the thing with the largest visible area."""
-        return int(self.rows[self.areas.argmax()])
+        """Name the thing with the largest visible area; the first one of a scene where none can be seen."""
+        return int(self.view.pixels.argmax())
 
     @cached_property
     def matrix(self) -> Float64[np.ndarray, "3 3"]:
