@@ -14,6 +14,7 @@ from tests.closeness import FLOAT32, NUMBERS, assert_close
 from vidi import api
 from vidi.generative.diffusion import ddpm as systems
 from vidi.generative.diffusion.ddpm import Diffusion, DiffusionCriterion, ddpm, ddpm_class_tiny, ddpm_tiny
+from vidi.generative.diffusion.text_to_image import text_to_image_tiny
 from vidi.losses.diffusion import bits_per_dimension, pixel_nll, step_term
 from vidi.model import Step
 from vidi.ops.diffusion import (
@@ -302,6 +303,14 @@ def test_the_network_of_the_paper() -> None:
     assert model.size == (32, 32)
     assert (model.criterion.predicts, model.criterion.weighting) == ("noise", "simple")
     assert_close(model.schedule.alphas_cumprod, Schedule.named("linear").alphas_cumprod)
+
+
+@pytest.mark.parametrize("build", [ddpm_tiny, ddpm_class_tiny, text_to_image_tiny])
+def test_the_small_ones_predict_velocities(build: Any) -> None:
+    """With cosine variances and few steps a network that predicts noise makes too bold pictures: docs/results."""
+    model = build(size=SIZE, width=8)
+    assert (model.criterion.predicts, model.criterion.weighting) == ("v", "simple")
+    assert_close(model.schedule.alphas_cumprod, Schedule.named("cosine", 1000).alphas_cumprod)
 
 
 def test_the_recipe_of_the_paper() -> None:

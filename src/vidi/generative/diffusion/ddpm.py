@@ -449,7 +449,7 @@ def ddpm_tiny(
     width: int = 32,
     diffusion_steps: int = 1000,
     noise_schedule: ScheduleName = "cosine",
-    predicts: Predicted = "noise",
+    predicts: Predicted = "v",
 ) -> Diffusion:
     """Build a small diffusion model, for an hour of one core.
 
@@ -458,7 +458,8 @@ def ddpm_tiny(
         width: channels of the finest level, a multiple of 8.
         diffusion_steps: T.
         noise_schedule: of the variances.
-        predicts: what the network gives: the noise, the picture, or the velocity.
+        predicts: what the network gives: the noise, the picture, or the velocity. Of nearly pure noise the noise says
+            next to nothing of how bright a picture is.
     """
     criterion = DiffusionCriterion(Schedule.named(noise_schedule, diffusion_steps), predicts, "simple")
     return Diffusion(DenoisingUNet(small_sizes(width)), criterion, signed(size), size)
@@ -472,7 +473,7 @@ def ddpm_class_tiny(
     width: int = 32,
     diffusion_steps: int = 1000,
     noise_schedule: ScheduleName = "cosine",
-    predicts: Predicted = "noise",
+    predicts: Predicted = "v",
     unlabelled: float = 0.1,
 ) -> ClassDiffusion:
     """Build a small diffusion model of classes, guided without a classifier, for an hour of one core.
@@ -483,7 +484,8 @@ def ddpm_class_tiny(
         width: channels of the finest level, a multiple of 8.
         diffusion_steps: T.
         noise_schedule: of the variances.
-        predicts: what the network gives: the noise, the picture, or the velocity.
+        predicts: what the network gives: the noise, the picture, or the velocity. Of nearly pure noise the noise says
+            next to nothing of how bright a picture is.
         unlabelled: the share of pictures whose label is hidden in training (Ho & Salimans 2022: 0.1 to 0.2).
     """
     classes = len(category_names(categories))

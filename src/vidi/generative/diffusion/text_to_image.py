@@ -336,7 +336,7 @@ def text_to_image_tiny(
     context: int = 64,
     diffusion_steps: int = 1000,
     noise_schedule: ScheduleName = "cosine",
-    predicts: Predicted = "noise",
+    predicts: Predicted = "v",
     untold: float = 0.1,
     merges: str | None = "",
 ) -> TextDiffusion:
