@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 
 from vidi import files
 from vidi.cli import data as looking_at_data
-from vidi.cli import gallery, listing, prompts, samples
+from vidi.cli import gallery, listing, prompts, samples, serving
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.output import AsJson, err, out, print_classes, print_json, print_scores
 from vidi.cli.pictures import drawn_paths, lines_of, pictures_of, renamed, without_drawn
@@ -449,6 +449,7 @@ app.command()(prompts.search)
 app.command()(gallery.embed)
 app.command()(gallery.verify)
 app.add_typer(gallery.gallery_app, name="gallery")
+app.command()(serving.serve)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Looking around
