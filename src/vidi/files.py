@@ -597,6 +597,22 @@ def read_state(path: PathLike) -> Any:
         raise ValueError(f"{path}: damaged, or holds more than tensors and plain values") from error
 
 
+def program_bytes(program: Any, extra: Mapping[str, str]) -> bytes:
+    """Return a program of torch.export as the contents of a file (.pt2), with files of text in it."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files=dict(extra))
+    return buffer.getvalue()
+
+
+def program_of(contents: bytes) -> Any:
+    """Return the program that `program_bytes` wrote in this process; a file of others can hold pickles."""
+    import torch
+
+    return torch.export.load(io.BytesIO(contents))
+
+
 def write_state(path: PathLike, state: Any) -> None:
     """Write nested containers of tensors and plain values with torch.save, atomically."""
     import torch

@@ -1,6 +1,6 @@
 """When two results count as the same, and what is compared."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -113,8 +113,6 @@ def test_photos_are_seen_in_two_sizes_and_two_batch_sizes() -> None:
 
 
 def test_a_form_takes_outputs_apart_and_puts_them_together() -> None:
-    from typing import NamedTuple
-
     class Outputs(NamedTuple):
         levels: tuple[torch.Tensor, ...]
         score: torch.Tensor

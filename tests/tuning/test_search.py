@@ -65,7 +65,8 @@ def test_three_trials_then_five_and_the_best_again(tmp_path: Path) -> None:
 
     words = shlex.split(found.command)
     assert words[:5] == ["vidi", "train", "resnet18", "--data", str(data)]
-    again = vidi.train("resnet18", data=data, out=tmp_path / "again", quiet=True, **split_overrides(words[5:]))
+    keys: dict[str, Any] = split_overrides(words[5:])
+    again = vidi.train("resnet18", data=data, out=tmp_path / "again", quiet=True, **keys)
     best = Run(found.best.run)
     assert again.config() == best.config()
     assert again.metrics() == best.metrics()
@@ -165,11 +166,12 @@ def test_a_folder_holds_one_search(tmp_path: Path, played: list[dict[str, Any]])
 
 
 def test_what_cannot_be_searched_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, numbers, said in (
+    wrong: tuple[tuple[str, dict[str, Any], str], ...] = (
         ("resnet18", {"epochs": 2}, "nothing to search: expected a range"),
         ("anchor_kmeans", {"anchors": "3,5"}, "is a system for anchors, which has no score to search by"),
         ("resnet18", {"trials": 0, **SPACE}, "received 0 trials, expected at least 1"),
-    ):
+    )
+    for name, numbers, said in wrong:
         with pytest.raises(UsageError, match=said):
             tune(name, out=tmp_path / "search", **numbers)
     monkeypatch.setattr(search, "find_spec", lambda name: None)

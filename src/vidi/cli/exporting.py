@@ -1,7 +1,7 @@
 """The command that writes a network to a file for other runtimes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -9,7 +9,7 @@ from vidi.cli.failures import USAGE, fail, tells
 from vidi.cli.output import AsJson, Download, err, out, print_json
 from vidi.cli.pictures import pictures_of
 
-FORMATS = {".onnx": "onnx", ".pt2": "pt2"}
+FORMATS: dict[str, Literal["onnx", "pt2"]] = {".onnx": "onnx", ".pt2": "pt2"}
 
 
 @tells

@@ -59,9 +59,10 @@ NOT_SEEN = "-"
 
 
 def exports_of(names: Sequence[str], known: Mapping[str, str]) -> str:
-    """Say in a word or two what the gate says of some systems: the first words of their verdicts, each once."""
-    first = dict.fromkeys(known[name].split(": ")[0] for name in names if name in known)
-    return ", ".join(first) or NOT_SEEN
+    """Say what the gate says of some systems: how their verdicts begin, each once, and how many it has seen."""
+    seen = [known[name].split(": ")[0] for name in names if name in known]
+    share = f" ({len(seen)} of {len(names)} seen)" if 0 < len(seen) < len(names) else ""
+    return (", ".join(dict.fromkeys(seen)) or NOT_SEEN) + share
 
 
 def print_markdown(systems: Sequence[Listed]) -> None:

@@ -55,8 +55,7 @@ def difference(model: Any, exported: Any, batches: Sequence[Sequence[Sample]]) -
     outputs, results, seen = 0.0, 0.0, False
     with torch.no_grad():
         for samples in batches:
-            placed = [model.preprocess.place(*sample) for sample in samples]
-            batch = model.preprocess.collate(placed)
+            batch = batch_of(model, samples)
             ours, theirs = model(*batch.inputs), exported(*batch.inputs)
             outputs = max(outputs, apart(in_a_row(ours), in_a_row(theirs)))
             pairs = zip(model.results_of(ours, batch), exported.results_of(theirs, batch), strict=True)
@@ -135,23 +134,25 @@ def _alike(one: Detections, row: int, other: Detections, column: int) -> bool:
     return True
 
 
+def batch_of(model: Any, samples: Sequence[Sample]) -> Any:
+    """Return samples as a model's batch."""
+    return model.preprocess.collate([model.preprocess.place(*sample) for sample in samples])
+
+
 def batches_of(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Return batches of each sample: whole, and three of its lower right part, as it is, mirrored and turned."""
     batches = []
     for image, target in samples:
         H, W = image.shape[-2:]
-        views: list[Any] = [(..., slice(H // 4, H), slice(W // 8, W))] * 3
-        flips: list[list[int]] = [[], [-1], [-2, -1]]
+        part = (..., slice(H // 4, H), slice(W // 8, W))
+        flips: tuple[list[int], ...] = ([], [-1], [-2, -1])
         batches.append([(image, target)])
         batches.append(
-            [
-                (_seen(image, view, flip), {key: _seen(value, view, flip) for key, value in target.items()})
-                for view, flip in zip(views, flips, strict=True)
-            ]
+            [(_seen(image, part, flip), {key: _seen(v, part, flip) for key, v in target.items()}) for flip in flips]
         )
     return batches
 
 
-def _seen(picture: Any, view: Any, flip: list[int]) -> Any:
+def _seen(picture: Any, part: Any, flip: list[int]) -> Any:
     """Return a part of a picture, flipped along some axes; what is no picture stays."""
-    return picture[view].flip(flip) if isinstance(picture, Tensor) and picture.ndim == 3 else picture
+    return picture[part].flip(flip) if isinstance(picture, Tensor) and picture.ndim == 3 else picture

@@ -7,7 +7,6 @@ torch.onnx         a graph; what it has no translation for, this file has
 """
 
 import copy
-import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -118,7 +117,7 @@ def graph_of(program: torch.export.ExportedProgram, inputs: Sequence[str], outpu
         RuntimeError: if an operator has no translation.
     """
     with _quietly("translating"):
-        made = torch.onnx.export(
+        made: Any = torch.onnx.export(
             program,
             dynamo=True,
             input_names=list(inputs),
@@ -126,15 +125,7 @@ def graph_of(program: torch.export.ExportedProgram, inputs: Sequence[str], outpu
             custom_translation_table=_translations(),
             verbose=False,
         )
-    assert made is not None
     return made.model_proto
-
-
-def program_bytes(program: torch.export.ExportedProgram, described: str) -> bytes:
-    """Return a program as a file of torch (.pt2), with its description in it as `vidi.json`."""
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"vidi.json": described})
-    return buffer.getvalue()
 
 
 def _translations() -> dict[Any, Any]:

@@ -188,7 +188,7 @@ def running(graph: str | Path | bytes) -> Runs:
     names = [entry.name for entry in session.get_inputs()]
 
     def run(inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        named = zip(names, inputs, strict=False)
+        named = zip(names, inputs, strict=True)
         return [torch.from_numpy(v) for v in session.run(None, {name: v.contiguous().numpy() for name, v in named})]
 
     return run

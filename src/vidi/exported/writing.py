@@ -6,7 +6,6 @@ model, photos -> program of torch -> graph of ONNX [-> eight bits]
 """
 
 import inspect
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vidi import files
-from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, batches_of, difference
-from vidi.exported.graph import Form, first_line, graph_of, program_bytes, program_of
+from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, batch_of, batches_of, difference
+from vidi.exported.graph import Form, first_line, graph_of, program_of
 from vidi.exported.network import KEY, Description, Runs, running, versions, with_network
 from vidi.exported.quantised import quantised
 from vidi.model import Supervised
@@ -44,12 +43,12 @@ class Exported:
     """What was written.
 
     Attributes:
-        path: of the file; None if it was not written.
+        path: of the file.
         verdict: of the gate.
         difference: on the photos.
     """
 
-    path: Path | None
+    path: Path
     verdict: str
     difference: Difference
 
@@ -108,12 +107,12 @@ def export_model(
     if reason := reason_against(model):
         raise NoExportError(f"{config['model']} is not exported: {reason}")
     model, batches = model.eval(), batches_of(samples)
-    example = _batch(model, batches[-1])
+    example = batch_of(model, batches[-1])
     try:
         form = Form.of(_outputs(model, example))
         program, sides = _traced(model, example.inputs, half=half)
         names = list(inspect.signature(model.network.forward).parameters)[: len(example.inputs)]
-        ranges = [_batch(model, [sample]).inputs for sample in calibration]
+        ranges = [batch_of(model, [sample]).inputs for sample in calibration]
         made = _as_program(program) if format == "pt2" else _as_graph(program, names, form, ranges)
     except (RuntimeError, ValueError) as error:
         raise NoExportError(f"{config['model']} is not exported: {error}") from error
@@ -143,11 +142,6 @@ def _traced(
         return program_of(model.network, inputs, half=half, sides=False), sides
 
 
-def _batch(model: Any, samples: Sequence[Sample]) -> Any:
-    """Return samples as the model's batch."""
-    return model.preprocess.collate([model.preprocess.place(*sample) for sample in samples])
-
-
 def _outputs(model: Any, batch: Any) -> Any:
     with torch.no_grad():
         return model.network(*batch.inputs)
@@ -155,8 +149,8 @@ def _outputs(model: Any, batch: Any) -> Any:
 
 def _as_program(program: torch.export.ExportedProgram) -> Made:
     """Return a program as it is after it was written and read."""
-    read = torch.export.load(io.BytesIO(program_bytes(program, ""))).module()
-    return Made(lambda inputs: read(*inputs), lambda text: program_bytes(program, text))
+    read = files.program_of(files.program_bytes(program, {})).module()
+    return Made(lambda inputs: read(*inputs), lambda text: files.program_bytes(program, {f"{KEY}.json": text}))
 
 
 def _as_graph(

@@ -248,7 +248,7 @@ def _canvas_of(row: Entry, start: Start, pictures: Pictures, *, accelerator: boo
 def _ladder(row: Entry, dataset: Any, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Return anchors from the smallest cluster of boxes on, by k-means of 1 - IoU: five octaves, on powers of 2."""
     parameters = inspect.signature(row.builder).parameters
-    sizes = box_sizes(dataset, {key: parameters[key].default for key in CANVAS if key in parameters} | overrides)
+    sizes = box_sizes(dataset, {**{key: parameters[key].default for key in CANVAS if key in parameters}, **overrides})
     distinct = len(torch.unique(sizes, dim=0))
     if distinct == 0:
         return {}
