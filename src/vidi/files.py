@@ -207,7 +207,7 @@ def encode_image(
 
 
 def _encode_image(
-    handle: BinaryIO,
+    handle: BinaryIO | io.BytesIO,
     path: PathLike,
     image: "torch.Tensor | PIL.Image.Image",
     quality: int,

@@ -91,7 +91,7 @@ def test_a_taken_port_is_told_before_models_are_loaded(tmp_path: Path) -> None:
 
 def test_what_is_no_run_and_what_has_no_pictures_is_told(tmp_path: Path) -> None:
     done = vidi("serve", tmp_path / "nowhere", "--port", "0")
-    assert done.code == 3
+    assert done.code == 2
     assert "nowhere" in done.err
     assert vidi("serve").code == 2
 

@@ -217,7 +217,8 @@ def test_a_result_remembers_its_picture_and_the_models_threshold(finder: Finder)
         prepared = served.prepare(ImageBytes("x", both()), {})
         result: Detections = served.predict(prepared).result(30)
         assert (result.threshold, len(result.above())) == (0.3, 2)
-        assert torch.equal(result.picture(), prepared.image)
+        picture: Any = result.picture
+        assert torch.equal(picture(), prepared.image)
     finally:
         finder.shown_from = Finder.shown_from
         served.batches.close()

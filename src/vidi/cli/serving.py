@@ -53,32 +53,32 @@ def serve(
     if missing:
         fail(USAGE, f"{', '.join(missing)} not installed: pip install 'vidi[serve]'")
     called = names_of(names)
-    listener = listening(host, port)  # before models are loaded, which takes longer
-    from vidi.serve.app import make_app
-    from vidi.serve.limits import MEBIBYTE, MEGAPIXEL, Limits
-    from vidi.serve.metrics import Metrics
-    from vidi.serve.served import Served
+    with listening(host, port) as listener:  # before models are loaded, which takes longer
+        from vidi.serve.app import make_app
+        from vidi.serve.limits import MEBIBYTE, MEGAPIXEL, Limits
+        from vidi.serve.metrics import Metrics
+        from vidi.serve.served import Served
 
-    limits = Limits(
-        bytes=round(megabytes * MEBIBYTE),
-        pixels=round(megapixels * MEGAPIXEL),
-        pictures=pictures,
-        requests=requests,
-        seconds=seconds,
-        samples=pictures,
-    )
-    metrics = Metrics()
-    models = {name: load(path, weights, download) for name, path in called.items()}
-    served = [Served(n, model, metrics=metrics, most=batch, wait=wait_ms / 1000) for n, model in models.items()]
-    hosts = {"127.0.0.1", "localhost", "[::1]"} if host in LOOPBACK else None
-    for one in served:
-        out.print(f"{one.name}: {', '.join(one.does)}", markup=False, highlight=False)
-    if hosts is None and token is None:
-        err.print("vidi: everybody who reaches this machine can use it; --token asks them for a word", markup=False)
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}"
-    out.print(f"{address} (Ctrl-C stops)", markup=False, highlight=False)
-    run(make_app(served, limits=limits, metrics=metrics, token=token, hosts=hosts), listener, seconds)
+        limits = Limits(
+            bytes=round(megabytes * MEBIBYTE),
+            pixels=round(megapixels * MEGAPIXEL),
+            pictures=pictures,
+            requests=requests,
+            seconds=seconds,
+            samples=pictures,
+        )
+        metrics = Metrics()
+        models = {name: load(path, weights, download) for name, path in called.items()}
+        served = [Served(n, model, metrics=metrics, most=batch, wait=wait_ms / 1000) for n, model in models.items()]
+        hosts = {"127.0.0.1", "localhost", "[::1]"} if host in LOOPBACK else None
+        for one in served:
+            out.print(f"{one.name}: {', '.join(one.does)}", markup=False, highlight=False)
+        if hosts is None and token is None:
+            err.print("vidi: everybody who reaches this machine can use it; --token asks them for a word", markup=False)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listener.getsockname()[1]}"
+        out.print(f"{address} (Ctrl-C stops)", markup=False, highlight=False)
+        run(make_app(served, limits=limits, metrics=metrics, token=token, hosts=hosts), listener, seconds)
 
 
 def names_of(names: list[str]) -> dict[str, str]:
@@ -110,6 +110,7 @@ def listening(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()
     except OSError as error:
         listener.close()
         raise OSError(error.errno, error.strerror, f"{host}:{port}") from None

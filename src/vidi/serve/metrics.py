@@ -23,7 +23,7 @@ class Counter:
     def __init__(self) -> None:
         self.values: dict[Labels, float] = defaultdict(float)
 
-    def add(self, amount: float, labels: Labels) -> None:
+    def add(self, amount: float | int, labels: Labels) -> None:
         """Let it grow."""
         self.values[labels] += amount
 
@@ -42,7 +42,7 @@ class Histogram:
         self.counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
         self.sums: dict[Labels, float] = defaultdict(float)
 
-    def add(self, value: float, labels: Labels) -> None:
+    def add(self, value: float | int, labels: Labels) -> None:
         """Count a value."""
         self.counts[labels][bisect.bisect_left(self.bounds, value)] += 1
         self.sums[labels] += value
@@ -65,7 +65,7 @@ class Metrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._started = time.time()
-        self._gauges: dict[str, tuple[str, Callable[[], Mapping[Labels, float]]]] = {}
+        self._gauges: dict[str, tuple[str, Callable[[], Mapping[Labels, float | int]]]] = {}
         self._kept: dict[str, tuple[str, Counter | Histogram]] = {
             "vidi_requests_total": ("Requests by path and status.", Counter()),
             "vidi_request_seconds": ("From the first byte of a request to the last of its answer.", Histogram(SECONDS)),
@@ -82,7 +82,7 @@ class Metrics:
         with self._lock:
             self._kept[name][1].add(value, tuple(sorted(labels.items())))
 
-    def watch(self, name: str, about: str, read: Callable[[], Mapping[Labels, float]]) -> None:
+    def watch(self, name: str, about: str, read: Callable[[], Mapping[Labels, float | int]]) -> None:
         """Have a gauge that is read whenever somebody asks."""
         self._gauges[name] = (about, read)
 
@@ -111,5 +111,5 @@ def _braced(labels: Labels) -> str:
     return "{" + ",".join(f'{name}="{value.translate(escaped)}"' for name, value in labels) + "}"
 
 
-def _shown(value: float) -> str:
+def _shown(value: float | int) -> str:
     return f"{value:.10g}"
