@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, str] = {
     "world": "rendering of scenes",
     "optimizer": "optimizer steps on the parameters of ResNet-50",
     "inference": "forward passes, fused inference",
+    "serving": "requests over HTTP against the bare loop and a plain FastAPI handler",
     "transformer": "encoder forward and training step against torch.nn.TransformerEncoder",
     "generation": "generation with and without the cache",
     "diffusion": "samplers against the bare loop and diffusers' schedulers, guidance, memory",

@@ -18,6 +18,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, cast
 
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike[str]
 
 MAX_PIXELS = 89_478_485  # Pillow's own bound: a quarter of a gigabyte of RGB
+
+
+@dataclass(frozen=True)
+class ImageBytes:
+    """The bytes of an image file that is not on the disk; decoded as that file would be, errors begin with the name."""
+
+    name: str
+    data: bytes
+    max_pixels: int = MAX_PIXELS
+
 
 # ---------------------------------------------------------------------------------------------------------- images
 
@@ -159,7 +170,12 @@ def read_exif(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> tuple[dict[int
 
     Raises FileNotFoundError, or ValueError for a file that is no image.
     """
-    with _open_image(path, read_bytes(path), max_pixels) as image:
+    return decode_exif(path, read_bytes(path), max_pixels=max_pixels)
+
+
+def decode_exif(name: PathLike, data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[dict[int, Any], tuple[int, int]]:
+    """Read the EXIF tags in the bytes of an image as `read_exif` does those of a file."""
+    with _open_image(name, data, max_pixels) as image:
         return formats.exif_of(image), (image.height, image.width)
 
 
@@ -174,6 +190,29 @@ def write_image(
 
     A tensor is uint8 of shape 3 H W, 1 H W or H W; `quality` is that of JPEG and WebP, `text` goes into chunks of PNG.
     """
+    write_atomic(path, lambda handle: _encode_image(handle, path, image, quality, text))
+
+
+def encode_image(
+    image: "torch.Tensor | PIL.Image.Image",
+    suffix: str,
+    *,
+    quality: int = 95,
+    text: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the bytes of the file that `write_image` would write under a name with this suffix, such as `.png`."""
+    content = io.BytesIO()
+    _encode_image(content, f"picture{suffix}", image, quality, text)
+    return content.getvalue()
+
+
+def _encode_image(
+    handle: BinaryIO | io.BytesIO,
+    path: PathLike,
+    image: "torch.Tensor | PIL.Image.Image",
+    quality: int,
+    text: Mapping[str, str] | None,
+) -> None:
     picture = image if isinstance(image, PIL.Image.Image) else _picture_of(image)
     PIL.Image.init()
     name = PIL.Image.registered_extensions().get(Path(path).suffix.lower())
@@ -182,7 +221,7 @@ def write_image(
     chunks = PIL.PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
         chunks.add_text(key, value)
-    write_atomic(path, lambda handle: picture.save(handle, format=name, quality=quality, pnginfo=chunks))
+    picture.save(handle, format=name, quality=quality, pnginfo=chunks)
 
 
 def _picture_of(image: "torch.Tensor") -> PIL.Image.Image:

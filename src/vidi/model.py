@@ -119,7 +119,8 @@ class Saved(nn.Module):
     def categories(self) -> Categories:
         """The names of the classes, None for unnamed ones; none for a system without classes."""
         arguments = {} if self.origin is None else self.origin[1]
-        return category_names(arguments.get("categories") or ())
+        named = arguments.get("categories")
+        return category_names(named) if named else ()
 
     def description(self) -> dict[str, Any]:
         """Return what a later process needs to build this model again: name, arguments, preprocessing.

@@ -370,7 +370,7 @@ def _cropped(name: str, value: Any, offset: tuple[int, int], size: tuple[int, in
 
 
 def as_images(images: Any) -> Iterator[Tensor]:
-    """Yield image tensors C H W (uint8, or float in [0, 1]) from paths, PIL images, arrays and tensors.
+    """Yield image tensors C H W (uint8, or float in [0, 1]) from paths, bytes of files, PIL images, arrays and tensors.
 
     A file gives the same pixels by its path, as PIL image and, but for its EXIF orientation, as array of that.
 
@@ -381,6 +381,8 @@ def as_images(images: Any) -> Iterator[Tensor]:
     for image in several(images):
         if isinstance(image, str | Path):
             yield files.read_image(image)
+        elif isinstance(image, files.ImageBytes):
+            yield files.decode_image(image.name, image.data, max_pixels=image.max_pixels)
         elif isinstance(image, PIL.Image.Image):
             yield files.image_pixels(image)
         elif isinstance(image, np.ndarray):
@@ -407,7 +409,7 @@ def several(images: Any) -> Any:
         if not paths:
             raise ValueError(f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)})")
         return paths
-    single = isinstance(images, str | Path | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3)
+    single = isinstance(images, str | Path | files.ImageBytes | PIL.Image.Image) or getattr(images, "ndim", 4) in (2, 3)
     return [images] if single else images
 
 

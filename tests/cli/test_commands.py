@@ -26,7 +26,7 @@ from vidi.translation.generation import WordChoice
 
 COMMANDS = (
     *("train", "tune", "eval", "predict", "sample", "classify", "search", "embed", "verify", "export"),
-    *("models", "recipe", "cost", "runs", "doctor", "data check", "data upright", "data world"),
+    *("serve", "models", "recipe", "cost", "runs", "doctor", "data check", "data upright", "data world"),
     *("gallery add", "gallery remove", "gallery rename", "gallery query", "gallery list"),
 )
 

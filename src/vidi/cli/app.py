@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from vidi import files
-from vidi.cli import bulk, exporting, gallery, listing, prompts, samples, tune
+from vidi.cli import bulk, exporting, gallery, listing, prompts, samples, serving, tune
 from vidi.cli import data as looking_at_data
 from vidi.cli.failures import DATA, USAGE, fail, message_of, tells
 from vidi.cli.nameless import installed_model, logger_for, names_pictures
@@ -529,6 +529,7 @@ app.command()(gallery.embed)
 app.command()(gallery.verify)
 app.command()(exporting.export)
 app.add_typer(gallery.gallery_app, name="gallery")
+app.command()(serving.serve)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Looking around

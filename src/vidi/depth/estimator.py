@@ -259,6 +259,8 @@ def _focal_of_file(image: Any) -> float | None:
     """Return the focal length in pixels that a file, or an image of one, tells."""
     if isinstance(image, str | Path):
         return focal_of_exif(*files.read_exif(image))
+    if isinstance(image, files.ImageBytes):
+        return focal_of_exif(*files.decode_exif(image.name, image.data, max_pixels=image.max_pixels))
     if isinstance(image, PIL.Image.Image):
         return focal_of_exif(formats.exif_of(image), (image.height, image.width))
     return None

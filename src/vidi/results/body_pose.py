@@ -77,6 +77,10 @@ class BodyPose(Result):
         draw_skeleton(picture, joints, self.skeleton.bones, INK)
         return picture
 
+    def maps(self) -> dict[str, Tensor]:
+        """Return the part of every pixel, as many as there are names off the body."""
+        return {"classes": self.classes}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the joints that were found, and the share of the body that each part covers, as plain values."""
         counts = torch.bincount(self.classes.flatten().long(), minlength=256)[: len(self.categories)]

@@ -97,6 +97,10 @@ class DepthMap(Result):
         gaps = not bool(self.valid.all())
         return with_colour_bar(sheet, limits, title, reciprocal="m" if in_metres else "", gaps=gaps)
 
+    def maps(self) -> dict[str, Tensor]:
+        """Return the depth of every pixel, 0 where it is not known."""
+        return {"depth": self.depth}
+
     def to_dict(self) -> dict[str, Any]:
         """Return size, unit, focal length and its source, the share of valid pixels and percentiles of their depth."""
         found = self.percentiles(0, *TOLD, 100)

@@ -116,6 +116,10 @@ class PanopticMap(Result):
         stuff = {s.label: (class_colour(s.label), self.name(s)) for s in largest if not s.is_thing}
         return with_legend(picture, list(stuff.values()))
 
+    def maps(self) -> dict[str, Tensor]:
+        """Return the id of the segment of every pixel, 0 where there is none."""
+        return {"ids": self.ids}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the size of the map and a record of each segment, as plain values."""
         areas = self.areas()

@@ -40,6 +40,10 @@ class Result:
         """Return plain values."""
         raise NotImplementedError
 
+    def maps(self) -> dict[str, Tensor]:
+        """Return what it says of every pixel, H W, by name; nothing by default."""
+        return {}
+
     def to_json(self) -> str:
         """Return `to_dict` as JSON."""
         return json.dumps(self.to_dict())

@@ -51,6 +51,10 @@ class SemanticMap(Result):
             entries.append((PAPER, f"and {len(shares) - LEGEND_ENTRIES} more"))
         return with_legend(picture, entries)
 
+    def maps(self) -> dict[str, Tensor]:
+        """Return the class of every pixel, VOID where ignored."""
+        return {"classes": self.classes}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the size of the map and the classes that occur with their share of the pixels, as plain values."""
         shares = [{"label": k, "name": self._name(k), "share": share} for k, share in self.shares()]
