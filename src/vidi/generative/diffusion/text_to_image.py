@@ -314,6 +314,19 @@ SCALED_BY = 256
 """Pictures whose latents say the scale."""
 
 
+def small_sizes(width: int, context: int) -> UNetSizes:
+    """Return the numbers of the small U-Net: three levels, adaptive norms, texts seen from the coarser two."""
+    return UNetSizes(
+        channels=(width, 2 * width, 2 * width),
+        attends=(False, True, True),
+        heads=(1, 4, 4),
+        blocks=1,
+        groups=8,
+        conditioning="scale_shift",
+        context=context,
+    )
+
+
 def small_tower(merges: str | None, width: int, layers: int, context: int) -> TextTransformer:
     """Return a text tower that sees the whole text from everywhere, with heads of 32 channels."""
     numbers: dict[str, Any] = {"context": context, "depth": layers, "heads": width // 32, "causal": False}
@@ -354,30 +367,23 @@ def text_to_image_tiny(
         untold: the share of captions that are replaced by the empty one in training.
         merges: of the tokenizer, a line for each join; None: the published ones. A training says its own.
     """
-    sizes = UNetSizes(
-        channels=(width, 2 * width, 2 * width),
-        attends=(False, True, True),
-        heads=(1, 4, 4),
-        blocks=1,
-        groups=8,
-        conditioning="scale_shift",
-        context=text_width,
-    )
     tower = small_tower(merges, text_width, text_layers, context)
     criterion = TextCriterion(
         Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
     )
     preprocess = CaptionPreprocess(exact=size, mean=HALF, std=HALF, context=context, merges=merges)
-    return TextDiffusion(TextDenoiser(DenoisingUNet(sizes), tower), criterion, preprocess, size)
+    unet = DenoisingUNet(small_sizes(width, text_width))
+    return TextDiffusion(TextDenoiser(unet, tower), criterion, preprocess, size)
 
 
 @builder
 def latent_diffusion_tiny(
     *,
     size: tuple[int, int] = (32, 32),
+    factor: int = 2,
     autoencoder_width: int = 16,
     latent: int = 4,
-    width: int = 48,
+    width: int = 32,
     text_width: int = 64,
     text_layers: int = 2,
     context: int = 64,
@@ -387,13 +393,15 @@ def latent_diffusion_tiny(
     untold: float = 0.1,
     merges: str | None = "",
 ) -> LatentDiffusion:
-    """Build a small latent diffusion model of texts, whose autoencoder makes sides four times smaller.
+    """Build a small latent diffusion model of texts, whose autoencoder makes sides two times smaller.
 
     Args:
-        size: (H, W) of the pictures, multiples of 4.
-        autoencoder_width: channels of the autoencoder's finest level, a multiple of 8; 2 and 4 times as many follow.
+        size: (H, W) of the pictures, multiples of four times `factor`.
+        factor: how much smaller the sides of latents are, a power of two. Of pictures of 32 pixels a factor of 4 loses
+            small things and patterns.
+        autoencoder_width: channels of the autoencoder's finest level, a multiple of 8; twice as many at each next.
         latent: channels of the latent.
-        width: channels of the U-Net's finest level, a multiple of 8; twice as many follow.
+        width: channels of the U-Net's finest level, a multiple of 8.
         text_width: of the text tower's tokens, a multiple of 32.
         text_layers: of the text tower, which sees the whole text from everywhere.
         context: most ids of a text.
@@ -403,18 +411,11 @@ def latent_diffusion_tiny(
         untold: the share of captions that are replaced by the empty one in training.
         merges: of the tokenizer, a line for each join; None: the published ones. A training says its own.
     """
-    channels = (autoencoder_width, 2 * autoencoder_width, 4 * autoencoder_width)
+    if factor < 2 or factor & (factor - 1):
+        raise ValueError(f"received factor={factor}, expected 2, 4, 8 or another power of two")
+    channels = tuple(autoencoder_width << level for level in range(factor.bit_length()))
     autoencoder = AutoencoderNetwork(AutoencoderSizes(channels=channels, latent=latent, blocks=1, groups=8))
-    sizes = UNetSizes(
-        channels=(width, 2 * width),
-        attends=(True, True),
-        heads=(4, 4),
-        blocks=1,
-        groups=8,
-        conditioning="scale_shift",
-        context=text_width,
-    )
-    unet = DenoisingUNet(sizes, in_channels=latent, out_channels=latent)
+    unet = DenoisingUNet(small_sizes(width, text_width), in_channels=latent, out_channels=latent)
     tower = small_tower(merges, text_width, text_layers, context)
     criterion = TextCriterion(
         Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
