@@ -71,5 +71,5 @@ imports: $(TEST)  ## the floors: which part may import which
 listing: $(INSTALLED)  ## write the table of systems that `vidi models` reads
 	$(VENV)/bin/python -m vidi.catalog.listed
 
-docs-table: $(INSTALLED)  ## print the table of systems that README.md and docs/ show
+docs-table: $(INSTALLED)  ## print the table of systems that docs/systems.md shows
 	@$(VENV)/bin/vidi models --markdown

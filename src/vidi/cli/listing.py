@@ -25,7 +25,7 @@ def models(
     task: Annotated[str | None, typer.Option(help="Only systems for this task.")] = None,
     weights: Annotated[bool, typer.Option("--weights", help="List their published weights.")] = False,
     as_json: AsJson = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of README.md.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/systems.md.")] = False,
 ) -> None:
     """List the systems: name, task, section of the notes, paper, and what the gate of `vidi export` says.
 
@@ -66,7 +66,7 @@ def exports_of(names: Sequence[str], known: Mapping[str, str]) -> str:
 
 
 def print_markdown(systems: Sequence[Listed]) -> None:
-    """Print the table of README.md: a row for each paper and the systems that come from it."""
+    """Print the table of docs/systems.md: a row for each paper and the systems that come from it."""
     known = verdicts()
     print("| names | task | notes | paper | proved against | ONNX |\n|---|---|---|---|---|---|")
     for (task, section, paper), group in groupby(systems, lambda system: system[1:4]):
