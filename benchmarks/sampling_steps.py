@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 import vidi
 from vidi.engine.datasets import Source
 from vidi.engine.runs import Run
-from vidi.metrics.generation_score import PictureSet, picture_set, score_sets
+from vidi.metrics.generation_score import picture_set, score_sets
 from vidi.recorded import recorded_recipes, recorded_task
 from vidi.tasks.generation import placed
 from vidi.weights.extractors import extractor
@@ -28,12 +30,12 @@ COUNT = 200
 TOLD = ("fid", "precision", "recall")
 
 
-def truth_of(run: str, data: str, model: Any, count: int) -> PictureSet:
-    """Return held-out pictures as the classifier sees them."""
+def held_out(run: str, data: str, model: Any, count: int) -> Float[Tensor, "N 3 H W"]:
+    """Return pictures of the validation split in [0, 1], in the size in which the model sees them."""
     config = Run(Path(run)).config()
     recipe = list(recorded_recipes(config).values())[-1]
-    held_out = Source.of(data, recorded_task(config), "raise").open("val", recipe)
-    return picture_set(placed(held_out, model.preprocess, count), extractor(), "real")
+    dataset = Source.of(data, recorded_task(config), "raise").open("val", recipe)
+    return torch.cat(list(placed(dataset, model.preprocess, count)))
 
 
 def lines(
@@ -41,7 +43,7 @@ def lines(
 ) -> Iterator[str]:
     """Yield the rows of a table."""
     model, judge = vidi.load(run), extractor()
-    truth = truth_of(run, data, model, count)
+    truth = picture_set([held_out(run, data, model, count)], judge, "real")
     yield f"| sampler | steps | guidance | asked | {' | '.join(TOLD)} |"
     for scale in guidance:
         for sampler in samplers:
