@@ -175,7 +175,7 @@ def test_captions_are_dropped_in_training() -> None:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.1)
     losses = model.losses("network", small, Step(generator=torch.Generator().manual_seed(1)))
-    losses["noise"].backward()
+    losses["v"].backward()
     assert model.network.text.words.weight.grad is not None
     with pytest.raises(ValueError, match="without captions"):
         model.criterion.condition(preprocess.collate([preprocess.place(image, {})]), Step())
@@ -194,15 +194,20 @@ def test_latents_are_scaled_to_deviation_one_by_the_first_pictures(monkeypatch: 
 
 def test_the_small_networks_are_what_they_say() -> None:
     latent: Any = latent_diffusion_tiny()
-    assert (latent.size, latent.diffusion().shape, latent.criterion.hidden) == ((32, 32), (4, 8, 8), 0.1)
-    assert latent.network.autoencoder.sizes.channels == (16, 32, 64)
-    sizes = latent.network.unet.sizes
-    assert (sizes.channels, sizes.attends, sizes.heads) == ((48, 96), (True, True), (4, 4))
-    assert (sizes.blocks, sizes.groups) == (1, 8)
     pixels: Any = text_to_image_tiny()
-    sizes = pixels.network.unet.sizes
-    assert (pixels.size, sizes.channels, sizes.blocks) == ((32, 32), (32, 64, 64), 1)
-    assert (sizes.attends, sizes.heads) == ((False, True, True), (1, 4, 4))
+    assert (latent.size, latent.diffusion().shape, latent.criterion.hidden) == ((32, 32), (4, 16, 16), 0.1)
+    assert latent.network.autoencoder.sizes.channels == (16, 32)
+    assert pixels.size == (32, 32)
     for model in (latent, pixels):
+        sizes = model.network.unet.sizes
+        assert (sizes.channels, sizes.blocks, sizes.groups) == ((32, 64, 64), 1, 8)
+        assert (sizes.attends, sizes.heads, sizes.context) == ((False, True, True), (1, 4, 4), 64)
+        assert (sizes.conditioning, model.criterion.predicts) == ("scale_shift", "v")
         assert (model.criterion.schedule.steps, model.criterion.texts.context) == (1000, 64)
-        assert (model.network.unet.sizes.context, len(model.network.text.encoder.layers)) == (64, 2)
+        assert len(model.network.text.encoder.layers) == 2
+    quarter: Any = latent_diffusion_tiny(factor=4)
+    assert quarter.diffusion().shape == (4, 8, 8)
+    assert quarter.network.autoencoder.sizes.channels == (16, 32, 64)
+    for factor in (0, 1, 3, 6):
+        with pytest.raises(ValueError, match=f"received factor={factor}, expected 2, 4, 8"):
+            latent_diffusion_tiny(factor=factor)
