@@ -655,8 +655,9 @@ def export(
         NoExportError: if the model cannot be exported.
         DiffersError: if the file does not have the model's results.
     """
-    if format == "pt2" and int8:
-        raise UsageError("received int8 with format='pt2', expected format='onnx'")
+    if int8 and (half or format == "pt2"):
+        other = "half=True" if half else "format='pt2'"
+        raise UsageError(f"received int8 with {other}, expected format='onnx' and half=False")
     model = load_or_create(name, weights=weights, download=download)
     if not isinstance(model, Predicts):
         raise NoExportError(f"{name} is not exported: a {type(model).__name__} has no results for pictures")

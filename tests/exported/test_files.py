@@ -52,6 +52,9 @@ def test_an_exported_file_has_the_results_of_its_run(place: Path) -> None:
         assert_close(found.probabilities, result.probabilities, FLOAT32)
     images = torch.rand(3, 3, 40, 56)  # no batch and no size that the file was traced on
     assert fingerprint(exported) == fingerprint(vidi.load(place / "leaves.onnx"))
+    with pytest.raises(ValueError, match="copy the file that it was loaded from"):
+        exported.save(place / "copy")
+    assert not (place / "copy").exists()
     outputs = exported(images)
     assert outputs._fields == ("logits",)
     assert_close(outputs.logits, vidi.load(place / "run")(images).logits, FLOAT32)
@@ -142,6 +145,8 @@ def test_a_program_of_torch_runs_without_vidi(place: Path, tmp_path: Path) -> No
     assert_close(logits, vidi.load(place / "run")(images).logits, FLOAT32)
     with pytest.raises(ValueError, match="received int8 with format='pt2'"):
         vidi.export(place / "run", tmp_path / "x.pt2", format="pt2", int8=[place / "photos" / "0.png"])
+    with pytest.raises(ValueError, match="received int8 with half=True"):
+        vidi.export(place / "run", tmp_path / "x.onnx", half=True, int8=[place / "photos" / "0.png"])
 
 
 # ----------------------------------------------------------------------------------------------------------------------

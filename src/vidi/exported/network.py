@@ -214,7 +214,13 @@ def with_network(model: Any, run: Runs, form: Form, digest: bytes = b"") -> Any:
     network = ExportedNetwork(run, form, kind_of(model.network, form), digest)
     other.__dict__["_modules"] = {**model._modules, "network": network}
     other.drawn_at, other.by_one_network = None, False  # nothing in it is random, nothing is left to be folded
+    other.save = _refuse
     return other.eval()
+
+
+def _refuse(folder: str | Path) -> None:
+    """Stand for `save`: the weights are in the exported file alone."""
+    raise ValueError(f"an exported model cannot be written to {folder}: copy the file that it was loaded from")
 
 
 def versions() -> Mapping[str, str]:
