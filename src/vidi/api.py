@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,8 +371,7 @@ def _recipes(row: Entry, checked: Mapping[str, Any], *, fine_tuned: bool) -> dic
     recipes = {}
     for stage, usual in row.recipes.items():
         recipe = row.task.fine_tuned(usual) if fine_tuned else usual
-        prefix = f"{stage}." if stage else ""
-        own = {f.name: checked[prefix + f.name] for f in fields(Recipe) if prefix + f.name in checked}
+        own = row.given_to(stage, checked)
         judge = own.get("judge")
         if judge is not None and judge not in EXTRACTORS:  # a run, which is to be found from anywhere
             own["judge"] = str(Path(judge).resolve())

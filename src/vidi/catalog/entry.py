@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, get_type_hints
 
 from vidi.engine.recipe import Recipe
@@ -43,6 +43,11 @@ class Entry:
         recipe = self.recipe or self.task.recipe
         return {"": recipe} if isinstance(recipe, Recipe) else recipe
 
+    def given_to(self, stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a user gave of a stage's recipe; a number without a stage is of all that have no own."""
+        names = (field.name for field in fields(Recipe))
+        return {name: given[key] for name in names for key in (name, f"{stage}.{name}") if key in given}
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the builder with their types."""
@@ -51,7 +56,7 @@ class Entry:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """Every key that a training takes from its user, with its type: of recipes, by stage, and of the builder."""
+        """Every key that a training takes from its user, with its type: of recipes, of a stage or all, and of the builder."""
         hints = get_type_hints(Recipe)
-        of_recipes = {f"{stage}.{key}" if stage else key: kind for stage in self.recipes for key, kind in hints.items()}
-        return of_recipes | {key: kind for key, kind in self.arguments.items() if key not in self.task.says}
+        of_stages = {f"{stage}.{key}": kind for stage in self.recipes if stage for key, kind in hints.items()}
+        return hints | of_stages | {key: kind for key, kind in self.arguments.items() if key not in self.task.says}

@@ -23,7 +23,7 @@ class Key(NamedTuple):
 
 
 def keys_of(entry: Entry) -> list[Key]:
-    """Return all keys of a system: of its model, then of its recipes, by stage."""
+    """Return all keys of a system: of its model, then of its recipes, by stage (without a stage they are of all)."""
     kinds, of_model, of_recipe = entry.keys, words_of(entry.builder), words_of(Recipe)
     parameters = inspect.signature(entry.builder).parameters
     found = [

@@ -97,6 +97,8 @@ def recipe(
 ) -> None:
     """List what a training can be told: each key with its default, what it is, and its type.
 
+    Of a training in stages, a number without a stage is of all stages: `epochs=3 diffusion.epochs=5`.
+
     [dim]vidi recipe retinanet_tiny[/dim]
     """
     from vidi.catalog import names
