@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """Every key that a training takes from its user, with its type: of recipes, of a stage or all, and of the builder."""
+        """Every key that a training takes, with its type: of recipes, of a stage or of all, and of the builder."""
         hints = get_type_hints(Recipe)
         of_stages = {f"{stage}.{key}": kind for stage in self.recipes if stage for key, kind in hints.items()}
         return hints | of_stages | {key: kind for key, kind in self.arguments.items() if key not in self.task.says}
