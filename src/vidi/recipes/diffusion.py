@@ -46,7 +46,7 @@ SCENES = replace(TINY, world_scenes=4000, world_size=(64, 64), judge=None)
 SMALL_SCENES = replace(WORDS, world_scenes=20_000)
 
 LATENT_RECIPES = {
-    "autoencoder": replace(SMALL_SCENES, epochs=4, batch_size=32),
+    "autoencoder": replace(SMALL_SCENES, epochs=4, batch_size=4, learning_rate=2e-3),
     "diffusion": replace(SMALL_SCENES, epochs=18),
 }
 """`vidi train latent_diffusion_tiny`: scenes of 32 pixels in latents of 16 by 16; an hour of one core."""

@@ -149,13 +149,21 @@ class Decoder(nn.Module):
 
 
 class AutoencoderNetwork(nn.Module):
-    """Encoder and decoder, with a 1 x 1 convolution on each side of the latent."""
+    """Encoder and decoder, with a 1 x 1 convolution on each side of the latent.
 
-    def __init__(self, sizes: AutoencoderSizes, colours: int = 3):
+    Args:
+        sizes: of both.
+        colours: channels of pictures.
+        log_variance: of the latents, about, before any training. At 0, the published start, noise of deviation one
+            drowns what the means say, and a short training goes by until it is quiet.
+    """
+
+    def __init__(self, sizes: AutoencoderSizes, colours: int = 3, log_variance: float = 0.0):
         super().__init__()
         self.sizes = sizes
         self.encoder = Encoder(sizes, colours)
         self.to_law = nn.Conv2d(2 * sizes.latent, 2 * sizes.latent, 1)
+        cast(Tensor, self.to_law.bias).data[sizes.latent :] += log_variance
         self.from_latent = nn.Conv2d(sizes.latent, sizes.latent, 1)
         self.decoder = Decoder(sizes, colours)
 

@@ -313,6 +313,9 @@ class LatentDiffusion(Staged, Samples):
 SCALED_BY = 256
 """Pictures whose latents say the scale."""
 
+QUIET = -6.0
+"""Log variance with which the small autoencoder begins."""
+
 
 def small_sizes(width: int, context: int) -> UNetSizes:
     """Return the numbers of the small U-Net: three levels, adaptive norms, texts seen from the coarser two."""
@@ -414,7 +417,8 @@ def latent_diffusion_tiny(
     if factor < 2 or factor & (factor - 1):
         raise ValueError(f"received factor={factor}, expected 2, 4, 8 or another power of two")
     channels = tuple(autoencoder_width << level for level in range(factor.bit_length()))
-    autoencoder = AutoencoderNetwork(AutoencoderSizes(channels=channels, latent=latent, blocks=1, groups=8))
+    sizes = AutoencoderSizes(channels=channels, latent=latent, blocks=1, groups=8)
+    autoencoder = AutoencoderNetwork(sizes, log_variance=QUIET)
     unet = DenoisingUNet(small_sizes(width, text_width), in_channels=latent, out_channels=latent)
     tower = small_tower(merges, text_width, text_layers, context)
     criterion = TextCriterion(
