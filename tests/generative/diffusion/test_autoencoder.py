@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.closeness import GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
+from tests.closeness import FLOAT32, GRADIENTS, NUMBERS, OUTPUTS, assert_close, largest
 from tests.generative.diffusion.oracles import AutoencoderKL
 from vidi.generative.diffusion.autoencoder import (
     AutoencoderCriterion,
@@ -16,6 +16,7 @@ from vidi.generative.diffusion.autoencoder import (
     LatentLaw,
     perceptual_distance,
 )
+from vidi.generative.diffusion.text_to_image import latent_diffusion_tiny
 from vidi.model import Step
 from vidi.preprocess import Batch, Placement
 from vidi.weights.renaming import renamed
@@ -140,3 +141,15 @@ def test_variances_stay_within_bounds() -> None:
         assert ours.encode(torch.zeros(1, 3, 8, 8).double()).log_variance.max() == 20
         bias -= 2e4
         assert ours.encode(torch.zeros(1, 3, 8, 8).double()).log_variance.min() == -30
+
+
+def test_latents_may_be_quiet_from_the_beginning() -> None:
+    x = torch.rand(1, 3, 8, 8)
+    found = []
+    for start in ({}, {"log_variance": -6.0}):
+        torch.manual_seed(0)
+        found.append(AutoencoderNetwork(SMALL, **start).encode(x))
+    assert_close(found[1].log_variance, found[0].log_variance - 6, FLOAT32)
+    assert torch.equal(found[1].mean, found[0].mean)
+    small: Any = latent_diffusion_tiny(size=(8, 8), width=8, text_width=32)
+    assert float(small.network.autoencoder.encode(x).log_variance.detach().mean()) == pytest.approx(-6, abs=1)
