@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from benchmarks import exports
+from starlette.testclient import TestClient
 
 import vidi
 from tests.cli.command import vidi as command
@@ -18,9 +19,12 @@ from tests.closeness import FLOAT32, assert_close
 from tests.contracts.models import FIRST
 from vidi.catalog.listed import verdicts
 from vidi.catalog.table import CATALOG
+from vidi.cli import serving
 from vidi.embedding.fingerprint import fingerprint
 from vidi.exported.network import KEY, NoRuntimeError, said_by
 from vidi.exported.writing import DiffersError, NoExportError
+from vidi.serve.app import make_app
+from vidi.serve.served import Served
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,18 @@ def test_commands_take_an_exported_file_as_they_take_a_run(place: Path, tmp_path
     asked = command("eval", place / "leaves.onnx")
     assert asked.code == 2
     assert "knows no data set of its own; say which with --data" in asked.err
+
+
+def test_an_exported_file_is_served_as_a_run_is(place: Path) -> None:
+    photo = place / "photos" / "0.png"
+    answers = []
+    for path in (place / "run", place / "leaves.onnx"):
+        with TestClient(make_app([Served("leaves", serving.load(str(path), None, False))])) as client:
+            assert client.get("/models").json()["models"][0]["does"] == ["predict"]
+            answers.append(client.post("/predict", files={"images": photo.read_bytes()}).json()["results"][0]["result"])
+    one, other = answers
+    assert one["name"] == other["name"]
+    assert one["score"] == pytest.approx(other["score"], rel=FLOAT32)
 
 
 def test_a_file_says_what_it_is_and_not_where_its_data_lie(place: Path) -> None:
