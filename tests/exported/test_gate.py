@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from vidi.exported.gate import VERIFIED, Difference, apart, batches_of, results_apart
+from vidi.exported.gate import VERIFIED, Difference, _parts_apart, apart, batches_of, results_apart
 from vidi.exported.graph import Form, in_a_row
 from vidi.ops.masks import CodedMasks
 from vidi.results.classification import Classification
@@ -55,6 +55,18 @@ def test_masks_and_joints_are_compared_too() -> None:
     assert results_apart(whole, with_parts(square, joints)) == 0
     assert results_apart(whole, with_parts(half, joints)) == 0.5
     assert results_apart(whole, with_parts(square, moved)) == 0.5
+    for shift, expected in (([1.9, 0, 0], 0), ([2.1, 0, 0], 0.5), ([0, -2.1, 0], 0.5), ([0, 0, 5.0], 0)):
+        apart_by = joints + torch.tensor([[[0.0, 0, 0]], [shift]])  # a tenth of the longer side is 2
+        assert results_apart(whole, with_parts(square, apart_by)) == expected
+
+
+def test_small_objects_have_joints_within_a_tenth_of_a_pixel() -> None:
+    def with_joint(x: float) -> Detections:
+        box, joint = torch.tensor([[0.0, 0, 0.5, 0.5]]), torch.tensor([[[x, 0.0, 1]]])
+        return Detections(box, torch.tensor([0.9]), torch.tensor([0]), ("cat",), keypoints=joint)
+
+    assert results_apart(with_joint(0.0), with_joint(0.09)) == 0
+    assert results_apart(with_joint(0.0), with_joint(0.11)) == 1
 
 
 def test_other_results_are_compared_part_by_part() -> None:
@@ -62,6 +74,7 @@ def test_other_results_are_compared_part_by_part() -> None:
     one = Classification(torch.tensor([0.75, 0.25]), names)
     assert results_apart(one, Classification(torch.tensor([0.75, 0.25]), names)) == 0
     assert results_apart(one, Classification(torch.tensor([0.6, 0.4]), names)) == pytest.approx(0.15 / 0.75)
+    assert _parts_apart(torch.ones(2), None) == _parts_apart(None, torch.ones(2)) == 1
     ids = torch.ones(2, 5, dtype=torch.int32)
     other = ids.clone()
     other[0, 0] = 0

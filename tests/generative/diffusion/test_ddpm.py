@@ -305,6 +305,13 @@ def test_the_network_of_the_paper() -> None:
     assert_close(model.schedule.alphas_cumprod, Schedule.named("linear").alphas_cumprod)
 
 
+def test_the_small_networks_have_three_levels() -> None:
+    for build in (ddpm_tiny, ddpm_class_tiny):
+        sizes = cast(Any, build().network).sizes
+        assert (sizes.channels, sizes.attends, sizes.heads) == ((32, 64, 64), (False, False, True), (1, 1, 4))
+        assert (sizes.blocks, sizes.groups, sizes.conditioning) == (1, 8, "scale_shift")
+
+
 @pytest.mark.parametrize("build", [ddpm_tiny, ddpm_class_tiny, text_to_image_tiny])
 def test_the_small_ones_predict_velocities(build: Any) -> None:
     """With cosine variances and few steps a network that predicts noise makes too bold pictures: docs/results."""

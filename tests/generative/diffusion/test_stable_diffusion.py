@@ -1,5 +1,6 @@
 """Stable Diffusion against diffusers and transformers at toy size: prompt, latents, picture, and its folder."""
 
+import inspect
 import json
 from functools import cache
 from pathlib import Path
@@ -205,6 +206,9 @@ def test_the_small_networks_are_what_they_say() -> None:
         assert (sizes.conditioning, model.criterion.predicts) == ("scale_shift", "v")
         assert (model.criterion.schedule.steps, model.criterion.texts.context) == (1000, 64)
         assert len(model.network.text.encoder.layers) == 2
+    guidance = {model: inspect.signature(model.sample).parameters["guidance"].default for model in (latent, pixels)}
+    assert (guidance[latent], guidance[pixels], pixels.clip, latent.diffusion().clip) == (3.0, 7.5, 1.0, None)
+    assert float(latent.network.scale) == 1
     quarter: Any = latent_diffusion_tiny(factor=4)
     assert quarter.diffusion().shape == (4, 8, 8)
     assert quarter.network.autoencoder.sizes.channels == (16, 32, 64)
