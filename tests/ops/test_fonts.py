@@ -16,6 +16,7 @@ from vidi.engine import plots
 from vidi.ops import fonts
 from vidi.ops.drawing import draw_tag, shortened
 from vidi.ops.fonts import Run, default_path, font_of, readable, runs
+from vidi.results.caption import MOST_LINES, broken
 
 CAT, DOG, HIRAGANA, THAI, FACE, RACCOON = "猫", "犬", "い", "แ", "🫠", "🦝"
 EM = 1000
@@ -223,3 +224,25 @@ def test_system_fonts_are_looked_for_once():
     assert isinstance(fonts.system_fonts, functools._lru_cache_wrapper)
     assert default_path() in {*fonts.system_fonts(), default_path()}
     assert all(isinstance(path, str) for path in fonts.system_fonts())
+
+
+@pytest.mark.parametrize(
+    "text", ["one two three four five six seven eight nine ten " * 3, "一二三四五六七八九十" * 12, "a" + "b" * 99]
+)
+def test_a_caption_is_broken_into_lines_that_fit(text: str) -> None:
+    """Between words; a word that is longer than a line, as all of a text without spaces, is broken itself."""
+    font = font_of(16)
+    lines = broken(text, font, 300)
+    assert len(lines) > 2
+    assert all(font.getlength(line) <= 300 for line in lines)
+    if len(lines) < MOST_LINES:
+        assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    longest = broken(50 * text, font, 300)
+    assert len(longest) == MOST_LINES
+    assert longest[-1].endswith("…")
+    assert font.getlength(longest[-1]) <= 300 + font.getlength("…")
+
+
+def test_short_texts_and_none_are_a_line() -> None:
+    assert broken("two  words", font_of(16), 300) == ["two words"]
+    assert broken(" ", font_of(16), 300) == []

@@ -1,6 +1,6 @@
 """A text that belongs to a picture, to be drawn below it."""
 
-import textwrap
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,11 @@ import PIL.Image
 import PIL.ImageDraw
 
 from vidi.ops.drawing import NARROWEST, Picture, as_picture, legible, sheet_below
-from vidi.ops.fonts import font_of
+from vidi.ops.fonts import Font, font_of
 from vidi.ops.palette import INK
 from vidi.results.result import Result
+
+MOST_LINES = 10
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,11 +38,27 @@ def with_text(image: Picture, text: str) -> PIL.Image.Image:
     picture = legible(as_picture(image))
     width = max(picture.width, NARROWEST)
     font = font_of(max(14, width // 24))
-    letters = max(8, int(width / font.getlength("n")))
-    lines = textwrap.wrap(text, letters, max_lines=10, placeholder="…")
+    lines = broken(text, font, width - 0.5 * font.size)
     height = sum(font.getmetrics())
     sheet = sheet_below(picture, width, height * len(lines) + round(0.5 * font.size))
     pen = PIL.ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
         pen.text((0.25 * font.size, picture.height + row * height), line, fill=INK, font=font)
     return sheet
+
+
+def broken(text: str, font: Font, width: float | int) -> list[str]:
+    """Return the lines of a text, of at most so many pixels: broken between words, and in one that is longer."""
+    lines = [""] if text.strip() else []
+    for word in re.findall(r"\S+", text):
+        joined = f"{lines[-1]} {word}".lstrip()
+        if font.getlength(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:  # scripts without spaces are one word
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], lines[MOST_LINES - 1][:-1] + "…"]
