@@ -112,9 +112,25 @@ def test_an_item_waits_no_longer_than_it_may_for_one_that_does_not_come() -> Non
     batcher.close()
 
 
+def test_an_item_goes_when_what_was_coming_did_not_come() -> None:
+    double = Doubling()
+    batcher: Batcher[int, int] = Batcher(double, wait=3 * PATIENCE)
+    with batcher.announced():
+        first = batcher.submit("a", 1)
+        time.sleep(0.05)
+    assert first.result(PATIENCE) == 2
+    batcher.close()
+
+
+def test_a_batch_has_sixteen_items_and_waits_four_milliseconds() -> None:
+    batcher: Batcher[int, int] = Batcher(Doubling())
+    assert (batcher.most, batcher.wait) == (16, 0.004)
+    batcher.close()
+
+
 def test_a_full_batch_does_not_wait() -> None:
     double = Doubling()
-    batcher: Batcher[int, int] = Batcher(double, most=2, wait=PATIENCE)
+    batcher: Batcher[int, int] = Batcher(double, most=2, wait=3 * PATIENCE)
     with batcher.announced():
         assert results([batcher.submit("a", 1), batcher.submit("a", 2)]) == [2, 4]
     batcher.close()
