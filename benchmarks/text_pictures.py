@@ -1,8 +1,8 @@
 """Whether pictures of a text show what the text says: colour and shape of one thing, told by classifiers.
 
-    python -m benchmarks.text_pictures scenes --out runs/lone               scenes with one thing, captions and folders
-    python -m benchmarks.text_pictures judge runs/lone --out runs/words_judge         two classifiers of such scenes
-    python -m benchmarks.text_pictures score RUN --judge runs/words_judge      200 pictures of a run trained on captions
+    python -m benchmarks.text_pictures scenes runs/lone                     scenes with one thing, captions and folders
+    python -m benchmarks.text_pictures judge runs/lone runs/words_judge               two classifiers of such scenes
+    python -m benchmarks.text_pictures score RUN runs/words_judge              200 pictures of a run trained on captions
 
 The judge is two `resnet20`, of the eleven colours and of the four shapes; what they are worth themselves, on the scenes
 of the test split, is printed first. Each picture has the caption of one of these scenes, which nobody has seen.
@@ -88,11 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     writing, training, scoring = (commands.add_parser(name) for name in ("scenes", "judge", "score"))
+    writing.add_argument("out", type=Path)
     training.add_argument("data", type=Path)
+    training.add_argument("out", type=Path)
     scoring.add_argument("run", type=Path)
-    for command in (writing, training):
-        command.add_argument("--out", type=Path, required=True)
-    scoring.add_argument("--judge", type=Path, required=True)
+    scoring.add_argument("judge", type=Path)
     for command in (training, scoring):
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the trainings, or of the sampling")
     given = parser.parse_args()
