@@ -16,7 +16,8 @@ from vidi.engine import plots
 from vidi.ops import fonts
 from vidi.ops.drawing import draw_tag, shortened
 from vidi.ops.fonts import Run, default_path, font_of, readable, runs
-from vidi.results.caption import MOST_LINES, broken
+from vidi.results import caption
+from vidi.results.caption import MOST_LINES, broken, with_text
 
 CAT, DOG, HIRAGANA, THAI, FACE, RACCOON = "猫", "犬", "い", "แ", "🫠", "🦝"
 EM = 1000
@@ -227,7 +228,7 @@ def test_system_fonts_are_looked_for_once():
 
 
 @pytest.mark.parametrize("text", ["one two three four five six seven " * 4, "αβγδεζηθικ" * 12, "a " + "b" * 99])
-def test_a_caption_is_broken_into_lines_that_fit(text: str) -> None:
+def test_a_caption_is_broken_into_lines_that_fit(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between words; a word that is longer than a line, as all of a text without spaces, is broken itself."""
     font = font_of(16)
     lines = broken(text, font, 300)
@@ -236,7 +237,10 @@ def test_a_caption_is_broken_into_lines_that_fit(text: str) -> None:
     if len(lines) < MOST_LINES:
         assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     longest = broken(50 * text, font, 300)
-    assert len(longest) == MOST_LINES
+    monkeypatch.setattr(caption, "MOST_LINES", 1000)
+    whole = broken(50 * text, font, 300)
+    assert len(longest) == MOST_LINES == 10
+    assert longest == [*whole[:9], whole[9][:-1] + "…"]
     assert longest[-1].endswith("…")
     assert font.getlength(longest[-1]) <= 300 + font.getlength("…")
 
@@ -244,3 +248,22 @@ def test_a_caption_is_broken_into_lines_that_fit(text: str) -> None:
 def test_short_texts_and_none_are_a_line() -> None:
     assert broken("two  words", font_of(16), 300) == ["two words"]
     assert broken(" ", font_of(16), 300) == []
+
+
+def test_a_caption_is_below_its_picture_in_lines_of_the_font() -> None:
+    picture = PIL.Image.new("RGB", (480, 300), "red")
+    font = font_of(20)  # a 24th of the width
+    text = "one two three four five six seven " * 4
+    sheet = with_text(picture, text)
+    lines = broken(text, font, 480 - 10)
+    assert sheet.size == (480, 300 + len(lines) * sum(font.getmetrics()) + 10)
+    assert sheet.crop((0, 0, 480, 300)).tobytes() == picture.tobytes()
+    below = np.asarray(sheet.crop((0, 300, 480, sheet.height)).convert("L"))
+    ink = below < 128
+    assert ink.any(0).nonzero()[0].min() >= 4  # a quarter of the font's size is left free on either side
+    assert ink.any(0).nonzero()[0].max() < 480 - 4
+    height = sum(font.getmetrics())
+    assert all(ink[row * height : (row + 1) * height].any() for row in range(len(lines)))
+    assert not ink[len(lines) * height :].any()
+    narrow = with_text(PIL.Image.new("RGB", (250, 1000), "red"), "word")
+    assert narrow.size == (250, 1000 + sum(font_of(14).getmetrics()) + 7)
