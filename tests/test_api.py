@@ -61,10 +61,10 @@ def test_create_checks_arguments() -> None:
         vidi.create("resnet18", weights="imagenet1k_v1")
 
 
-def test_keys_of_stages_are_written_with_their_stage() -> None:
+def test_keys_of_stages_are_written_with_their_stage_or_are_of_all() -> None:
     keys = entry("progressive_resnet18").keys
-    assert {"low.epochs", "high.epochs", "low", "high"} <= set(keys)
-    assert "epochs" not in keys
+    assert {"low.epochs", "high.epochs", "epochs", "low", "high"} <= set(keys)
+    assert "low.low" not in keys
     assert "categories" not in entry("resnet18").keys  # they come from the data
 
 
