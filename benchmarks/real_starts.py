@@ -68,7 +68,7 @@ def trained(out: Path, line: str) -> Path:
         words = [*shlex.split(line), "--out", str(out)]
         resumed = ["--resume", str(out)] if (out / "state.pt").exists() else words
         print("vidi train " + " ".join(resumed), flush=True)
-        subprocess.run([sys.executable, "-m", "vidi", "train", *resumed], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([sys.executable, "-m", "vidi", "train", *resumed], check=True)
     return out
 
 

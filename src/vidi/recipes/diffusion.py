@@ -49,7 +49,7 @@ LATENT_RECIPES = {
     "autoencoder": replace(SMALL_SCENES, epochs=4, batch_size=4, learning_rate=2e-3),
     "diffusion": replace(SMALL_SCENES, epochs=18),
 }
-"""`vidi train latent_diffusion_tiny`: scenes of 32 pixels in latents of 16 by 16; an hour of one core."""
+"""`vidi train latent_diffusion_tiny`: scenes of 32 pixels in latents of 16 by 16; an hour and a half of one core."""
 
 IMAGEN_RECIPES = {
     "text": replace(CLIP_TINY, world_scenes=SCENES.world_scenes),

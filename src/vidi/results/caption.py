@@ -1,6 +1,5 @@
 """A text that belongs to a picture, to be drawn below it."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +49,7 @@ def with_text(image: Picture, text: str) -> PIL.Image.Image:
 def broken(text: str, font: Font, width: float | int) -> list[str]:
     """Return the lines of a text, of at most so many pixels: broken between words, and in one that is longer."""
     lines = [""] if text.strip() else []
-    for word in re.findall(r"\S+", text):
+    for word in text.split():
         joined = f"{lines[-1]} {word}".lstrip()
         if font.getlength(joined) <= width:
             lines[-1] = joined

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import types
 
 import numpy as np
 import pytest
@@ -64,7 +65,8 @@ def test_a_picture_without_a_thing_has_a_caption():
     assert write_caption(facts) == "Nothing, on snow."
     scene = make_scene(0, "val", 0)
     nothing = Observation(scene, (128, 128))
-    nothing.__dict__.update(rows=np.zeros(0, dtype=np.int64), areas=np.zeros(0, dtype=np.int64))
+    nothing.__dict__["view"] = types.SimpleNamespace(pixels=np.zeros(len(scene.identities), dtype=np.int64))
+    assert nothing.main == 0
     assert find_facts(nothing) == dataclasses.replace(facts, ground=scene.ground)
 
 

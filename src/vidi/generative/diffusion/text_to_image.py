@@ -13,7 +13,7 @@ Stable Diffusion is this with CLIP's text tower, the autoencoder of factor 8, `s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -29,7 +29,7 @@ from vidi.generative.diffusion.autoencoder import (
     AutoencoderNetwork,
     AutoencoderSizes,
 )
-from vidi.generative.diffusion.ddpm import Diffusion, DiffusionCriterion, Predicted, SamplerName
+from vidi.generative.diffusion.ddpm import Diffusion, DiffusionCriterion, Predicted, SamplerName, small_sizes
 from vidi.generative.diffusion.guidance import classifier_free
 from vidi.generative.diffusion.samplers import Denoiser
 from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
@@ -317,17 +317,9 @@ QUIET = -6.0
 """Log variance with which the small autoencoder begins."""
 
 
-def small_sizes(width: int, context: int) -> UNetSizes:
-    """Return the numbers of the small U-Net: three levels, adaptive norms, texts seen from the coarser two."""
-    return UNetSizes(
-        channels=(width, 2 * width, 2 * width),
-        attends=(False, True, True),
-        heads=(1, 4, 4),
-        blocks=1,
-        groups=8,
-        conditioning="scale_shift",
-        context=context,
-    )
+def sizes_for_texts(width: int, context: int) -> UNetSizes:
+    """Return the numbers of the small U-Net, which looks at rows of `context` channels from its coarser two levels."""
+    return replace(small_sizes(width), attends=(False, True, True), heads=(1, 4, 4), context=context)
 
 
 def small_tower(merges: str | None, width: int, layers: int, context: int) -> TextTransformer:
@@ -375,7 +367,7 @@ def text_to_image_tiny(
         Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
     )
     preprocess = CaptionPreprocess(exact=size, mean=HALF, std=HALF, context=context, merges=merges)
-    unet = DenoisingUNet(small_sizes(width, text_width))
+    unet = DenoisingUNet(sizes_for_texts(width, text_width))
     return TextDiffusion(TextDenoiser(unet, tower), criterion, preprocess, size)
 
 
@@ -419,7 +411,7 @@ def latent_diffusion_tiny(
     channels = tuple(autoencoder_width << level for level in range(factor.bit_length()))
     sizes = AutoencoderSizes(channels=channels, latent=latent, blocks=1, groups=8)
     autoencoder = AutoencoderNetwork(sizes, log_variance=QUIET)
-    unet = DenoisingUNet(small_sizes(width, text_width), in_channels=latent, out_channels=latent)
+    unet = DenoisingUNet(sizes_for_texts(width, text_width), in_channels=latent, out_channels=latent)
     tower = small_tower(merges, text_width, text_layers, context)
     criterion = TextCriterion(
         Schedule.named(noise_schedule, diffusion_steps), predicts, Texts(merges, context), hidden=untold
