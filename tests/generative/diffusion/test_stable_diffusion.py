@@ -202,8 +202,8 @@ def test_the_small_networks_are_what_they_say() -> None:
     for model in (latent, pixels):
         sizes = model.network.unet.sizes
         assert (sizes.channels, sizes.blocks, sizes.groups) == ((32, 64, 64), 1, 8)
-        assert (sizes.attends, sizes.heads, sizes.context) == ((False, True, True), (1, 4, 4), 64)
-        assert (sizes.conditioning, model.criterion.predicts) == ("scale_shift", "v")
+        assert (sizes.attends, sizes.heads, sizes.context) == ((False, False, True), (1, 1, 4), 64)
+        assert (sizes.conditioning, sizes.sums_up, model.criterion.predicts) == ("scale_shift", True, "v")
         assert (model.criterion.schedule.steps, model.criterion.texts.context) == (1000, 64)
         assert len(model.network.text.encoder.layers) == 2
     guidance = {model: inspect.signature(model.sample).parameters["guidance"].default for model in (latent, pixels)}

@@ -236,6 +236,22 @@ def test_deeper_transformers_and_odd_sizes_are_diffusers() -> None:
     assert_same(ours, theirs, (2, 3, 7, 9), context=torch.randn(2, 5, 6, dtype=torch.float64))
 
 
+@pytest.mark.system("8.3.6-TEXT")
+def test_a_text_is_summed_up_by_its_last_word_as_a_class_is_by_its_vector() -> None:
+    """GLIDE: a linear map of the last token stands where the class stood; other words go to attention alone."""
+    network = DenoisingUNet(UNetSizes(**SMALL, context=6, sums_up=True)).double()
+    drawn_anew(network)
+    assert network.text is not None
+    x, context = torch.randn(2, 3, 8, 8, dtype=torch.float64), torch.randn(2, 5, 6, dtype=torch.float64)
+    found = network(x, TIMES, None, context)
+    seen = network.time(TIMES) + network.text(context[:, 4])
+    network.text, network.time.forward = None, lambda times: seen  # type: ignore[method-assign]
+    assert_close(found, network(x, TIMES, None, context), NUMBERS)
+    assert DenoisingUNet(UNetSizes(**SMALL, context=6)).text is None
+    with pytest.raises(ValueError, match="expected a context to sum up"):
+        UNetSizes(**SMALL, sums_up=True)
+
+
 @pytest.mark.system("8.3.3-UNET")
 def test_an_untrained_network_says_nothing_and_keeps_odd_sizes() -> None:
     """The last maps begin at zero; any size comes back."""

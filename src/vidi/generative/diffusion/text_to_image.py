@@ -2,11 +2,12 @@
 
     prompt   -> tokens, M T     [SOS] words [EOS], padded to the context, cut where it is longer
     tokens   -> text tower      M T D, a row for each token, after the last norm
-    x_t, t, rows -> U-Net       queries are places of the map, keys and values the rows
+    x_t, t, rows -> U-Net       queries are places of the map, keys and values the rows; the small networks' last row,
+                                which sums the text up, is added to the time, too
     latents  -> decoder         the picture, where diffusion runs in latents; encoder and scale in training
 
-Rombach et al. 2022, 2112.10752 (latent diffusion, Stable Diffusion 1 and 2); Nichol et al. 2022, 2112.10741 (a share of
-the captions is replaced by the empty one, for guidance); Saharia et al. 2022, 2205.11487 (a frozen text encoder).
+Rombach et al. 2022, 2112.10752 (latent diffusion, Stable Diffusion 1 and 2); Nichol et al. 2022, 2112.10741 (GLIDE: a
+share of the captions is replaced by the empty one, for guidance; the last token is added to the time); Saharia et al. 2022, 2205.11487 (a frozen text encoder).
 
 Stable Diffusion is this with CLIP's text tower, the autoencoder of factor 8, `scaled_linear` variances, times of
 "leading" spacing with offset 1, and a last step that ends at the level of time 0.
@@ -318,8 +319,8 @@ QUIET = -6.0
 
 
 def sizes_for_texts(width: int, context: int) -> UNetSizes:
-    """Return the numbers of the small U-Net, which looks at rows of `context` channels from its coarser two levels."""
-    return replace(small_sizes(width), attends=(False, True, True), heads=(1, 4, 4), context=context)
+    """Return the numbers of the small U-Net, which looks at rows of `context` channels and takes the last to its time."""
+    return replace(small_sizes(width), context=context, sums_up=True)
 
 
 def small_tower(merges: str | None, width: int, layers: int, context: int) -> TextTransformer:

@@ -1,7 +1,7 @@
 """The denoising U-Net: from a noisy picture and its time to the noise in it (notes 8.3.3).
 
     x_t      B C H W      -> conv_in          B c_0 H W
-    time     B            -> waves -> MLP     B D          + a vector of the class
+    time     B            -> waves -> MLP     B D          + a vector of the class, or of the whole text
     down     each level: residual blocks, each with attention where the level has it; then half the size
     middle   residual block, attention, residual block
     up       the levels backwards; each block sees beside its map what its mirror image on the way down gave
@@ -9,7 +9,8 @@
 
 Ho et al. 2020, 2006.11239 (PixelCNN++'s U-Net with group norm, attention at 16 x 16); Dhariwal & Nichol 2021,
 2105.05233 (adaptive group norm, classes); Rombach et al. 2022, 2112.10752 (a context, such as words, in place of plain
-self-attention). With the right numbers it is `UNet2DModel` and `UNet2DConditionModel` of diffusers.
+self-attention); Nichol et al. 2022, 2112.10741 (the last token of a text in place of a class). With the right numbers it
+is `UNet2DModel` and `UNet2DConditionModel` of diffusers.
 
 The last map of each residual block and of each attention begins at zero, as in the papers' code, so that an untrained
 network gives no noise at all. Odd sizes are rounded up on the way down; the way up returns to them.
@@ -48,6 +49,7 @@ class UNetSizes:
         blocks: residual blocks of a level on the way down; on the way up there is one more.
         conditioning: how a block takes time and class.
         context: width of the words that attention looks at; None: places look at each other only.
+        sums_up: whether the last word, which has seen all others, is added to the time.
         depth: layers of each attention that sees a context.
         linear: as `ContextTransformer`.
         groups, eps: of the norms.
@@ -62,6 +64,7 @@ class UNetSizes:
     blocks: int = 2
     conditioning: Conditioning = "add"
     context: int | None = None
+    sums_up: bool = False
     depth: int = 1
     linear: bool = False
     groups: int = 32
@@ -75,6 +78,8 @@ class UNetSizes:
             raise ValueError(f"received {self}, expected as many attends and heads as channels")
         if any(width % self.groups or width % heads for width, heads in zip(self.channels, self.heads, strict=True)):
             raise ValueError(f"received {self}, expected groups and heads that divide the channels")
+        if self.sums_up and self.context is None:
+            raise ValueError(f"received {self}, expected a context to sum up")
 
     @property
     def embedding(self) -> int:
@@ -166,6 +171,7 @@ class DenoisingUNet(nn.Module):
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
         self.time = TimeEmbedding(channels[0], sizes.embedding, shift=sizes.shift)
         self.label = None if classes is None else ClassEmbedding(classes, sizes.embedding, hidden=class_hidden)
+        self.text = nn.Linear(cast(int, sizes.context), sizes.embedding) if sizes.sums_up else None
 
         seen, skips = [channels[0], *channels], [channels[0]]  # channels before each level; of each map that is kept
         self.down = nn.ModuleList()
@@ -209,6 +215,8 @@ class DenoisingUNet(nn.Module):
             raise ValueError(f"received labels={labels}, expected {'none' if self.label is None else 'one a picture'}")
         if self.label is not None:
             embedding = embedding + self.label(labels)
+        if self.text is not None and context is not None:
+            embedding = embedding + self.text(context[:, -1])
         x = self.conv_in(x)
         kept = [x]
         for level in cast("list[Level]", list(self.down)):
