@@ -39,7 +39,7 @@ from vidi.engine.task import Task
 from vidi.engine.train import Job, scored_on
 from vidi.engine.train import train as train_job
 from vidi.exported.network import is_exported, running, said_by, with_network
-from vidi.exported.writing import Exported, Format, NoExportError, export_model
+from vidi.exported.writing import Exported, Format, NoExportError, export_model, reason_against
 from vidi.metrics.generation_score import Extractor
 from vidi.model import Predicts, Samples, Saved, Supervised
 from vidi.nn.cost import CostReport, count_cost
@@ -657,9 +657,9 @@ def export(
     if int8 and (half or format == "pt2"):
         other = "half=True" if half else "format='pt2'"
         raise UsageError(f"received int8 with {other}, expected format='onnx' and half=False")
-    model = load_or_create(name, weights=weights, download=download)
-    if not isinstance(model, Predicts):
-        raise NoExportError(f"{name} is not exported: a {type(model).__name__} has no results for pictures")
+    model: Any = load_or_create(name, weights=weights, download=download)
+    if reason := reason_against(model):
+        raise NoExportError(f"{name} is not exported: {reason}")
     config = recorded_config(name) if is_run(name) else {}
     own = {key: config[key] for key in ("task",) if key in config}  # not where its data lie
     return export_model(

@@ -175,7 +175,7 @@ class Level(nn.Module):
         self.score = nn.Conv2d(channels, outputs, 3, padding=1) if outputs else None
 
     def forward(
-        self, x: Float[Tensor, "B C h w"], beside: Sequence[Tensor], size: Sequence[int]
+        self, x: Float[Tensor, "B C h w"], beside: Sequence[Tensor], size: torch.Size
     ) -> tuple[Float[Tensor, "B D H W"], Float[Tensor, "B V H W"] | None]:
         """Return the map of this level, and the disparities that it scores, if it does."""
         align = None if self.upsampling == "nearest" else False

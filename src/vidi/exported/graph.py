@@ -125,7 +125,9 @@ def graph_of(program: torch.export.ExportedProgram, inputs: Sequence[str], outpu
             custom_translation_table=_translations(),
             verbose=False,
         )
-    return made.model_proto
+    graph = made.model_proto
+    del graph.graph.value_info[:]  # sizes inside, of which some are those of the traced photo; runtimes find their own
+    return graph
 
 
 def _translations() -> dict[Any, Any]:
@@ -139,7 +141,12 @@ def _translations() -> dict[Any, Any]:
         count = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
         return op.TopK(values, count, axis=dim, largest=int(descending), sorted=1)
 
-    return {torch.ops.aten.sort.stable: stable_sort}
+    def max_in_boxes(maps: Any, boxes: Any, scale: float, height: int, width: int) -> Any:
+        """MaxRoiPool, and in the place of the indices, which nobody reads, the same."""
+        found = op.MaxRoiPool(maps, boxes, pooled_shape=[height, width], spatial_scale=scale)
+        return found, found
+
+    return {torch.ops.aten.sort.stable: stable_sort, torch.ops.torchvision.roi_pool.default: max_in_boxes}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from vidi.exported.gate import HALF_TOLERANCE, TOLERANCE, VERIFIED, Difference, 
 from vidi.exported.graph import Form, first_line, graph_of, program_of
 from vidi.exported.network import KEY, Description, Runs, running, versions, with_network
 from vidi.exported.quantised import quantised
-from vidi.model import Supervised
+from vidi.model import Predicts, Supervised
 from vidi.preprocess import Sample
 
 Format = Literal["onnx", "pt2"]
@@ -57,6 +57,8 @@ def reason_against(model: Any) -> str | None:
     """Return why a model cannot be exported, None if it may."""
     if isinstance(model, Supervised):
         return None
+    if not isinstance(model, Predicts):
+        return f"a {type(model).__name__} has no results for pictures"
     if getattr(model, "by_one_network", False):
         return "it has been exported already, or its norms are folded"
     return f"a {type(model).__name__} is more than one network from pictures to results"
@@ -90,7 +92,7 @@ def export_model(
     """Write a model's network to a file, if its results are the model's.
 
     Args:
-        model: with one network from pictures to results.
+        model: with nothing against it, see `reason_against`.
         samples: photos that results are compared on.
         path: of the file.
         config: of the model, as a run's `config.json`.
@@ -104,11 +106,9 @@ def export_model(
         NoExportError: if it cannot be exported.
         DiffersError: if it differs, and is not wanted anyway.
     """
-    if reason := reason_against(model):
-        raise NoExportError(f"{config['model']} is not exported: {reason}")
     model, batches = model.eval(), batches_of(samples)
-    example = batch_of(model, batches[-1])
     try:
+        example = batch_of(model, batches[-1])
         form = Form.of(_outputs(model, example))
         program, sides = _traced(model, example.inputs, half=half)
         names = list(inspect.signature(model.network.forward).parameters)[: len(example.inputs)]

@@ -7,7 +7,8 @@
     latents  -> decoder         the picture, where diffusion runs in latents; encoder and scale in training
 
 Rombach et al. 2022, 2112.10752 (latent diffusion, Stable Diffusion 1 and 2); Nichol et al. 2022, 2112.10741 (GLIDE: a
-share of the captions is replaced by the empty one, for guidance; the last token is added to the time); Saharia et al. 2022, 2205.11487 (a frozen text encoder).
+share of the captions is replaced by the empty one, for guidance; the last token is added to the time); Saharia et al.
+2022, 2205.11487 (a frozen text encoder).
 
 Stable Diffusion is this with CLIP's text tower, the autoencoder of factor 8, `scaled_linear` variances, times of
 "leading" spacing with offset 1, and a last step that ends at the level of time 0.
@@ -319,7 +320,7 @@ QUIET = -6.0
 
 
 def sizes_for_texts(width: int, context: int) -> UNetSizes:
-    """Return the numbers of the small U-Net, which looks at rows of `context` channels and takes the last to its time."""
+    """Return the numbers of the small U-Net: it looks at rows of `context` channels, and adds the last to the time."""
     return replace(small_sizes(width), context=context, sums_up=True)
 
 

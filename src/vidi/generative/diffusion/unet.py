@@ -9,8 +9,8 @@
 
 Ho et al. 2020, 2006.11239 (PixelCNN++'s U-Net with group norm, attention at 16 x 16); Dhariwal & Nichol 2021,
 2105.05233 (adaptive group norm, classes); Rombach et al. 2022, 2112.10752 (a context, such as words, in place of plain
-self-attention); Nichol et al. 2022, 2112.10741 (the last token of a text in place of a class). With the right numbers it
-is `UNet2DModel` and `UNet2DConditionModel` of diffusers.
+self-attention); Nichol et al. 2022, 2112.10741 (the last token of a text in place of a class). With the right numbers
+it is `UNet2DModel` and `UNet2DConditionModel` of diffusers.
 
 The last map of each residual block and of each attention begins at zero, as in the papers' code, so that an untrained
 network gives no noise at all. Odd sizes are rounded up on the way down; the way up returns to them.
