@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from benchmarks import exports
 from starlette.testclient import TestClient
 
 import vidi
@@ -272,4 +272,7 @@ def test_the_table_of_verdicts_is_of_the_catalogue() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FIRST & verdicts().keys()))
 def test_the_verdict_of_each_family_is_still_true(name: str) -> None:
-    assert exports.verdict_of(name) == verdicts()[name]
+    """In a process without the type checks of the tests, for which a size that is traced is no number."""
+    ask = f"from benchmarks import exports; print(exports.verdict_of({name!r}))"
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == verdicts()[name]
