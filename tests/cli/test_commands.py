@@ -65,6 +65,33 @@ def test_help_says_what_a_command_does_and_shows_an_example(command: str) -> Non
     assert any(line.endswith(".") and len(line) > 20 for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ("train resnet18 --lr 0.1", "--lr: no such option; it is a key, without dashes: learning_rate=VALUE"),
+        (
+            "train resnet18 --batch-size 4",
+            "--batch-size: no such option; it is a key, without dashes: batch_size=VALUE",
+        ),
+        ("train resnet18 --imgsz=64", "--imgsz: no such option; it is a key, without dashes: size=VALUE"),
+        ("train resnet18 --Device cpu", "--Device: no such option; it is a key, without dashes: device=VALUE"),
+        ("tune resnet18 --epochs 3", "--epochs: no such option; it is a key, without dashes: epochs=VALUE"),
+        ("train resnet18 --dataset x", "--dataset: no such option; it is an option: --data PATH"),
+        ("predict run photos --conf 0.3", "--conf: no such option; it is an option of `vidi predict`: --threshold"),
+        ("predict run photos --imgsz 64", "--imgsz: no such option; --help lists all options"),
+        ("predict run photos --treshold 1", "--treshold: no such option; did you mean --threshold?"),
+        ("models --weights-only", "--weights-only: no such option; did you mean --weights?"),
+        ("sample run --out x --count-all 1", "--count-all: no such option; did you mean --count?"),
+        ("models --count 3", "--count: no such option; --help lists all options"),
+        ("gallery add --zzz", "--zzz: no such option; --help lists all options"),
+    ],
+)
+def test_an_option_that_there_is_not_is_answered_with_what_it_was_meant_for(words: str, answer: str) -> None:
+    """Habits of other tools too: their options are keys here, or options of another name."""
+    done = vidi(*words.split())
+    assert (done.code, done.out, done.err) == (2, "", f"vidi: {answer}\n")
+
+
 def test_the_help_of_vidi_names_the_exit_codes() -> None:
     done = vidi("--help", env={"COLUMNS": "160"})
     assert "Exit codes: 0 done, 1 findings" in done.out

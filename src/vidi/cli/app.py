@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from vidi import files
 from vidi.cli import bulk, exporting, gallery, listing, prompts, samples, serving, tune
@@ -28,7 +28,30 @@ EPILOG = (
     "cannot be read or written, 70 a fault of vidi, 130 interrupted. VIDI_TRACEBACK=1 shows where an error arose."
 )
 
+NO_SUCH_OPTION = "NoSuchOption"
+"""The error of click, of which newer versions of typer have a copy that is not public."""
+
+
+class AnswersHabits(TyperGroup):
+    """Commands of which an option that there is not is answered with what it was meant for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if type(error).__name__ != NO_SUCH_OPTION:
+                raise
+            from vidi.engine.overrides import advice_on_option
+            from vidi.engine.recipe import Recipe
+
+            asked: Any = error
+            known = [option for parameter in asked.ctx.command.params for option in parameter.opts]
+            keys = (*Recipe.__dataclass_fields__, "size") if asked.ctx.info_name in ("train", "tune") else ()
+            fail(USAGE, f"{asked.option_name}: no such option; {advice_on_option(asked.option_name, known, keys)}")
+
+
 app = typer.Typer(
+    cls=AnswersHabits,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -120,6 +120,24 @@ def _advice(key: str, types: Mapping[str, Any]) -> str:
     return f"choices: {', '.join(sorted(types))}" if len(types) <= SHORT else "`vidi recipe NAME` lists all keys"
 
 
+def advice_on_option(option: str, known: Iterable[str], keys: Iterable[str] = ()) -> str:
+    """Say what an option that there is not was meant for.
+
+    Args:
+        option: as it was typed, with its dashes.
+        known: options of the command.
+        keys: that the command takes as `key=value`.
+    """
+    key = option.lstrip("-").replace("-", "_").lower()
+    for name in (key, HABITS.get(key)):
+        if name in keys:
+            return f"it is a key, without dashes: {name}=VALUE"
+    if key in ELSEWHERE and option not in ELSEWHERE[key]:
+        return ELSEWHERE[key]
+    near = nearest_names(option.lstrip("-"), [name.lstrip("-") for name in known])
+    return f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else "--help lists all options"
+
+
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     """Return the names that a misspelt one was meant for: at most three, about as near as the nearest."""
     near = difflib.get_close_matches(name, known, 3)
