@@ -42,6 +42,7 @@ function choose(name) {
   if (!looks) return layWish(state.model);
   $("files").multiple = true;
   if (state.model.pairs) $("accepts").textContent = "two by two: the left picture, then the right one";
+  state.waiting = [];
   for (const picture of state.pictures) forget(picture);
   state.pictures.forEach(enqueue);
   show();
@@ -83,7 +84,8 @@ async function pump() {
     Object.assign(picture, { entry, bitmap });
     if (!bitmap || !kinds.drawnHere.has(entry.kind)) picture.drawing = await drawnBy(picture, model);
   } catch (error) {
-    if (error.status === 503 && picture.ticket === ticket) setTimeout(() => enqueue(picture), 1000);
+    if (picture.ticket !== ticket) return;
+    if (error.status === 503) setTimeout(() => enqueue(picture), 1000);
     else picture.error = error.message;
   } finally {
     state.running -= 1;
