@@ -658,13 +658,15 @@ def export(
         other = "half=True" if half else "format='pt2'"
         raise UsageError(f"received int8 with {other}, expected format='onnx' and half=False")
     model: Any = load_or_create(name, weights=weights, download=download)
-    if reason := reason_against(model):
+    asks = task_of(name).asks
+    reason = "it takes sentences, no pictures" if asks == "sentences" else reason_against(model)
+    if reason is not None:
         raise NoExportError(f"{name} is not exported: {reason}")
     config = recorded_config(name) if is_run(name) else {}
     own = {key: config[key] for key in ("task",) if key in config}  # not where its data lie
     return export_model(
         model,
-        list(model.samples(photos or [_photo(task_of(name).asks == "pairs")])),
+        list(model.samples(photos or [_photo(asks == "pairs")])),
         out,
         config={**model.description(), **own},
         licence=_licence(name, weights, config),

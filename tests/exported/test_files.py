@@ -248,7 +248,12 @@ def test_without_the_runtime_a_sentence_says_what_to_install(place: Path, monkey
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("dcgan_tiny", "has no results for pictures"), ("viola_jones", "more than one network")],
+    [
+        ("dcgan_tiny", "has no results for pictures"),
+        ("viola_jones", "more than one network"),
+        ("body_parts", "more than one network"),  # and takes no photo
+        ("transformer", "it takes sentences, no pictures"),
+    ],
 )
 def test_what_is_no_network_from_pictures_to_results_says_so(name: str, reason: str, tmp_path: Path) -> None:
     entry = CATALOG[name]

@@ -38,6 +38,12 @@ def test_objects_are_paired_by_class_box_and_score(other: Detections, expected: 
     assert results_apart(other, found()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (0.09, 0.0), (0.11, 1.0)])
+def test_boxes_without_area_are_paired_by_their_corners(shift: float, expected: float) -> None:
+    line = torch.tensor([[5.0, 0, 5, 10], [20, 7, 40, 7]])
+    assert results_apart(found(line), found(line + shift)) == expected
+
+
 def test_masks_and_joints_are_compared_too() -> None:
     square = torch.zeros(2, 10, 40, dtype=torch.bool)
     square[0, :, :10] = square[1, :, 20:] = True
@@ -108,7 +114,8 @@ def test_whole_numbers_are_the_same_or_not() -> None:
 
 def test_results_decide_where_there_are_any_and_outputs_elsewhere() -> None:
     assert Difference(outputs=1.0, results=1e-3, seen=True).verdict() == VERIFIED == "verified"
-    assert Difference(outputs=0.0, results=2e-3, seen=True).verdict() == "differs: results by 0.002"
+    assert Difference(outputs=1.1e-5, results=2e-3, seen=True).verdict() == "differs: results by 0.002"
+    assert Difference(outputs=1e-5, results=0.5, seen=True).verdict() == VERIFIED
     assert Difference(outputs=2e-3, results=0.0, seen=False).verdict() == "differs: outputs by 0.002"
     assert Difference(outputs=2e-3, results=0.0, seen=False).verdict(1e-2) == VERIFIED
 
