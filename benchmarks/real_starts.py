@@ -6,8 +6,9 @@ random     nothing is known before
 world      the same network was trained on the rendered world (`--weights RUN`), for as long as stands below
 imagenet   the backbone begins with ImageNet's weights from a package (`--backbone-weights`), where there are some
 
-Each row is one `vidi train` as a user would type it, which the script prints; begun again, it goes on where it was. The
-figure is that of the best validation epoch, of the same photos for every start.
+Each row is one `vidi train` as a user would type it, which the script prints; begun again, it goes on where it was.
+Rates and decay are said, so that all starts have the same: with `--weights` alone they would be those of fine-tuning,
+far smaller. The figure is that of the best validation epoch, of the same photos for every start.
 """
 
 import argparse
@@ -43,9 +44,13 @@ class Study:
     backbone: str | None = LITE0
 
 
-DETECTOR = "efficientdet_lite0 size=160,208 anchor_scale=2 norm_momentum=0.1 drop=0 batch_size=8 ema=0.99"
-SEGMENTER = "deeplabv3plus_efficientnet_lite0 size=180,240 channels=128"
-DETR = "detr_resnet18 size=240,320 backbone_width=32 queries=40 norm_first=true weight_decay=1e-4 batch_size=8 ema=0.99"
+RATES = "learning_rate=1e-3 backbone_rate=1 weight_decay=1e-2"
+DETECTOR = f"efficientdet_lite0 size=160,208 anchor_scale=2 norm_momentum=0.1 drop=0 batch_size=8 ema=0.99 {RATES}"
+SEGMENTER = f"deeplabv3plus_efficientnet_lite0 size=180,240 channels=128 {RATES}"
+DETR = (
+    "detr_resnet18 size=240,320 backbone_width=32 queries=40 norm_first=true batch_size=8 ema=0.99 "
+    "learning_rate=1e-3 backbone_rate=1 weight_decay=1e-4"
+)
 SCENES = "world_scenes=1000 world_size=160,208"
 STUDIES = {
     "cells": Study("bccd", DETECTOR, "augment=dihedral_boxes epochs=8 warmup=50", f"{SCENES} epochs=2", "ap50"),
