@@ -84,12 +84,11 @@ APPS = {"vidi": vidi_app, "plain": plain_app}
 
 def serve(kind: str, name: str) -> None:
     """Serve until the process is ended; print the port."""
-    import socket
-
     import uvicorn
 
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    from vidi.cli.serving import listening
+
+    listener = listening("127.0.0.1", 0)
     print(listener.getsockname()[1], flush=True)
     uvicorn.Server(uvicorn.Config(APPS[kind](name), log_level="error", ws="none")).run(sockets=[listener])
 

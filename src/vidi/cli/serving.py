@@ -104,9 +104,12 @@ def load(name: str, weights: str | None, download: bool) -> Any:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens, with an OSError that names the address where it cannot."""
+    """Return a socket that listens, with an OSError that names the address where it cannot.
+
+    Its protocol is said, as asyncio sends small answers at once on sockets of TCP by name only, and else 40 ms later.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

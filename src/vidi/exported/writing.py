@@ -58,10 +58,10 @@ def reason_against(model: Any) -> str | None:
     if isinstance(model, Supervised):
         return None
     if not isinstance(model, Predicts):
-        return f"a {type(model).__name__} has no results for pictures"
+        return f"{type(model).__name__} has no results for pictures"
     if getattr(model, "by_one_network", False):
         return "it has been exported already, or its norms are folded"
-    return f"a {type(model).__name__} is more than one network from pictures to results"
+    return f"{type(model).__name__} is more than one network from pictures to results"
 
 
 @dataclass(frozen=True)
