@@ -15,7 +15,6 @@ unknown unit. Differs from the published code: the scores of inverse depth begin
 steps, which only smooth it, drive the sigmoid to an end from which no picture brings it back.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -59,15 +58,14 @@ def unit(in_channels: int, channels: int, kernel: int = 3, stride: int = 1) -> n
 
 
 class Doubled(nn.Module):
-    """A transposed convolution of stride 2 and a ReLU: twice as large, or as large as is asked for."""
+    """A transposed convolution of stride 2 and a ReLU: twice as large, or a row or a column less if asked."""
 
     def __init__(self, in_channels: int, channels: int, kernel: int = 3):
         super().__init__()
         self.conv = nn.ConvTranspose2d(in_channels, channels, kernel, 2, padding=kernel // 2, output_padding=1)
 
-    def forward(self, x: Float[Tensor, "B C h w"], size: Sequence[int]) -> Float[Tensor, "B D H W"]:
-        x = F.relu(self.conv(x))
-        return x if x.shape[2:] == torch.Size(size) else F.interpolate(x, size=list(size), mode="nearest")
+    def forward(self, x: Float[Tensor, "B C h w"], size: torch.Size) -> Float[Tensor, "B D H W"]:
+        return F.relu(self.conv(x))[..., : size[0], : size[1]]
 
 
 class DepthNetwork(nn.Module):

@@ -1,7 +1,7 @@
 """`key=value` on the command line: parsed, checked against types and choices, all faults reported at once."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -120,7 +120,7 @@ def _advice(key: str, types: Mapping[str, Any]) -> str:
     return f"choices: {', '.join(sorted(types))}" if len(types) <= SHORT else "`vidi recipe NAME` lists all keys"
 
 
-def advice_on_option(option: str, known: Iterable[str], keys: Iterable[str] = ()) -> str:
+def advice_on_option(option: str, known: Iterable[str], keys: Collection[str] = ()) -> str:
     """Say what an option that there is not was meant for.
 
     Args:
@@ -129,7 +129,7 @@ def advice_on_option(option: str, known: Iterable[str], keys: Iterable[str] = ()
         keys: that the command takes as `key=value`.
     """
     key = option.lstrip("-").replace("-", "_").lower()
-    for name in (key, HABITS.get(key)):
+    for name in (key, HABITS.get(key, key)):
         if name in keys:
             return f"it is a key, without dashes: {name}=VALUE"
     if key in ELSEWHERE and option not in ELSEWHERE[key]:
