@@ -38,6 +38,16 @@ def test_objects_are_paired_by_class_box_and_score(other: Detections, expected: 
     assert results_apart(other, found()) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("times", "expected"), [(1.0, 0.0), (1.09, 0.0), (1.11, 0.5)])
+def test_boxes_in_space_are_compared_by_their_largest_number(times: float, expected: float) -> None:
+    """A tenth of it, no more."""
+    spaces = torch.tensor([[1.0, 2, 10, 4, 1.5, 1.6, 0.3], [0.5, 1, 8, 4, 1.5, 1.6, 0.1]])
+    moved = spaces * torch.tensor([[1.0], [times]])
+    rest = BOXES, torch.tensor([0.9, 0.5]), torch.tensor([0, 1]), ("cat", "dog")
+    one, other = (Detections(*rest, boxes_3d=boxes, intrinsics=torch.eye(3)) for boxes in (spaces, moved))
+    assert results_apart(one, other) == expected
+
+
 @pytest.mark.parametrize(("shift", "expected"), [(0.0, 0.0), (0.09, 0.0), (0.11, 1.0)])
 def test_boxes_without_area_are_paired_by_their_corners(shift: float, expected: float) -> None:
     line = torch.tensor([[5.0, 0, 5, 10], [20, 7, 40, 7]])
