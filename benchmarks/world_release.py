@@ -33,7 +33,8 @@ too small for a start that knows no photos.
 
 ## What it is worth
 
-The same trainings from three starts, all else equal; `imagenet` is the backbone alone, with published weights:
+The same short trainings from three starts, all else equal; `imagenet` is the backbone alone, with published weights.
+The steps on the world come in addition: as many more on the photos are worth as much or more, where there is time.
 
 {table}
 
