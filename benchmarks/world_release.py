@@ -9,9 +9,13 @@ LICENSE                            Apache-2.0: vidi renders the scenes itself, a
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from benchmarks.real_starts import RATES
 from vidi import files
+from vidi.engine.overrides import spelled
 
 CARD = """---
 license: apache-2.0
@@ -25,7 +29,7 @@ tags: [{model}, synthetic-data]
 A start for trainings on a few real photos: random weights that have seen {samples} rendered scenes, and no photo.
 
 ```sh
-vidi train {model} {choices} --weights {folder}/ --data photos/ learning_rate=1e-3 backbone_rate=1 weight_decay=1e-2
+vidi train {model} {choices} --weights {folder}/ --data photos/ {rates}
 ```
 
 The rates are those of a training from random weights; the ones of fine-tuning, which `--weights` takes by itself, are
@@ -53,9 +57,9 @@ ON_PHOTOS = ("size", "anchor_scale", "channels", "drop")
 """Arguments that a network must share with this one to begin with its weights."""
 
 
-def spelled(given: dict[str, object]) -> str:
-    """Return arguments as they are typed."""
-    return " ".join(f"{k}={','.join(map(str, v)) if isinstance(v, list) else v}" for k, v in given.items())
+def typed(given: Mapping[str, Any]) -> str:
+    """Return what a configuration holds as it was typed."""
+    return " ".join(f"{key}={spelled(tuple(v) if isinstance(v, list) else v)}" for key, v in given.items())
 
 
 def card(run: Path, folder: Path, table: str) -> str:
@@ -67,11 +71,12 @@ def card(run: Path, folder: Path, table: str) -> str:
         pipeline=PIPELINES[config["task"]],
         model=config["model"],
         samples=config["data"]["samples"],
-        choices=spelled({key: value for key, value in given.items() if key in ON_PHOTOS}),
+        choices=typed({key: value for key, value in given.items() if key in ON_PHOTOS}),
         folder=folder.name,
+        rates=RATES,
         table=table.strip(),
         scores=", ".join(f"{key} {value:.3f}" for key, value in shown.items()),
-        given=spelled(given),
+        given=typed(given),
         categories=", ".join(config["arguments"]["categories"]),
     )
 

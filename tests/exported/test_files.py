@@ -16,6 +16,7 @@ import vidi
 from tests.cli.command import vidi as command
 from tests.cli.tiny_sets import cut_in_half, write_classes, write_picture
 from tests.closeness import FLOAT32, assert_close
+from tests.conftest import ROOT
 from tests.contracts.models import FIRST
 from vidi.catalog.listed import verdicts
 from vidi.catalog.table import CATALOG
@@ -279,5 +280,5 @@ def test_the_table_of_verdicts_is_of_the_catalogue() -> None:
 def test_the_verdict_of_each_family_is_still_true(name: str) -> None:
     """In a process without the type checks of the tests, for which a size that is traced is no number."""
     ask = f"from benchmarks import exports; print(exports.verdict_of({name!r}))"
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == verdicts()[name]

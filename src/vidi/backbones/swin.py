@@ -107,7 +107,7 @@ class WindowAttention(nn.Module):
             bias = bias.masked_fill(~mask[:, None], -torch.inf).repeat(B, 1, 1, 1)  # BN h T T
         q, k, v = (self._split(linear(x)) for linear in (self.query, self.key, self.value))  # BN h T d
         found = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        found = found.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # views are not of every kernel
+        found = found.transpose(1, 2).clone(memory_format=torch.contiguous_format)  # not every kernel gives a view
         return self.output(found.flatten(2).unflatten(0, (B, N)))  # BN T h d -> B N T C
 
     def _split(self, x: Float[Tensor, "B N T C"]) -> Float[Tensor, "BN h T d"]:

@@ -29,7 +29,7 @@ EPILOG = (
 )
 
 NO_SUCH_OPTION = "NoSuchOption"
-"""The error of click, of which newer versions of typer have a copy that is not public."""
+"""The error's name: older versions of typer have it from click, newer ones from a copy that is not public."""
 
 
 class AnswersHabits(TyperGroup):

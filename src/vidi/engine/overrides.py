@@ -132,7 +132,7 @@ def advice_on_option(option: str, known: Iterable[str], keys: Collection[str] = 
     for name in (key, HABITS.get(key, key)):
         if name in keys:
             return f"it is a key, without dashes: {name}=VALUE"
-    if key in ELSEWHERE and option not in ELSEWHERE[key]:
+    if key in ELSEWHERE and option not in ELSEWHERE[key]:  # else the command has no such option
         return ELSEWHERE[key]
     near = nearest_names(option.lstrip("-"), [name.lstrip("-") for name in known])
     return f"did you mean {' or '.join(f'--{name}' for name in near)}?" if near else "--help lists all options"

@@ -26,11 +26,11 @@ from vidi.embedding.captions import CaptionPreprocess
 from vidi.embedding.clip import Clip, ClipModel, clip
 from vidi.embedding.text_tower import TextTransformer
 from vidi.generative.diffusion.cascade import Enlarger, EnlargingCriterion
-from vidi.generative.diffusion.ddpm import Predicted, SamplerName
+from vidi.generative.diffusion.ddpm import Predicted, SamplerName, small_sizes
 from vidi.generative.diffusion.guidance import classifier_free
 from vidi.generative.diffusion.samplers import Denoiser
 from vidi.generative.diffusion.text_to_image import TextCriterion, TextDenoiser, TextDiffusion, Texts
-from vidi.generative.diffusion.unet import DenoisingUNet, UNetSizes
+from vidi.generative.diffusion.unet import DenoisingUNet
 from vidi.model import Samples, Stage, Staged, Step, builder, widened
 from vidi.ops.diffusion import Denoised, Schedule, ScheduleName, Spacing, denoised
 from vidi.ops.noise import picture_seeds
@@ -292,10 +292,8 @@ def imagen_tiny(
         raise ValueError(f"received size={size}, expected multiples of 32")
     words: dict[str, Any] = {"text_width": text_width, "text_layers": text_layers, "context": context, "head": 32}
     text = clip("clip_rn_tiny", size=size, width=width // 2, embedding=embedding, merges=merges, **words)
-    numbers: dict[str, Any] = {"blocks": 1, "groups": 8, "conditioning": "scale_shift", "context": text_width}
-    channels, heads = (width, 2 * width, 2 * width), (1, 4, 4)
-    base = DenoisingUNet(UNetSizes(channels=channels, attends=(False, True, True), heads=heads, **numbers))
-    coarse = UNetSizes(channels=channels, attends=(False, False, True), heads=heads, **numbers)
+    coarse = replace(small_sizes(width), context=text_width)
+    base = DenoisingUNet(replace(coarse, attends=(False, True, True), heads=(1, 4, 4)))
     first, second = (DenoisingUNet(coarse, in_channels=6, classes=levels) for _ in ENLARGERS)
     preprocess = CaptionPreprocess(exact=size, mean=HALF, std=HALF, context=context, merges=merges)
     schedule = Schedule.named(noise_schedule, diffusion_steps)
