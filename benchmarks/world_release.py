@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.real_starts import RATES
 from vidi import files
 from vidi.engine.overrides import spelled
 
@@ -29,11 +28,10 @@ tags: [{model}, synthetic-data]
 A start for trainings on a few real photos: random weights that have seen {samples} rendered scenes, and no photo.
 
 ```sh
-vidi train {model} {choices} --weights {folder}/ --data photos/ {rates}
+vidi train {model} {choices} --weights {folder}/ --data photos/
 ```
 
-The rates are those of a training from random weights; the ones of fine-tuning, which `--weights` takes by itself, are
-too small for a start that knows no photos.
+The rates are those of a training from random weights: those of fine-tuning are too small for a start without photos.
 
 ## What it is worth
 
@@ -73,7 +71,6 @@ def card(run: Path, folder: Path, table: str) -> str:
         samples=config["data"]["samples"],
         choices=typed({key: value for key, value in given.items() if key in ON_PHOTOS}),
         folder=folder.name,
-        rates=RATES,
         table=table.strip(),
         scores=", ".join(f"{key} {value:.3f}" for key, value in shown.items()),
         given=typed(given),

@@ -51,6 +51,7 @@ from vidi.recorded import (
     description_of,
     is_run,
     known_categories,
+    knows_photos,
     plain_recipes,
     recorded_config,
     recorded_model,
@@ -61,7 +62,7 @@ from vidi.recorded import (
 )
 from vidi.results.result import SHOWN_FROM
 from vidi.starting.choice import Choice, choose, command_of
-from vidi.weights.creation import build, check_weights, create, recorded_weights
+from vidi.weights.creation import build, check_weights, create, own_weights, recorded_weights
 from vidi.weights.extractors import EXTRACTORS, extractor, extractor_of
 from vidi.weights.loading import published, published_weights
 from vidi.weights.pipelines import PIPELINES
@@ -198,7 +199,8 @@ def train(
         name: as in `vidi.models()`; without one what lies at `data` decides, as `vidi.choose(data, task=...)` says it.
         data: a data set that is built in, such as `world`, or the path of one; the first built-in one by default.
         weights: published weights to begin with, a file of them, or a run of the same model, as for `create`; the
-            recipe is then one for fine-tuning, and the last layer a new one where the data set has other categories.
+            recipe is then one for fine-tuning (not if it was trained on the rendered world only and is to learn
+            photos), and the last layer a new one where the data set has other categories.
         backbone_weights: published weights of another model whose backbone this one begins with, as for `create`.
         download: fetch the weights if they are not on this machine.
         out: the run folder; `runs/NAME` or the next free number after it by default.
@@ -228,14 +230,18 @@ def train(
     checked = check_overrides(overrides, row.keys)
     check_minutes(minutes, checked)
     check_weights(row.name, weights, backbone_weights)
-    recipes = _recipes(row, checked, fine_tuned=weights is not None)
+    source = Source.of(data, row.task, faults)
+    own = own_weights(row.name, weights)
+    new_to_photos = not source.is_built_in and own is not None and not knows_photos(own.config)
+    recipes = _recipes(row, checked, fine_tuned=weights is not None and not new_to_photos)
     check_recipes(recipes, row.task)
     judge = _judge(row.task, recipes)
     run = Run(Path(out) if out is not None else next_free_folder(row.name))
     if is_main_process() and run.is_taken():
         raise FileExistsError(f"{run.folder} already holds a run; continue it with --resume, or choose another folder")
 
-    source = Source.of(data, row.task, faults)
+    if new_to_photos:
+        progress.say(f"{weights} has seen no photos: trained as one that begins with nothing, not fine-tuned")
     datasets = source.open_for_training(list(recipes.values())[-1])
     if not source.is_built_in:
         progress.say(source.describe())

@@ -116,6 +116,13 @@ def recorded_source(config: Mapping[str, Any], data: str | Path | None = None) -
         raise FileNotFoundError(f"{error}{moved}") from None
 
 
+def knows_photos(config: Mapping[str, Any]) -> bool:
+    """Tell whether weights may have seen more than what vidi makes itself, as those may that record nothing."""
+    if "data" not in config or "weights" in config or "backbone_weights" in config:
+        return True
+    return config["data"]["source"] not in recorded_task(config).built_in
+
+
 def description_of(source: Source, datasets: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a configuration records of the data."""
     categories = categories_for(source.task, datasets["train"])

@@ -172,6 +172,7 @@ LAYERS: dict[str, Layers] = {
     **same(["face_landmarks_tiny", *(name for name in NAMES if name.startswith("centernet_"))], PLAIN),
     "detr_tiny": layers([USUAL], norm=[1e-5], heads=4),
     "detr_resnet18": layers([USUAL], norm=[1e-5], heads=8),
+    "detr_efficientnet_lite0": layers([TENSORFLOW], norm=[1e-5], heads=8),
     **same(
         ["detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"],
         layers([USUAL], norm=[1e-5], dropout=[0.1], heads=8),  # Carion et al. 2020, appendix A.4
@@ -370,6 +371,7 @@ PICTURES: dict[str, Preprocess] = {
     **same(["centernet_resnet18", "centernet_resnet50", "centernet_pose_resnet18"], within(None, 512)),
     "centernet_3d_resnet18": within(None, 1280),  # Kitti's pictures are 1242 wide
     "detr_tiny": within(64, 128, 1),
+    "detr_efficientnet_lite0": within(800, 1333, 1, **LITE),
     **same(["detr_resnet18", "detr_resnet50", "detr_resnet50_dc5", "detr_resnet101"], within(800, 1333, 1)),
     **same([name for name in NAMES if name.startswith(("maskformer_tiny", "mask2former_tiny"))], within(128, 256)),
     "panoptic_fpn_tiny": within(128, 256),

@@ -1,5 +1,6 @@
 """DETR: what holds for every set of objects and queries, the options, and what a small one learns."""
 
+import inspect
 import math
 from typing import Any
 
@@ -11,11 +12,13 @@ from tests.closeness import EXACT, NUMBERS, assert_close
 from tests.detection.scenes import BOXES, SIZE, K, batch_of, target
 from tests.parity.networks import distance, randomise
 from tests.parity.transformers import decoder_names, encoder_names
+from vidi.backbones.efficientnet import efficientnet_lite0
 from vidi.detection.detr import (
     Detr,
     DetrCriterion,
     DetrDecode,
     DetrOutputs,
+    detr_efficientnet_lite0,
     detr_resnet18,
     detr_resnet50,
     detr_tiny,
@@ -298,9 +301,30 @@ def test_outputs_of_the_paper_s_network():
     assert sum(p.numel() for p in model.network.box_head.parameters()) == 2 * (256 * 256 + 256) + 4 * 256 + 4
 
 
-def test_options_that_do_not_exist_are_refused():
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_the_small_network_over_efficientnet_lite0(stride):
+    """The backbone that the published weights fit, its last map at the stride asked for; halved where it is to be."""
+    with torch.device("meta"):
+        model: Any = detr_efficientnet_lite0(stride=stride)
+        narrow: Any = detr_efficientnet_lite0(stride=stride, backbone_width=16)
+        classifier: Any = efficientnet_lite0()
+        tokens = model.network.backbone.features(torch.zeros(1, 3, 160, 96))[-1]
+    assert tokens.shape == (1, 320, 160 // stride, 96 // stride)
+    assert model.network.grid((160, 96)) == tokens.shape[2:]
+    assert narrow.network.backbone.channels[-1] == 160
+    ours, theirs = model.network.backbone, classifier.network.backbone
+    assert [(k, v.shape) for k, v in ours.state_dict().items()] == [
+        (k, v.shape) for k, v in theirs.state_dict().items()
+    ]
+    assert str(ours.stem) == str(theirs.stem)  # activations, padding and norms too
+    assert (model.preprocess.mean, model.preprocess.std) == (classifier.preprocess.mean, classifier.preprocess.std)
+    assert "norm" not in inspect.signature(detr_efficientnet_lite0).parameters
+
+
+@pytest.mark.parametrize("build", [detr_resnet18, detr_efficientnet_lite0])
+def test_options_that_do_not_exist_are_refused(build):
     with pytest.raises(ValueError, match="expected one of 32, 16, 8"):
-        detr_resnet18(stride=4)
+        build(stride=4)
     with pytest.raises(ValueError, match="a multiple of 4"):
         detr_tiny(width=30, heads=2)
 

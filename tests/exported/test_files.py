@@ -4,13 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 import torch
+import torch.nn.functional as F
 from starlette.testclient import TestClient
+from torch import Tensor, nn
 
 import vidi
 from tests.cli.command import vidi as command
@@ -18,12 +21,14 @@ from tests.cli.tiny_sets import cut_in_half, write_classes, write_picture
 from tests.closeness import FLOAT32, assert_close
 from tests.conftest import ROOT
 from tests.contracts.models import FIRST
+from vidi.backbones.classifier import Logits
 from vidi.catalog.listed import verdicts
 from vidi.catalog.table import CATALOG
 from vidi.cli import serving
 from vidi.embedding.fingerprint import fingerprint
+from vidi.engine.runs import Run
 from vidi.exported.network import KEY, NoRuntimeError, said_by
-from vidi.exported.writing import DiffersError, NoExportError
+from vidi.exported.writing import DiffersError, NoExportError, export_model
 from vidi.serve.app import make_app
 from vidi.serve.served import Served
 
@@ -125,6 +130,35 @@ def test_a_file_that_differs_is_not_written_unless_asked(
     made = vidi.export(place / "run", out, anyway=True)
     assert made.verdict.startswith("differs: results by")
     assert said_by(out).verdict == made.verdict
+
+
+class Shrinks(nn.Module):
+    """A network that sees smaller pictures, of a size that Python rounds: ONNX has no operator for that."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Logits:
+        size = round(0.7 * images.shape[2]), round(0.7 * images.shape[3])
+        return self.network(F.interpolate(images, size, mode="bilinear"))
+
+
+def test_what_no_operator_says_of_any_size_is_written_for_the_model_s_own(place: Path, tmp_path: Path) -> None:
+    model = vidi.load(place / "run")
+    model.network = Shrinks(model.network)
+    samples, config = list(model.samples([place / "photos" / "0.png"])), Run(place / "run").config()
+    made = export_model(model, samples, tmp_path / "small.onnx", config=config, licence="none")
+    assert made.verdict == "verified at 32 x 32 pixels"
+    model.preprocess = replace(model.preprocess, exact=None, shorter=32)  # pictures of any size
+    with pytest.raises(NoExportError, match=r"translating: DispatchError: No ONNX function found for .*round"):
+        export_model(model, samples, tmp_path / "any.onnx", config=config, licence="none")
+
+
+def test_an_algorithm_beside_the_network_is_named(tmp_path: Path) -> None:
+    vidi.create("rcnn_tiny", **CATALOG["rcnn_tiny"].tiny).save(tmp_path / "run")
+    with pytest.raises(NoExportError, match="selective search is an algorithm beside the network"):
+        vidi.export(tmp_path / "run", tmp_path / "run.onnx")
 
 
 def test_half_precision_is_half_as_large_and_near(place: Path, tmp_path: Path) -> None:

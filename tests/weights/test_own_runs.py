@@ -1,6 +1,7 @@
 """Going on from weights of one's own: another data set, other categories, another size, the same tensors elsewhere."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from tests.closeness import assert_close
 from tests.contracts.models import NAMES, build, marked, shape_of
 from vidi import files
 from vidi.catalog.table import CATALOG
+from vidi.engine.progress import Silent
 from vidi.engine.runs import NotARunError, Run
 from vidi.model import Fitted
 from vidi.nn.positional import resized_positions
 from vidi.preprocess import IMAGENET_MEAN
+from vidi.recorded import knows_photos, recorded_recipes
+from vidi.tasks.table import TASKS
 from vidi.weights.creation import create
 from vidi.weights.own_runs import OtherModelError, by_category
 from vidi.weights.table import PUBLISHED
@@ -176,6 +180,42 @@ def test_a_training_goes_on_from_a_run_to_other_categories_and_another_size(run:
     theirs = vidi.load(run.folder).network.get_parameter("backbone.stage1.0.conv1.weight")
     assert_close(model.network.get_parameter("backbone.stage1.0.conv1.weight"), theirs, 1e-6)  # a rate of 1e-9
     assert f"beginning with the weights `{run.folder.resolve()}`" in (second.folder / "report.md").read_text()
+
+
+class Said(Silent):
+    """Keeps what a training says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def test_weights_that_know_no_photos_are_not_fine_tuned(run: Run, three: Path, tmp_path: Path) -> None:
+    """The rates of fine-tuning are for weights that know photos; see docs/results/real_starts.md."""
+    numbers = {**SHORT, "world_scenes": 16}
+    usual = replace(CATALOG["resnet18"].recipes[""], **numbers)
+    fine_tuned = replace(TASKS["classification"].fine_tuned(usual), **numbers)
+    assert usual != fine_tuned
+    told = "{} has seen no photos: trained as one that begins with nothing, not fine-tuned"
+
+    world = vidi.train("resnet18", data="world", out=tmp_path / "world", **SMALL, **numbers)
+    begun = vidi.train("resnet18", data="world", weights=str(run.folder), out=tmp_path / "begun", **numbers)
+    for weights, data, expected in (
+        (world.folder, three, usual),
+        (world.folder, "world", fine_tuned),
+        (run.folder, three, fine_tuned),
+        (begun.folder, three, fine_tuned),  # of the world last, of pictures before
+    ):
+        said = Said()
+        out = tmp_path / f"{weights.name}_{Path(data).name}"
+        third = vidi.train("resnet18", weights=str(weights), data=data, out=out, progress=said, **numbers)
+        assert recorded_recipes(third.config())[""] == expected
+        assert (told.format(weights) in said.lines) == (expected == usual)
+
+    vidi.load(world.folder).save(tmp_path / "saved")  # which records no training
+    assert knows_photos(Run(tmp_path / "saved").config())
 
 
 def test_what_was_killed_at_once_begins_again_with_the_same_weights(

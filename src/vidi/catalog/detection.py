@@ -43,7 +43,14 @@ from vidi.detection.anchor_sizes import anchor_kmeans
 from vidi.detection.centernet import centernet_resnet18, centernet_resnet50, centernet_tiny
 from vidi.detection.centernet_3d import centernet_3d_resnet18, centernet_3d_tiny
 from vidi.detection.centernet_pose import centernet_pose_resnet18, centernet_pose_tiny
-from vidi.detection.detr import detr_resnet18, detr_resnet50, detr_resnet50_dc5, detr_resnet101, detr_tiny
+from vidi.detection.detr import (
+    detr_efficientnet_lite0,
+    detr_resnet18,
+    detr_resnet50,
+    detr_resnet50_dc5,
+    detr_resnet101,
+    detr_tiny,
+)
 from vidi.detection.efficientdet import (
     efficientdet_d0,
     efficientdet_d1,
@@ -179,6 +186,7 @@ DETECTION_SYSTEMS: dict[str, Entry] = {
     "centernet_3d_resnet18": Entry(centernet_3d_resnet18, DETECTION_3D, "4.3.5", CENTERNET, "", SMALL_CENTERNET),
     "detr_tiny": Entry(detr_tiny, DETECTION, "4.3.6", DETR, "transformers", SMALL_DETR, recipe=DETR_TINY),
     "detr_resnet18": Entry(detr_resnet18, DETECTION, "4.3.6", DETR, "transformers", SMALL_DETR),
+    "detr_efficientnet_lite0": Entry(detr_efficientnet_lite0, DETECTION, "4.3.6", DETR, "transformers", SMALL_DETR),
     "detr_resnet50": Entry(detr_resnet50, DETECTION, "4.3.6", DETR, "transformers", SMALL_DETR, recipe=DETR_PAPER),
     "detr_resnet50_dc5": Entry(
         detr_resnet50_dc5, DETECTION, "4.3.6", DETR, "transformers", SMALL_DETR, recipe=DETR_PAPER

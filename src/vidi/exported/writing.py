@@ -110,10 +110,8 @@ def export_model(
     try:
         example = batch_of(model, batches[-1])
         form = Form.of(_outputs(model, example))
-        program, sides = _traced(model, example.inputs, half=half)
-        names = list(inspect.signature(model.network.forward).parameters)[: len(example.inputs)]
         ranges = [batch_of(model, [sample]).inputs for sample in calibration]
-        made = _as_program(program) if format == "pt2" else _as_graph(program, names, form, ranges)
+        made, sides = _made(model, example.inputs, form, ranges, format=format, half=half)
     except (RuntimeError, ValueError) as error:
         raise NoExportError(f"{config['model']} is not exported: {error}") from error
     try:
@@ -129,17 +127,23 @@ def export_model(
     return Exported(Path(path), verdict, found)
 
 
-def _traced(
-    model: Any, inputs: Sequence[Tensor], *, half: bool
-) -> tuple[torch.export.ExportedProgram, tuple[int, int] | None]:
-    """Return a model's network as a program, and its size (H, W) where it takes no other, which all pictures get."""
+def _made(
+    model: Any, inputs: Sequence[Tensor], form: Form, ranges: Sequence[Sequence[Tensor]], *, format: Format, half: bool
+) -> tuple[Made, tuple[int, int] | None]:
+    """Return a model's network exported, and its size (H, W) where it takes no other, which all pictures get."""
+
+    def made(**free: bool) -> Made:
+        program = program_of(model.network, inputs, half=half, **free)
+        return _as_program(program) if format == "pt2" else _as_graph(program, names, form, ranges)
+
+    names = list(inspect.signature(model.network.forward).parameters)[: len(inputs)]
     try:
-        return program_of(model.network, inputs, half=half), None
+        return made(), None
     except RuntimeError:
         sides = model.preprocess.crop or model.preprocess.exact
         if sides is None:
             raise
-        return program_of(model.network, inputs, half=half, sides=False), sides
+        return made(sides=False), sides
 
 
 def _outputs(model: Any, batch: Any) -> Any:

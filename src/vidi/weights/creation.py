@@ -94,13 +94,20 @@ def check_weights(name: str, weights: str | None, backbone_weights: str | None) 
     """Refuse names of weights that do not exist with a ValueError, before anything else is done."""
     if weights is not None and (weights in published_weights(name) or not Path(weights).exists()):
         weights_of(name, weights)
-    elif weights is not None and (own := OwnWeights.at(weights)) is not None:
+    elif (own := own_weights(name, weights)) is not None:
         own.check_model(name)
     if backbone_weights is not None:
         try:
             published(backbone_weights)
         except ValueError as error:
             raise UnknownNameError(str(error)) from None
+
+
+def own_weights(name: str, weights: str | None) -> OwnWeights | None:
+    """Return the weights of a run or a saved model that a name means; None for published ones and any other file."""
+    if weights is None or weights in published_weights(name) or not Path(weights).exists():
+        return None
+    return OwnWeights.at(weights)
 
 
 def recorded_weights(name: str, weights: str | None) -> dict[str, str]:

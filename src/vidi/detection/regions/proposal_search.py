@@ -39,7 +39,13 @@ class ProposalSearch:
     def of_batch(
         self, images: Float[Tensor, "B 3 H W"], mask: Bool[Tensor, "B H W"] | None
     ) -> list[Float[Tensor, "_ 4"]]:
-        """Return the boxes of each image, in pixels of the canvas; `mask` is True on the images."""
+        """Return the boxes of each image, in pixels of the canvas; `mask` is True on the images.
+
+        Raises:
+            NotImplementedError: while a network is exported.
+        """
+        if torch.compiler.is_exporting():
+            raise NotImplementedError("selective search is an algorithm beside the network, which no graph holds")
         sizes = image_sizes(images, mask).int().tolist()
         dtype = torch.promote_types(images.dtype, torch.float32)
         found = [self(image[:, :h, :w]) for image, (h, w) in zip(images, sizes, strict=True)]
