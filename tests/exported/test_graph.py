@@ -12,6 +12,8 @@ from tests.closeness import FLOAT32, assert_close
 from vidi.depth.disparity_network import DisparityNetwork
 from vidi.exported.graph import Form, graph_of, in_a_row, program_of
 from vidi.exported.network import running
+from vidi.necks.bifpn import halved
+from vidi.nn.convolution import SamePaddedConv2d
 
 
 class Sorted(NamedTuple):
@@ -22,6 +24,22 @@ class Sorted(NamedTuple):
 class Sorts(nn.Module):
     def forward(self, images: Tensor) -> Sorted:
         return Sorted(*images.flatten(1).round().sort(dim=1, descending=True, stable=True))
+
+
+class Padded(NamedTuple):
+    map: Tensor
+
+
+class Pads(nn.Module):
+    """A small and a half pyramid as TensorFlow pads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernels = [(3, 2), (5, 2), (3, 1), (5, 2)]
+        self.layers = nn.Sequential(*(SamePaddedConv2d(3, 3, kernel, stride) for kernel, stride in kernels))
+
+    def forward(self, images: Tensor) -> Padded:
+        return Padded(halved(self.layers(images), same_padding=True))
 
 
 class Pooled(NamedTuple):
@@ -60,3 +78,15 @@ def test_maps_that_become_as_large_as_others_keep_their_sizes_apart() -> None:
     """A map of 1 by 1 that is enlarged to 2 by 1 must not take another's place in memory."""
     network = DisparityNetwork("vgg", views=1, width=0.125)
     graph_and_network(network, torch.rand(3, 3, 32, 32), [torch.rand(1, 3, 37, 32), torch.rand(2, 3, 96, 320)])
+
+
+def test_sizes_of_maps_padded_as_tensorflow_does_stay_short_formulas() -> None:
+    """Long ones, with remainders inside of remainders, took the export of an EfficientDet more than a quarter hour."""
+    torch.default_generator.manual_seed(0)
+    network = Pads()
+    graph_and_network(network, torch.randn(2, 3, 64, 96), [torch.randn(1, 3, 37, 41), torch.randn(3, 3, 50, 81)])
+    program = program_of(network, [torch.randn(2, 3, 64, 96)])
+    (output,) = [node for node in program.graph.nodes if node.op == "output"]
+    size = str(output.args[0][0].meta["val"].shape[2])
+    assert "Mod" not in size
+    assert size.count("//") == 4  # once for every halving

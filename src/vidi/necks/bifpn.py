@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vidi.necks.feature_pyramid import halved_levels, upsampled_to
-from vidi.nn.convolution import Activation, SeparableConv2d
+from vidi.nn.convolution import Activation, SeparableConv2d, tensorflow_padding
 from vidi.nn.normalization import NormLayer, norm_layer
 
 Fusion = Literal["fast", "softmax", "sum"]
@@ -107,8 +107,8 @@ def halved(x: Float[Tensor, "B C H W"], *, same_padding: bool = False) -> Float[
     """
     if not same_padding:
         return F.max_pool2d(x, 3, stride=2, padding=1)
-    H, W = x.shape[-2:]
-    return F.max_pool2d(F.pad(x, (W % 2, 1, H % 2, 1), value=-torch.inf), 3, stride=2)
+    rows, columns = (tensorflow_padding(side, 3, 2) for side in x.shape[-2:])
+    return F.max_pool2d(F.pad(x, (*columns, *rows), value=-torch.inf), 3, stride=2)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import SymInt, Tensor, nn
 
 from vidi.nn.normalization import NormLayer
 
 Activation = Callable[[], nn.Module]
+Side = int | SymInt  # pixels, or a formula of them while a network is exported
 """Makes an activation: `nn.ReLU`, `nn.SiLU`, `partial(nn.LeakyReLU, 0.1)`; `nn.Identity` for none."""
 
 
@@ -87,14 +88,23 @@ class SamePaddedConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size, stride, dilation=dilation, groups=groups, bias=bias)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        rows, columns = (_same_padding(x.shape[axis + 2], self, axis) for axis in (0, 1))
+        reaches = [(k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True)]
+        sides = zip(x.shape[2:], reaches, self.stride, strict=True)
+        rows, columns = (tensorflow_padding(side, reach, stride) for side, reach, stride in sides)
         return super().forward(F.pad(x, (*columns, *rows)))
 
 
-def _same_padding(side: int, conv: nn.Conv2d, axis: int) -> tuple[int, int]:
-    """Return how many zeros go before and behind a side of a map."""
-    stride = conv.stride[axis]
-    reach = (conv.kernel_size[axis] - 1) * conv.dilation[axis] + 1  # pixels that one output sees
-    last = (side - 1) % stride + 1  # pixels from the last multiple of the stride on: the last output begins there
-    total = reach - last if reach >= stride else max(reach - last, 0)
+def tensorflow_padding(side: Side, reach: int, stride: int) -> tuple[Side, Side]:
+    """Return how many pixels TensorFlow's "same" puts before and behind a side of a map.
+
+    Said by the number of outputs, so that sizes stay short formulas where a network is exported for all sizes.
+
+    Args:
+        side: of the map.
+        reach: pixels that one output sees.
+        stride: pixels from one output to the next.
+    """
+    outputs = (side + stride - 1) // stride
+    total = (outputs - 1) * stride + reach - side
+    total = total if reach >= stride else max(total, 0)
     return total // 2, total - total // 2
