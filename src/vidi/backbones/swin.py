@@ -29,6 +29,7 @@ from vidi.backbones.classifier import image_preprocess, supervised_classifier
 from vidi.backbones.trunk import Backbone, Maps
 from vidi.backbones.vit import leave_out
 from vidi.model import Supervised, of_family
+from vidi.nn.convolution import Side
 from vidi.nn.feed_forward import FeedForward
 from vidi.nn.transformer import Residual
 
@@ -41,10 +42,15 @@ WIDENING = 4  # of the feed-forward networks
 # Windows
 
 
+def lacking(side: Side, multiple: int) -> Side:
+    """Return what a side lacks of a multiple, by whole ones: sizes stay short formulas where a network is exported."""
+    return (side + multiple - 1) // multiple * multiple - side
+
+
 def padded(x: Grid, multiple: int) -> Float[Tensor, "B h w C"]:
     """Append rows and columns of zeros up to multiples of a side."""
     H, W = x.shape[1:3]
-    return F.pad(x, (0, 0, 0, -W % multiple, 0, -H % multiple))
+    return F.pad(x, (0, 0, 0, lacking(W, multiple), 0, lacking(H, multiple)))
 
 
 def windows(x: Grid, side: int) -> Float[Tensor, "B N T C"]:
@@ -253,7 +259,7 @@ class Swin(Backbone):
     def features(self, images: Float[Tensor, "B 3 H W"]) -> Maps:
         """Return the maps of the stages in `levels`."""
         H, W = images.shape[2:]
-        x = self.projection(F.pad(images, (0, -W % PATCH, 0, -H % PATCH)))  # B C h w
+        x = self.projection(F.pad(images, (0, lacking(W, PATCH), 0, lacking(H, PATCH))))  # B C h w
         x = self.norm(x.permute(0, 2, 3, 1))  # B h w C
         maps = []
         for level, stage in enumerate(self.stages):
