@@ -1,15 +1,16 @@
 """What convolutional networks are made of: convolution, norm and activation as one unit; other convolutions."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import SymInt, Tensor, nn
+from torch import Tensor, nn
 
 from vidi.nn.normalization import NormLayer
 
 Activation = Callable[[], nn.Module]
-Side = int | SymInt  # pixels, or a formula of them while a network is exported
+Side = Any  # an int: of pixels, or torch's formula for it while a network is exported
 """Makes an activation: `nn.ReLU`, `nn.SiLU`, `partial(nn.LeakyReLU, 0.1)`; `nn.Identity` for none."""
 
 
