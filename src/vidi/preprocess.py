@@ -276,7 +276,7 @@ class Preprocess:
         """Normalise placed images and pad them to one canvas.
 
         Raises:
-            ValueError: if the network sees pairs, and an image has no `right` in its target.
+            ValueError: if the network sees pairs, and an image has no `right` in its target, or one of another shape.
         """
         images, targets = [image for image, _, _ in placed], [target for _, target, _ in placed]
         H, W = (max(image.shape[axis] for image in images) for axis in (1, 2))
@@ -290,7 +290,11 @@ class Preprocess:
         missing = [row for row, target in enumerate(targets) if "right" not in target]
         if missing:
             raise ValueError(f"the images {missing} have no 'right', expected the right picture of each pair")
-        return PairBatch(*parts, self._canvas([target["right"] for target in targets], (H, W)))
+        rights = [target["right"] for target in targets]
+        others = [row for row, (one, other) in enumerate(zip(images, rights, strict=True)) if one.shape != other.shape]
+        if others:
+            raise ValueError(f"the images {others} have a 'right' of another shape, expected an Image, placed alike")
+        return PairBatch(*parts, self._canvas(rights, (H, W)))
 
     def _canvas(self, images: Sequence[Tensor], size: tuple[int, int]) -> Float[Tensor, "B C H W"]:
         """Return placed images normalised, 0 where they are padded to one size."""

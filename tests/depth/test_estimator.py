@@ -222,6 +222,20 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
         model.loss([plain(0.5)], [{}])
 
 
+def test_the_right_picture_is_resized_as_the_left_one() -> None:
+    """Pictures of another size than the network's: what it sees on the right is the right picture, not zeros."""
+    one, other = torch.rand(2, 3, 30, 50)
+    model = stereo()
+    batch, swapped = (
+        model.preprocess.collate([model.preprocess.place(*sample) for sample in model.samples([pair])])
+        for pair in ((one, other), (other, one))
+    )
+    assert isinstance(batch, PairBatch)
+    assert batch.right.shape == (1, 3, *SIZE)
+    assert torch.equal(batch.right, swapped.images)
+    assert torch.equal(batch.images, swapped.right)  # type: ignore[union-attr]
+
+
 def test_the_right_picture_is_normalised_and_padded_as_the_left_one() -> None:
     preprocess = Preprocess(stride=32, paired=True)
     left, right = torch.rand(2, 3, 20, 40)
@@ -230,6 +244,8 @@ def test_the_right_picture_is_normalised_and_padded_as_the_left_one() -> None:
     assert isinstance(batch, PairBatch)
     assert batch.right.shape == (1, 3, 32, 64)
     assert torch.equal(batch.right, swapped.images)
+    with pytest.raises(ValueError, match=r"the images \[1\] have a 'right' of another shape"):
+        preprocess.collate([preprocess.place(left, {"right": other}) for other in (right, right[:, 1:])])
     assert torch.equal(batch.inputs[1], batch.to(torch.device("cpu")).only(0).inputs[1])
 
 

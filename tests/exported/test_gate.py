@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from torchvision import tv_tensors
 
 from vidi.exported.gate import VERIFIED, Difference, _parts_apart, apart, batches_of, results_apart
 from vidi.exported.graph import Form, in_a_row
@@ -140,6 +141,9 @@ def test_photos_are_seen_in_two_sizes_and_two_batch_sizes() -> None:
         assert (seen == part.flip(flip)).all()
         assert (target["right"] == (part + 1).flip(flip)).all()
         assert target["focal"] == 3.0
+
+    (_, (part, *_)) = batches_of([(photo, {"right": tv_tensors.Image(photo)})])
+    assert isinstance(part[1]["right"], tv_tensors.Image)  # as which it is resized with its left picture
 
 
 def test_a_form_takes_outputs_apart_and_puts_them_together() -> None:

@@ -19,6 +19,7 @@ import PIL.Image
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torchvision import tv_tensors
 
 from vidi import files, formats
 from vidi.data.readers.calibration import Calibration, find_calibration
@@ -216,7 +217,8 @@ class StereoEstimator(DepthEstimator):
             if beside is not None and focal_px is None and fov is None:
                 rig = {"intrinsics": torch.from_numpy(beside.matrix).float()}
             metres = beside.baseline if baseline is None and beside is not None else baseline
-            yield left, {"right": right, **rig, **({} if metres is None else {"baseline": torch.tensor(float(metres))})}
+            known = {} if metres is None else {"baseline": torch.tensor(float(metres))}
+            yield left, {"right": tv_tensors.Image(right), **rig, **known}  # an Image: resized as the left one is
 
 
 def camera_of(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vidi.exported.graph import in_a_row
+from vidi.keys import typed_as
 from vidi.ops.boxes import box_iou
 from vidi.preprocess import Sample
 from vidi.results.detections import Detections
@@ -163,4 +164,5 @@ def batches_of(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 def _seen(picture: Any, part: Any, flip: list[int]) -> Any:
     """Return a part of a picture, flipped along some axes; what is no picture stays."""
-    return picture[part].flip(flip) if isinstance(picture, Tensor) and picture.ndim == 3 else picture
+    is_picture = isinstance(picture, Tensor) and picture.ndim == 3
+    return typed_as(picture, picture[part].flip(flip)) if is_picture else picture
