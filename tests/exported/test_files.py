@@ -305,12 +305,12 @@ def test_names_of_files_say_their_format(place: Path, tmp_path: Path) -> None:
 
 def test_the_table_of_verdicts_is_of_the_catalogue() -> None:
     known = verdicts()
-    assert known.keys() <= CATALOG.keys()
+    assert known.keys() == CATALOG.keys()  # `python -m benchmarks.exports` writes those that it lacks
     assert all(verdict.startswith(("verified", "no: ", "differs: ")) for verdict in known.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(FIRST & verdicts().keys()))
+@pytest.mark.parametrize("name", sorted(FIRST))
 def test_the_verdict_of_each_family_is_still_true(name: str) -> None:
     """In a process without the type checks of the tests, for which a size that is traced is no number."""
     ask = f"from benchmarks import exports; print(exports.verdict_of({name!r}))"
