@@ -4,7 +4,7 @@
 
 random     nothing is known before
 world      the same network was trained on the rendered world (`--weights RUN`), for as long as stands below
-imagenet   the backbone begins with ImageNet's weights from a package (`--backbone-weights`)
+imagenet   the backbone begins with ImageNet's weights from a package (`--backbone-weights`), where there are some
 
 Each row is one `vidi train` as a user would type it, which the script prints; begun again, it goes on where it was.
 Rates and decay are said, so that all starts have the same. The figure is that of the best validation epoch, of the same
@@ -31,18 +31,17 @@ class Study:
         data: the option that says where the photos are.
         system: with the numbers of both trainings.
         photos: numbers of the training on photos.
-        world: numbers of the training on the world; equal ones make one run.
+        world: numbers of the training on the world; equal ones make one run; None: it was not tried.
         score: that is shown.
-        starts: that are tried. The small DETR has no backbone that a package knows, the larger one takes hours to learn
-            the world.
+        backbone: published weights of its backbone; None: no package has any.
     """
 
     data: str
     system: str
     photos: str
-    world: str
+    world: str | None
     score: str
-    starts: tuple[str, ...] = ("random", "world", "imagenet")
+    backbone: str | None = LITE0
 
 
 RATES = "learning_rate=1e-3 backbone_rate=1 weight_decay=1e-2"
@@ -65,15 +64,14 @@ STUDIES = {
         "augment=dihedral_boxes epochs=150 validate_every=10",
         "world_scenes=2000 world_size=96,128 epochs=16",
         "ap50",
-        starts=("random", "world"),
+        backbone=None,
     ),
     "cells by a larger DETR": Study(
         "bccd",
         LARGER_DETR,
         "augment=dihedral_boxes epochs=60 validate_every=5",
-        "world_scenes=2000 world_size=96,128 epochs=16",
+        None,
         "ap50",
-        starts=("random", "imagenet"),
     ),
 }
 
@@ -94,19 +92,17 @@ def world_run(study: Study, out: Path) -> Path:
     return trained(out / f"world_{name}", f"{study.system} {study.world}")
 
 
-def option_of(start: str, study: Study, out: Path) -> str:
-    """Return what a start adds to the command; the run on the world is made where there is none yet."""
-    if start == "world":
-        return f" --weights {shlex.quote(str(world_run(study, out)))}"
-    return f" --backbone-weights {LITE0}" if start == "imagenet" else ""
-
-
 def rows(named: str, study: Study, data: str, out: Path) -> Iterator[tuple[str, float]]:
     """Yield each start and the score that it leads to."""
     folder = out / named.replace(" ", "_")
     line = f"{study.system} {study.photos} --data {shlex.quote(data)}"
-    for start in study.starts:
-        run = trained(folder / start, line + option_of(start, study, out))
+    starts = {"random": ""}
+    if study.world is not None:
+        starts["world"] = f" --weights {shlex.quote(str(world_run(study, out)))}"
+    if study.backbone is not None:
+        starts["imagenet"] = f" --backbone-weights {study.backbone}"
+    for start, option in starts.items():
+        run = trained(folder / start, line + option)
         yield start, json.loads((run / "scores.json").read_text())[study.score]
 
 

@@ -117,7 +117,7 @@ def recorded_source(config: Mapping[str, Any], data: str | Path | None = None) -
 
 
 def knows_photos(config: Mapping[str, Any]) -> bool:
-    """Tell whether weights may have seen more than what vidi makes itself, as those may that record nothing."""
+    """Tell whether weights may have seen more than a data set that is built in, as those may that record nothing."""
     if "data" not in config or "weights" in config or "backbone_weights" in config:
         return True
     return config["data"]["source"] not in recorded_task(config).built_in

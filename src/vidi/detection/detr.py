@@ -15,7 +15,8 @@ arXiv 2005.12872.
 Differs from the notes, as in the paper: positions are added to queries and keys in every attention layer
 (`positions="input"` adds them once), the box loss is L1 + GIoU (`box_loss="huber_iou"`: Huber + IoU), the class head is
 linear and only the box head an MLP; queries without an object count a tenth, every decoder layer is judged, and the
-matching takes the probability where the loss takes its logarithm. Padding targets have the indices O + 1 to N.
+matching takes the probability where the loss takes its logarithm. Padding targets have the indices O + 1 to N. The
+small ones have ResNet-18 or EfficientNet-Lite0 as their backbone.
 Differs from the paper's code: sums of class weights are taken over all processes, so that two equal one.
 """
 
